@@ -1,0 +1,225 @@
+"""The seam of the brokers: what a broker must do for the producers and for a worker.
+
+A broker moves messages and knows no task. A worker meets it in two places:
+
+- each child owns a `Lane`, a blocking connection on which it settles what it has done and claims what comes next,
+  in one round trip;
+- the worker's own process owns a `Watch`, which never blocks: it hears that messages have come, renews the leases of
+  all children, settles for a child that is slow or dead, brings parked messages back when they are due, and takes
+  back what dead workers held.
+
+Between the two stands a `Port`, made by the watch before a child is forked and opened by the child: for most brokers
+it only remembers how to connect; where acknowledgements are tied to one connection (AMQP), it is one end of a socket
+pair, the watch owns that connection, and lanes talk to the watch.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from multi.loop import Loop
+from multi.message import Message
+from multi.outcome import Publication
+from multi.store import Storage, Store
+
+
+class Abilities(msgspec.Struct, frozen=True):
+    """What a broker can do; the contract suite tests what is declared here.
+
+    `lease`: a claim is a lease that is renewed, and returns when its holder falls silent. `handback`: another process
+    than the claimer may settle a claim (so that lanes may claim in batches). `delay`: parks messages until they are
+    due. `priority`: higher numbers first. `delivery_count`: counts starts. `fanout`: can send to all. `push`:
+    deliveries arrive at the lane by themselves. `shared`: other processes see the same queues. `ceiling`: seconds
+    after which the server itself takes a claim back, None for never.
+    """
+
+    lease: bool = True
+    handback: bool = True
+    delay: bool = True
+    priority: bool = True
+    delivery_count: bool = True
+    fanout: bool = False
+    push: bool = False
+    shared: bool = True
+    ceiling: float | None = None
+
+
+class Delivery(msgspec.Struct):
+    """A claimed message.
+
+    `fence` is the token of this very claim: a settlement with another one is ignored by the broker. `starts` counts
+    the runs begun before this one. `message` is None when the envelope could not be decoded; `raw` then holds what
+    was found and `fault` says why.
+    """
+
+    tag: str
+    fence: str
+    queue: str
+    message: Message | None
+    starts: int = 0
+    redelivered: bool = False
+    raw: bytes = b""
+    fault: str = ""
+
+
+class Settlement(msgspec.Struct, array_like=True):
+    """What is to become of one claim; serializable, so that one process can settle for another.
+
+    `verb` as in `Outcome`. `started` tells whether the run had begun (only that counts as a delivery); for "requeue" an
+    unstarted message goes back to the front. `reason` and `detail` go with a buried message. `stores` are recorded and
+    `publications` sent in the same step, before or together with the acknowledgement.
+    """
+
+    tag: str
+    fence: str
+    queue: str
+    verb: str = "ack"
+    started: bool = True
+    due: float = 0.0
+    reason: str = ""
+    detail: str = ""
+    stores: list[Store] = []
+    publications: list[Publication] = []
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """A claim that is held and to be renewed."""
+
+    tag: str
+    fence: str
+    started: bool
+
+
+class DeadLetter(msgspec.Struct):
+    """A message that was set aside, with its history."""
+
+    id: str
+    queue: str
+    task: str
+    task_id: str
+    reason: str
+    detail: str
+    starts: int
+    time: float
+    message: Message | None
+
+
+class Lane(ABC):
+    """One process's own way to the broker: blocking, used by one thread at a time, opened after the fork."""
+
+    @abstractmethod
+    def exchange(self, settlements: Sequence[Settlement], claim: int) -> list[Delivery]:
+        """Settle all of `settlements` and claim up to `claim` messages, highest priority first; never waits for one.
+
+        Where broker and storage are the same place all of it is one atomic step; else stores are written first, then
+        publications sent, then acknowledgements given. Settlements whose fence no longer holds do nothing at all.
+        Messages that were started before are claimed alone, so that one that kills its process takes nobody along.
+        The first delivery of a claim counts as started; the others when the watch is told so or they are settled.
+        Raises `BrokerLost`: nothing is known of the settlements then; give them again.
+        """
+
+    def fileno(self) -> int:
+        """A descriptor that becomes readable when a message may have arrived; -1 where the watch rings instead."""
+        return -1
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the connection; what is claimed stays claimed (push brokers: returns to its queue)."""
+
+
+class Port(Protocol):
+    """One child's future lane; made in the worker's process, opened in the child."""
+
+    def open(self) -> Lane:
+        """In the child, after the fork: the lane. Other children's descriptors must be closed by then."""
+
+    def release(self) -> None:
+        """In the worker's process, after the child's end (or never): give back what the port held."""
+
+
+class Watch(Protocol):
+    """The worker process's eye on the broker; runs on its loop and never blocks."""
+
+    def port(self, owner: str) -> Port:
+        """A port for one child to be forked; `owner` (node name, worker's start, child) is unique and goes into fences."""
+
+    def start(self) -> None:
+        """Connect and go on connecting; calls `on_up` when connected, `on_down(reason)` when that is lost."""
+
+    def arm(self, idle: int) -> None:
+        """Ring (`on_message(n)`, n messages seen, 1 if unknown) when messages come; `idle` children wait. 0 disarms."""
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Settle for a child that is slow or dead; kept and repeated over a lost connection."""
+
+    def recall(self, tag: str, fence: str, answer: Callable[[Message | None], None]) -> None:
+        """Read the message of a claim again, for a child that can't be asked; None when the claim is not held any more."""
+
+    def pending(self) -> bool:
+        """Whether settlements given to `settle` have not reached the broker yet."""
+
+    def stop(self) -> None:
+        """Put parked messages back where this was the last worker, and close. Stop twice is fine."""
+
+
+class WatchEvents(msgspec.Struct):
+    """What a watch tells its worker."""
+
+    on_up: Callable[[], None]
+    on_down: Callable[[str], None]
+    on_message: Callable[[int], None]
+    claims: Callable[[], Iterable[Claim]]
+    """The claims that the worker's children hold now; asked before every renewal."""
+
+
+class Broker(ABC):
+    """One broker, named by its URL; safe to hold across a fork, connecting when first used."""
+
+    abilities: Abilities = Abilities()
+
+    def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, lease: float = 30.0) -> None:
+        self.url = url
+        self.options = dict(options or {})
+        self.lease = lease
+
+    @abstractmethod
+    def publish(self, publications: Sequence[Publication]) -> None:
+        """Send all of them, in order, in as few round trips as possible; safe to call from many threads.
+
+        Returns when the broker has them. Raises `BrokerUnavailable` (nothing of the last batch may be assumed sent).
+        """
+
+    @abstractmethod
+    def watch(self, loop: Loop, queues: Sequence[str], storage: Storage | None, owner: str, events: WatchEvents) -> Watch:
+        """The watch of one worker process, whose lanes will claim from `queues`; made before the first fork.
+
+        `storage` is where outcomes are recorded (None: nowhere); `owner` is unique per worker process.
+        """
+
+    @abstractmethod
+    def check(self) -> None:
+        """Connect once; raises `BrokerUnavailable` with address, cause and remedy, never a password."""
+
+    @abstractmethod
+    def depth(self, queue: str) -> int:
+        """How many messages wait in `queue`, parked and claimed ones not counted."""
+
+    @abstractmethod
+    def purge(self, queue: str) -> int:
+        """Drop the waiting messages of `queue`; returns how many."""
+
+    @abstractmethod
+    def dead(self, queue: str) -> list[DeadLetter]:
+        """The dead letters of `queue`, oldest first."""
+
+    @abstractmethod
+    def replay(self, queue: str, ids: Iterable[str] | None = None) -> int:
+        """Send dead letters (None: all) to `queue` again, with their count at zero; returns how many."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close this process's connections; the broker can be used again afterwards."""

@@ -1,0 +1,42 @@
+"""What became of one run of a task: the value that `execute` returns and that is recorded elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from multi.message import Message
+
+
+class Publication(msgspec.Struct, array_like=True, frozen=True):
+    """A message to send, and the queue it goes to."""
+
+    queue: str
+    message: Message
+
+
+class Outcome(msgspec.Struct):
+    """One run's end, before anybody has recorded it.
+
+    `verb` says what happens to the message: "ack" (done, whatever the state), "requeue" (the task asked for another
+    delivery), "park" (not due before `due`, seconds since the epoch), "bury" (to the dead-letter queue, for `reason`).
+    `record` tells whether state and result are to be stored; `publications` go out in the same step (the next task of
+    a chain, callbacks, a retry).
+    """
+
+    task_id: str
+    name: str
+    state: str = "SUCCESS"
+    result: Any = None
+    traceback: str | None = None
+    verb: str = "ack"
+    record: bool = True
+    reason: str = ""
+    due: float = 0.0
+    publications: list[Publication] = []
+    children: list[Any] = []
+    group_id: str | None = None
+    parent_id: str | None = None
+    extended: dict[str, Any] | None = None
+    runtime: float = 0.0

@@ -1,0 +1,29 @@
+"""Store operations: what a backend wants recorded, in a form that a broker can carry out for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+
+class Store(msgspec.Struct, array_like=True, frozen=True):
+    """Record `value` under `key` for `expires` seconds (0: for ever) and tell those who wait for it.
+
+    Never overwrites a recorded SUCCESS. Opaque to everybody but the backend that made it and a broker in the same place.
+    """
+
+    key: str
+    value: bytes
+    expires: int = 0
+
+
+class Storage(Protocol):
+    """The writing half of a backend, as a broker's lane needs it."""
+
+    place: str
+    """Names the server and database, equal for a broker and a backend that can write in one step ("" never is)."""
+
+    def store(self, stores: Sequence[Store]) -> None:
+        """Record all of them. Raises `BackendUnavailable`."""
