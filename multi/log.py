@@ -1,0 +1,372 @@
+"""The log of a node: one line format, written whole, by all of its processes, to a terminal or to one file.
+
+Every process of a node (the worker and its children) appends to the same file by itself. A record goes out in one
+`write` on a descriptor in append mode, so lines of different processes never mix and no process has to wait for
+another. When the file has been moved away (by a rotation), each process notices within a second and goes on in the
+new one; `reopen` does it at once.
+
+`logging.config` and `logging.handlers` are not imported: they cost every node several milliseconds for nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable
+from select import select
+from threading import local
+from time import localtime, strftime
+from typing import Any, TextIO, cast
+
+FORMAT = "[%(asctime)s: %(levelname)s/%(processName)s] %(message)s"
+TASK_FORMAT = "[%(asctime)s: %(levelname)s/%(processName)s] %(task_name)s[%(task_id)s]: %(message)s"
+
+LEVELS = {
+    "DEBUG": logging.DEBUG,
+    "INFO": logging.INFO,
+    "WARNING": logging.WARNING,
+    "WARN": logging.WARNING,
+    "ERROR": logging.ERROR,
+    "CRITICAL": logging.CRITICAL,
+    "FATAL": logging.CRITICAL,
+}
+COLORS = {
+    logging.DEBUG: "\033[34m",
+    logging.WARNING: "\033[33m",
+    logging.ERROR: "\033[31m",
+    logging.CRITICAL: "\033[35m",
+}
+PLAIN = "\033[0m"
+WATCH_SECONDS = 1.0  # how long a process may go on writing to a file that was moved away
+
+# The password ends at the last @ before a slash or blank; a port after the host is none.
+_PASSWORD = re.compile(r"(://[^\s:/@]*:)[^\s/]*@|([?&]pass(?:word|wd)?=)[^\s&;'\"]+", re.IGNORECASE)
+
+TaskContext = Callable[[], "tuple[str, str] | None"]
+
+
+class _State:
+    """What this process knows about its own log; a forked child inherits it."""
+
+    process = "MainProcess"
+    handler: LineHandler | None = None
+    task: TaskContext | None = None
+
+
+_state = _State()
+_task_loggers: set[str] = set()
+
+
+def parse_level(text: str | int) -> int:
+    """A level as a number, from its name in any case or from digits; `ValueError` names the levels there are."""
+    if isinstance(text, int):
+        return text
+    name = text.strip().upper()
+    if name.isdecimal():
+        return int(name)
+    try:
+        return LEVELS[name]
+    except KeyError:
+        raise ValueError(f"{text!r} is no log level: use DEBUG, INFO, WARNING, ERROR, CRITICAL or a number") from None
+
+
+def mask_passwords(text: str) -> str:
+    """`text` with `**` in place of every password of a URL in it."""
+    if "://" not in text:
+        return text
+    return _PASSWORD.sub(lambda found: f"{found[1]}**@" if found[1] else f"{found[2]}**", text)
+
+
+def get_logger(name: str) -> logging.Logger:
+    """The logger of that name."""
+    return logging.getLogger(name)
+
+
+def get_task_logger(name: str) -> logging.Logger:
+    """A logger for the code of tasks: its lines tell the name and id of the task that runs."""
+    _task_loggers.add(name)
+    return logging.getLogger(name)
+
+
+def set_task_context(context: TaskContext | None) -> None:
+    """Say where the lines of task loggers get the running task's name and id from (None outside of a task)."""
+    _state.task = context
+
+
+def process_name() -> str:
+    """The name that this process has in its log lines."""
+    return _state.process
+
+
+def rename_process(name: str) -> None:
+    """Give this process another name in its log lines; for a child, right after the fork.
+
+    A log file named with `%i` or `%I` is one per process: the number at the end of `name` chooses it.
+    """
+    _state.process = name
+    multiprocessing = sys.modules.get("multiprocessing")
+    if multiprocessing is not None:  # records that others format take the name from there
+        multiprocessing.current_process().name = name
+    if _state.handler is not None and _state.handler.per_process:
+        _state.handler.reopen()
+
+
+def setup(
+    level: int | str,
+    logfile: str | None = None,
+    *,
+    color: bool | None = None,
+    process: str = "MainProcess",
+    format: str | None = None,
+    task_format: str | None = None,
+    hijack: bool = True,
+) -> None:
+    """Send the records of this process, and of those it forks, to `logfile` (None: standard error).
+
+    `color` None means: where standard error is a terminal. With `hijack`, handlers that the project has put on the root
+    logger make place for ours; without, they stay, and ours is added only if there are none. May be called again.
+    Raises `OSError` when the file can't be opened.
+    """
+    _state.process = process
+    handler = LineHandler(logfile, color=color)
+    handler.setFormatter(LineFormatter(format, task_format))
+    root = logging.getLogger()
+    if hijack:
+        for old in root.handlers[:]:
+            root.removeHandler(old)
+    elif _state.handler is not None:
+        root.removeHandler(_state.handler)
+    if _state.handler is not None:
+        _state.handler.close()
+        _state.handler = None
+    if root.handlers:
+        handler.close()
+    else:
+        root.addHandler(handler)
+        _state.handler = handler
+    root.setLevel(parse_level(level))
+
+
+def reopen() -> None:
+    """Go on in a new file of the same name (after a rotation); harmless where the log is no file."""
+    if _state.handler is not None:
+        _state.handler.reopen()
+
+
+class LineFormatter(logging.Formatter):
+    """Celery's format, without what `logging.Formatter` does per record for formats that nobody asked for."""
+
+    def __init__(self, format: str | None = None, task_format: str | None = None) -> None:
+        super().__init__(format or FORMAT)
+        self._own = format is None or format == FORMAT
+        self._task = logging.Formatter(task_format or TASK_FORMAT)
+        self._second = -1
+        self._stamp = ""
+
+    def format(self, record: logging.LogRecord) -> str:
+        record.processName = _state.process
+        if record.name in _task_loggers:
+            context = _state.task() if _state.task is not None else None
+            record.task_name, record.task_id = context or ("???", "???")
+            return self._task.format(record)
+        if not self._own:
+            return super().format(record)
+        second = int(record.created)
+        if second != self._second:
+            self._stamp = strftime("%Y-%m-%d %H:%M:%S", localtime(second))
+            self._second = second
+        record.message = message = record.getMessage()
+        text = f"[{self._stamp},{int(record.msecs):03d}: {record.levelname}/{record.processName}] {message}"
+        if record.exc_info and not record.exc_text:
+            record.exc_text = self.formatException(record.exc_info)
+        if record.exc_text:
+            text = f"{text}\n{record.exc_text}"
+        if record.stack_info:
+            text = f"{text}\n{self.formatStack(record.stack_info)}"
+        return text
+
+
+class LineHandler(logging.Handler):
+    """Writes each record with one system call, to a file that others append to as well or to standard error.
+
+    Trouble with the log (a full disk, a terminal that is gone) never reaches the code that logs.
+    """
+
+    def __init__(self, path: str | None = None, *, color: bool | None = None) -> None:
+        super().__init__()
+        self.pattern = path
+        self.per_process = path is not None and re.search(r"(?<!%)(?:%%)*%[iI]", path) is not None
+        self._path = ""
+        self._fd = 2
+        self._file: tuple[int, int] | None = None
+        self._check_at = 0.0
+        if path is not None:
+            self._open()
+            color = False
+        elif color is not False:
+            color = os.isatty(2) and not os.environ.get("NO_COLOR")
+        self._color = bool(color)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = self.format(record)
+            if "://" in text:
+                text = mask_passwords(text)
+            if self._color and (color := COLORS.get(record.levelno)):
+                text = f"{color}{text}{PLAIN}"
+            if self._file is not None and record.created >= self._check_at:
+                self._check(record.created)
+            write_whole(self._fd, f"{text}\n".encode("utf-8", "backslashreplace"))
+        except OSError:
+            pass  # see above
+        except Exception:
+            self.handleError(record)
+
+    def reopen(self) -> None:
+        """Open the file of that name anew; the old one stays in use when that fails."""
+        if self.pattern is None:
+            return
+        self.acquire()
+        try:
+            self._open()
+        finally:
+            self.release()
+
+    def close(self) -> None:
+        if self.pattern is not None and self._fd > 2:
+            os.close(self._fd)
+            self._fd = -1
+        super().close()
+
+    def _open(self) -> None:
+        assert self.pattern is not None
+        path = os.path.abspath(_process_path(self.pattern))
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        old_fd, old_file = self._fd, self._file
+        status = os.fstat(fd)
+        self._fd, self._path, self._file = fd, path, (status.st_dev, status.st_ino)
+        if old_file is not None:
+            # Where our standard output is the log as well, what is printed past us must not go to the old file.
+            for stream in (1, 2):
+                if _identity(stream) == old_file:
+                    os.dup2(fd, stream)
+            os.close(old_fd)
+
+    def _check(self, now: float) -> None:
+        self._check_at = now + WATCH_SECONDS
+        try:
+            status = os.stat(self._path)
+        except FileNotFoundError:
+            moved = True
+        else:
+            moved = (status.st_dev, status.st_ino) != self._file
+        if moved:
+            self._open()
+
+
+def write_whole(fd: int, data: bytes) -> None:
+    """Write all of `data`, also where the descriptor was made non-blocking by somebody who shares it."""
+    while data:
+        try:
+            data = data[os.write(fd, data) :]
+        except BlockingIOError:
+            select([], [fd], [], 1.0)
+
+
+def _process_path(pattern: str) -> str:
+    if "%" not in pattern:
+        return pattern
+    number = _state.process.rpartition("-")[2]
+    index = number if number.isdecimal() else ""
+    values = {"%%": "%", "%i": index or "0", "%I": f"-{index}" if index else ""}
+    return re.sub("%[%iI]", lambda found: values[found[0]], pattern)
+
+
+def _identity(fd: int) -> tuple[int, int] | None:
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+class StreamToLog:
+    """Stands in for `sys.stdout` or `sys.stderr`: what is printed goes to a logger, a record for each line."""
+
+    encoding = "utf-8"
+    errors = "backslashreplace"
+    newlines = None
+    closed = False
+
+    def __init__(self, original: TextIO | None, logger: logging.Logger, level: int) -> None:
+        self.original = original
+        self._logger = logger
+        self._level = level
+        self._threads = local()  # each thread has its own unfinished line, and must not log while logging
+
+    def write(self, data: str) -> int:
+        threads = self._threads
+        if getattr(threads, "busy", False):  # a handler that itself prints
+            return self.original.write(data) if self.original is not None else len(data)
+        text = getattr(threads, "rest", "") + data
+        *lines, threads.rest = text.split("\n")
+        for line in lines:
+            self._log(line)
+        return len(data)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        rest = getattr(self._threads, "rest", "")
+        if rest:
+            self._threads.rest = ""
+            self._log(rest)
+
+    def _log(self, line: str) -> None:
+        if not line.strip():
+            return
+        self._threads.busy = True
+        try:
+            self._logger.log(self._level, "%s", line.rstrip("\r"))
+        finally:
+            self._threads.busy = False
+
+    def isatty(self) -> bool:
+        return False
+
+    def readable(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        if self.original is None:
+            raise OSError("this process has no such stream")
+        return self.original.fileno()
+
+    @property
+    def buffer(self) -> Any:
+        return self.original.buffer if self.original is not None else None
+
+
+def redirect_stdouts(level: int | str = logging.WARNING) -> None:
+    """Send what this process and those it forks print to the log, at `level`."""
+    logger = get_logger("multi.redirected")
+    number = parse_level(level)
+    sys.stdout = cast(TextIO, StreamToLog(_original(sys.stdout), logger, number))
+    sys.stderr = cast(TextIO, StreamToLog(_original(sys.stderr), logger, number))
+
+
+def restore_stdouts() -> None:
+    """Take `redirect_stdouts` back."""
+    sys.stdout = cast(TextIO, _original(sys.stdout))
+    sys.stderr = cast(TextIO, _original(sys.stderr))
+
+
+def _original(stream: Any) -> TextIO | None:
+    return stream.original if isinstance(stream, StreamToLog) else stream
