@@ -41,8 +41,12 @@ COLORS = {
 PLAIN = "\033[0m"
 WATCH_SECONDS = 1.0  # how long a process may go on writing to a file that was moved away
 
-# The password ends at the last @ before a slash or blank; a port after the host is none.
-_PASSWORD = re.compile(r"(://[^\s:/@]*:)[^\s/]*@|([?&]pass(?:word|wd)?=)[^\s&;'\"]+", re.IGNORECASE)
+# In free text a number and a slash after "host:" are a port and a path, not a password as `urls.mask` would take them for.
+_PASSWORD = re.compile(
+    r"(://(?:[^\s:/@]+:(?!\d{1,5}/)|:))(?:(?![;,][A-Za-z][\w+.-]*://)\S)*@"
+    r"|([?&][\w.-]*(?:password|passwd|secret|token)=)[^&\s;'\"]*",
+    re.IGNORECASE,
+)
 
 TaskContext = Callable[[], "tuple[str, str] | None"]
 
@@ -221,16 +225,18 @@ class LineHandler(logging.Handler):
             write_whole(self._fd, f"{text}\n".encode("utf-8", "backslashreplace"))
         except OSError:
             pass  # see above
-        except Exception:
+        except Exception:  # noqa: BLE001 (arguments that don't fit their format, as in every handler)
             self.handleError(record)
 
     def reopen(self) -> None:
-        """Open the file of that name anew; the old one stays in use when that fails."""
+        """Open the file of that name anew; the old one stays in use when that fails, and a line says so."""
         if self.pattern is None:
             return
         self.acquire()
         try:
             self._open()
+        except OSError as error:
+            get_logger("multi.log").error("The log can't be opened anew, its old file stays in use: %s", error)
         finally:
             self.release()
 
@@ -263,7 +269,10 @@ class LineHandler(logging.Handler):
         else:
             moved = (status.st_dev, status.st_ino) != self._file
         if moved:
-            self._open()
+            try:
+                self._open()
+            except OSError:
+                pass  # no new file can be had now: the old one still takes lines
 
 
 def write_whole(fd: int, data: bytes) -> None:

@@ -1,0 +1,106 @@
+"""The lines that tell the life of a task in the log, in the words that Celery's users know.
+
+A child makes one `TaskLines` when it starts. Its two flags say once what the log level lets through, so that at WARNING
+a task that succeeds costs the log nothing but a look at `info`.
+"""
+
+from __future__ import annotations
+
+import logging
+from reprlib import Repr
+
+from multi.log import get_logger
+
+CONNECTED = "Connected to %s"
+READY = "%s ready."
+RECEIVED = "Task %s[%s] received"
+SUCCEEDED = "Task %s[%s] succeeded in %ss: %s"
+FAILED = "Task %s[%s] raised unexpected: %s"
+EXPECTED = "Task %s[%s] raised expected: %s"
+RETRY = "Task %s[%s] retry: %s"
+IGNORED = "Task %s[%s] ignored"
+REJECTED = "Task %s[%s] rejected: %s"
+PARKED = "Task %s[%s] is not due before %s: parked in the broker"
+REVOKED = "Discarding revoked task: %s[%s] (%s)"
+BURIED = "Task %s[%s] goes to the dead-letter queue of %r: %s"
+
+RESULT_LENGTH = 46  # Celery's
+
+_repr = Repr()
+_repr.maxstring = _repr.maxother = _repr.maxlong = RESULT_LENGTH
+_repr.maxlist = _repr.maxtuple = _repr.maxset = _repr.maxfrozenset = _repr.maxdict = _repr.maxdeque = 8
+_repr.maxlevel = 3
+
+
+def short(value: object) -> str:
+    """What `repr` says, cut to a length fit for a line; never raises for what a task may return."""
+    if value is None or value is True or value is False or type(value) in (int, float):
+        text = repr(value)
+    else:
+        try:
+            text = _repr.repr(value)
+        except Exception as error:  # noqa: BLE001 (a repr written by a user may raise anything)
+            text = f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
+    return text if len(text) <= RESULT_LENGTH else text[:RESULT_LENGTH] + "..."
+
+
+class TaskLines:
+    """Writes them; `info` and `error` say whether lines of that level are written at all."""
+
+    __slots__ = ("error", "info", "logger")
+
+    def __init__(self, logger: logging.Logger | None = None) -> None:
+        self.logger = logger if logger is not None else get_logger("multi.task")
+        self.info = self.logger.isEnabledFor(logging.INFO)
+        self.error = self.logger.isEnabledFor(logging.ERROR)
+
+    def received(self, name: str, task_id: str) -> None:
+        if self.info:
+            self.logger.info(RECEIVED, name, task_id)
+
+    def succeeded(self, name: str, task_id: str, runtime: float, result: object) -> None:
+        if self.info:
+            self.logger.info(SUCCEEDED, name, task_id, f"{runtime:.6f}", short(result))
+
+    def failed(self, name: str, task_id: str, error: object, traceback: str | None, *, expected: bool = False) -> None:
+        """`error` is the exception or what is known of it; an expected one (of the task's `throws`) is told at INFO."""
+        if expected:
+            if self.info:
+                self.logger.info(EXPECTED, name, task_id, _whole(error))
+        elif self.error:
+            text = f"{FAILED}\n%s" if traceback else FAILED
+            arguments = (traceback.rstrip(),) if traceback else ()
+            self.logger.error(text, name, task_id, _whole(error), *arguments)
+
+    def retried(self, name: str, task_id: str, reason: object) -> None:
+        if self.info:
+            self.logger.info(RETRY, name, task_id, reason)
+
+    def ignored(self, name: str, task_id: str) -> None:
+        if self.info:
+            self.logger.info(IGNORED, name, task_id)
+
+    def rejected(self, name: str, task_id: str, reason: object) -> None:
+        if self.info:
+            self.logger.info(REJECTED, name, task_id, reason)
+
+    def parked(self, name: str, task_id: str, due: str) -> None:
+        if self.info:
+            self.logger.info(PARKED, name, task_id, due)
+
+    def revoked(self, name: str, task_id: str, why: str) -> None:
+        if self.info:
+            self.logger.info(REVOKED, name, task_id, why)
+
+    def buried(self, name: str, task_id: str, queue: str, reason: str) -> None:
+        if self.error:
+            self.logger.error(BURIED, name, task_id, queue, reason)
+
+
+def _whole(error: object) -> str:
+    if not isinstance(error, BaseException):
+        return str(error)
+    try:
+        return repr(error)
+    except Exception:  # noqa: BLE001 (as in `short`)
+        return f"<{type(error).__name__}>"
