@@ -1,0 +1,94 @@
+"""Fixtures for all tests: private servers, a project of one's own, and the rule that nothing stays running.
+
+redis_server, rabbitmq_server   the private server itself, one per run (`kill`, `start`, `freeze`, `thaw` are for tests
+                                that make their own: `Redis()` of support.servers; the shared one must stay up)
+redis_url, rabbitmq_url         a URL of it that is empty at the test's start: a database or virtual host of its own
+project                         a temporary folder with `write`, `multi`, `python`: see support.project
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.processes import MARK, Leftovers
+from support.project import Project
+from support.servers import NotInstalled, RabbitMQ, Redis, Server, started
+
+TESTS = Path(__file__).parent
+UNIT = TESTS / "unit"
+
+
+def in_ci() -> bool:
+    """Whether a missing server is an error."""
+    return any(os.environ.get(name, "").lower() in ("1", "true", "yes") for name in ("CI", "MULTI_CI"))
+
+
+def serve(make: Callable[[], Server]) -> Server:
+    """A started server; without its program a skip at home and a failure in CI."""
+    try:
+        return started(make)
+    except NotInstalled as missing:
+        if in_ci():
+            pytest.fail(str(missing), pytrace=False)
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Redis]:
+    server = serve(Redis)
+    assert isinstance(server, Redis)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server() -> Iterator[RabbitMQ]:
+    server = serve(RabbitMQ)
+    assert isinstance(server, RabbitMQ)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def redis_url(redis_server: Redis) -> str:
+    return redis_server.fresh()
+
+
+@pytest.fixture
+def rabbitmq_url(rabbitmq_server: RabbitMQ) -> str:
+    return rabbitmq_server.fresh()
+
+
+@pytest.fixture
+def mark(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The mark by which this test's processes are known; it is in this process's environment during the test."""
+    mark = uuid.uuid4().hex
+    monkeypatch.setenv(MARK, mark)
+    return mark
+
+
+@pytest.fixture(autouse=True)
+def no_leftovers(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After a test nothing that it started may be running. Unit tests start nothing and are spared the look."""
+    if UNIT in request.path.parents:
+        yield
+        return
+    leftovers = Leftovers(request.getfixturevalue("mark"))
+    yield
+    leftovers.expect_none()
+
+
+@pytest.fixture
+def project(tmp_path: Path, mark: str, no_leftovers: None) -> Project:
+    return Project(tmp_path, mark)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests that need RabbitMQ in one process of a parallel run: it takes seconds and 120 MB to start."""
+    for item in items:
+        if "rabbitmq_server" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("rabbitmq"))
