@@ -8,7 +8,8 @@
     │   └─ AppNotFound                             what `-A` names leads to no app; lists what was tried
     │       └─ AppImportFailed                     it exists, but raises while it is imported
     ├─ BrokerUnavailable (OperationalError)        nothing may be assumed sent
-    │   └─ BrokerLost                              an open connection ended; the last step may have happened or not
+    │   ├─ BrokerLost                              an open connection ended; the last step may have happened or not
+    │   └─ BrokerRefused                           it answers, but refuses; waiting will not help
     ├─ BackendError
     │   ├─ BackendUnavailable
     │   └─ BackendDisabled                         also NotImplementedError: no result backend is configured
@@ -103,6 +104,10 @@ OperationalError = BrokerUnavailable
 
 class BrokerLost(BrokerUnavailable):
     """An open connection to the broker has ended; whether the last step happened is not known."""
+
+
+class BrokerRefused(BrokerUnavailable):
+    """The broker answers and refuses: a wrong password, an unknown database, a version too old. Waiting will not help."""
 
 
 class BackendError(MultiError):

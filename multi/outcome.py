@@ -10,10 +10,14 @@ from multi.message import Message
 
 
 class Publication(msgspec.Struct, array_like=True, frozen=True):
-    """A message to send, and the queue it goes to."""
+    """A message to send, and the queue it goes to.
+
+    With `due` (seconds since the epoch) it is parked in the broker until then instead of waiting in the queue.
+    """
 
     queue: str
     message: Message
+    due: float = 0.0
 
 
 class Outcome(msgspec.Struct):
