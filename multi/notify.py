@@ -1,0 +1,83 @@
+"""Says to whoever started this process how it is doing: the sd_notify protocol, as systemd and our keeper hear it."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+
+class Notifier:
+    """Sends states to the manager's socket; does nothing where there is none.
+
+    Sending never blocks and never fails: a manager that is gone or slow must not harm the worker.
+    """
+
+    def __init__(self, address: str | None = None) -> None:
+        self._socket: socket.socket | None = None
+        self._address = ""
+        if address and address[0] in "/@":
+            # "@name" is the customary spelling of Linux' abstract names, which begin with a zero byte
+            self._address = "\0" + address[1:] if address[0] == "@" else address
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+            self._socket.setblocking(False)
+
+    @classmethod
+    def from_env(cls) -> Notifier:
+        """The notifier for NOTIFY_SOCKET, which is taken out of the environment so that no child speaks for us."""
+        return cls(os.environ.pop("NOTIFY_SOCKET", None))
+
+    @property
+    def enabled(self) -> bool:
+        """Whether anybody listens."""
+        return self._socket is not None
+
+    def ready(self, status: str = "") -> None:
+        """The start is complete: for a worker, it consumes from its queues."""
+        self.send("READY=1" + self._with(status))
+
+    def status(self, text: str) -> None:
+        """One line for people, shown by `multi status` and `systemctl status`."""
+        self.send("STATUS=" + _line(text))
+
+    def stopping(self, status: str = "") -> None:
+        """The shutdown has begun."""
+        self.send("STOPPING=1" + self._with(status))
+
+    def reloading(self) -> None:
+        """A reload has begun; it ends with `ready`."""
+        self.send("RELOADING=1")
+
+    def mainpid(self, pid: int) -> None:
+        """From now on `pid` is the main process of the service."""
+        self.send(f"MAINPID={pid}")
+
+    def watchdog(self) -> None:
+        """The main loop is alive."""
+        self.send("WATCHDOG=1")
+
+    def extend_timeout(self, seconds: float) -> None:
+        """The current start, reload or stop needs up to `seconds` from now."""
+        self.send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1_000_000)}")
+
+    def send(self, state: str) -> None:
+        """Send raw assignments, separated by newlines."""
+        if self._socket is None:
+            return
+        try:
+            self._socket.sendto(state.encode("utf-8", "replace"), self._address)
+        except OSError:
+            pass  # gone (its successor reads our stats page) or its queue is full: neither may stop the work
+
+    def close(self) -> None:
+        """Give the socket back, as a fork does that must not speak for its parent; later calls do nothing."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    @staticmethod
+    def _with(status: str) -> str:
+        return "\nSTATUS=" + _line(status) if status else ""
+
+
+def _line(text: str) -> str:
+    return " ".join(text.splitlines())

@@ -1,0 +1,156 @@
+"""The runtime directory of one node: where its keeper, its worker and the commands of a user meet.
+
+```
+keeper.lock     flock'ed by the keeper for life
+worker.lock     flock'ed for the worker: its keeper takes the lock and the worker inherits it
+status.json     written by the keeper: state, identities of the processes, restarts
+notify          socket of the keeper: readiness from the worker, requests from commands
+stats.<n>       the stats page of the node's n-th worker process
+exit.<n>.json   why that worker process ended, in its own words
+```
+
+Each worker process of a node has its own number, the generation: two of them live at once during a reload, and what
+one leaves behind is never taken for another's.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+
+_current: RunDir | None = None
+
+
+class RunDir:
+    """Paths in a node's runtime directory, and the few things that are done to them."""
+
+    def __init__(self, path: str, generation: int = 1, *, log_file: str | None = None, lock_fd: int = -1) -> None:
+        self.path = path
+        self.generation = generation
+        self.log_file = log_file
+        self.lock_fd = lock_fd
+
+    @classmethod
+    def from_env(cls) -> RunDir | None:
+        """The directory that the keeper of this process has named; None for a worker without a keeper.
+
+        What the keeper has put into the environment is taken out of it (programs that a task starts are not this
+        node), and the worker's lock is closed in every fork, so that the lock tells about the worker alone.
+        """
+        global _current
+        path = os.environ.pop("MULTI_RUN_DIR", None)
+        generation = os.environ.pop("MULTI_GENERATION", "1")
+        log_file = os.environ.pop("MULTI_LOG_FILE", None)
+        lock_fd = os.environ.pop("MULTI_LOCK_FD", "-1")
+        if path is not None:
+            _current = cls(path, int(generation), log_file=log_file, lock_fd=int(lock_fd))
+            if _current.lock_fd >= 0:
+                os.set_inheritable(_current.lock_fd, False)
+                os.register_at_fork(after_in_child=_current.release)
+        return _current
+
+    @property
+    def keeper_lock(self) -> str:
+        return os.path.join(self.path, "keeper.lock")
+
+    @property
+    def worker_lock(self) -> str:
+        return os.path.join(self.path, "worker.lock")
+
+    @property
+    def status_file(self) -> str:
+        return os.path.join(self.path, "status.json")
+
+    @property
+    def notify_socket(self) -> str:
+        return os.path.join(self.path, "notify")
+
+    @property
+    def spec_file(self) -> str:
+        """The node's kept specification; a link here leads to it, wherever the state directory is."""
+        return os.path.join(self.path, "spec.json")
+
+    @property
+    def stats(self) -> str:
+        """The stats page of this generation."""
+        return os.path.join(self.path, f"stats.{self.generation}")
+
+    @property
+    def exit_file(self) -> str:
+        """Where the worker of this generation says why it ends."""
+        return os.path.join(self.path, f"exit.{self.generation}.json")
+
+    def release(self) -> None:
+        """Close the worker's lock in this process; the lock itself lives on in the worker."""
+        if self.lock_fd >= 0:
+            try:
+                os.close(self.lock_fd)
+            except OSError:
+                pass  # closed with all other descriptors already
+            self.lock_fd = -1
+
+    def write_exit(self, kind: str, code: int, reason: str) -> None:
+        """Leave word why this worker ends: `kind` is "stop" (asked to, by whatever way) or "error".
+
+        Only a parent learns an exit status, and after a keeper's death the worker has another parent.
+        """
+        import json
+
+        text = json.dumps({"pid": os.getpid(), "kind": kind, "code": code, "reason": reason, "time": time.time()})
+        temporary = f"{self.exit_file}.{os.getpid()}"
+        try:
+            with open(temporary, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.replace(temporary, self.exit_file)
+        except OSError:
+            pass  # a full or vanished directory: the exit status has to do
+
+    def reopen_log(self) -> bool:
+        """Let standard output and error lead to the log file's present name; False when there is none.
+
+        The keeper asks for it with USR2 after renaming the file; until then lines go to the renamed file, so that
+        none is lost. Every process of the node that writes to the log calls it.
+        """
+        if self.log_file is None:
+            return False
+        fd = os.open(self.log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            os.dup2(fd, 1)
+            os.dup2(fd, 2)
+        finally:
+            os.close(fd)
+        return True
+
+
+def hold(path: str) -> int | None:
+    """Lock the file at `path` for as long as the returned descriptor is open; None while another holds it."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def held(path: str) -> bool:
+    """Whether somebody holds the lock at `path`.
+
+    The question itself takes a shared lock for an instant; a keeper that meets it tries again, so nothing is refused
+    because of a look.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
