@@ -1,0 +1,1 @@
+"""Measurements of multi and its peers; see README.md beside this file."""
