@@ -1,0 +1,101 @@
+"""Compression of message bodies, under the names and content types of Celery's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+
+from multi.errors import ConfigurationError, DecodeError, MissingExtra
+
+ZLIB = "application/x-gzip"
+
+#: name -> content type; "gzip" is a zlib stream, as in Celery
+_NAMES = {
+    "zlib": ZLIB,
+    "gzip": ZLIB,
+    "bzip2": "application/x-bz2",
+    "bzip": "application/x-bz2",
+    "lzma": "application/x-lzma",
+    "xz": "application/x-lzma",
+    "brotli": "application/x-brotli",
+    "zstd": "application/zstd",
+    "zstandard": "application/zstd",
+}
+
+
+def content_type(name: str) -> str:
+    """The content type of a compression, by name or by itself. Raises `ConfigurationError`."""
+    if name in _NAMES.values():
+        return name
+    try:
+        return _NAMES[name]
+    except KeyError:
+        raise ConfigurationError(f"no compression is called {name!r}; there are: {', '.join(sorted(_NAMES))}") from None
+
+
+def compress(body: bytes, kind: str) -> bytes:
+    """`body` compressed; `kind` is a content type."""
+    squeezed: bytes = _module(kind).compress(body)
+    return squeezed
+
+
+def decompress(body: bytes, kind: str) -> bytes:
+    """The inverse; names are understood too. Raises `DecodeError` for what isn't compressed so."""
+    try:
+        module = _module(content_type(kind))
+    except ConfigurationError as error:
+        raise DecodeError(str(error)) from None
+    try:
+        plain: bytes = module.decompress(body)
+    except Exception as error:  # each library has an error class of its own
+        raise DecodeError(f"the body is not compressed as its header says ({kind}): {error}") from None
+    return plain
+
+
+def _module(kind: str) -> ModuleType:
+    return _MODULES[kind]()
+
+
+def _zlib() -> ModuleType:
+    import zlib
+
+    return zlib
+
+
+def _bz2() -> ModuleType:
+    import bz2
+
+    return bz2
+
+
+def _lzma() -> ModuleType:
+    import lzma
+
+    return lzma
+
+
+def _brotli() -> ModuleType:
+    try:
+        import brotli
+    except ImportError:
+        raise MissingExtra("brotli", "brotli", "the compression 'brotli'") from None
+    module: ModuleType = brotli
+    return module
+
+
+def _zstd() -> ModuleType:
+    try:
+        import zstandard
+    except ImportError:
+        raise MissingExtra("zstandard", "zstandard", "the compression 'zstd'") from None
+    module: ModuleType = zstandard
+    return module
+
+
+_MODULES: dict[str, Callable[[], ModuleType]] = {
+    ZLIB: _zlib,
+    "application/x-bz2": _bz2,
+    "application/x-lzma": _lzma,
+    "application/x-brotli": _brotli,
+    "application/zstd": _zstd,
+}
