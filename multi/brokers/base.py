@@ -171,6 +171,9 @@ class WatchEvents(msgspec.Struct):
 
     on_up: Callable[[], None]
     on_down: Callable[[str], None]
+    """The connection is gone; the text says why and when it is tried again."""
+    on_refused: Callable[[Exception], None]
+    """The server answers and refuses (a `BrokerRefused`); the watch doesn't try again."""
     on_message: Callable[[int], None]
     claims: Callable[[], Iterable[Claim]]
     """The claims that the worker's children hold now; asked before every renewal."""

@@ -1,0 +1,123 @@
+"""Redis as a result backend: Celery's keys and channels, so that results are read both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from time import monotonic
+from typing import Any
+
+from hiredis import PushNotification
+
+from multi.backends.base import Backend
+from multi.connections.redis import NOTHING, Address, PerThread, Redis, ReplyError, pack
+from multi.errors import BackendUnavailable, BrokerUnavailable
+from multi.store import Store
+
+PREFIX = "celery-task-meta-"
+
+#: As in the exchange script: a recorded SUCCESS stays.
+_STORE = """
+for i = 1, #KEYS do
+  local value, expires = ARGV[2 * i - 1], ARGV[2 * i]
+  if not string.find(redis.call('GETRANGE', KEYS[i], 0, 31), '"status":%s*"SUCCESS"') then
+    if expires == '0' then redis.call('SET', KEYS[i], value) else redis.call('SETEX', KEYS[i], expires, value) end
+    redis.call('PUBLISH', KEYS[i], value)
+  end
+end
+"""
+
+
+class RedisBackend(Backend):
+    """See `Backend`. `options` are `result_backend_transport_options`: global_keyprefix, socket_timeout, ..."""
+
+    def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, expires: int = 86400) -> None:
+        super().__init__(url, options, expires=expires)
+        self._address = Address.from_url(url, self.options)
+        prefix = str(self.options.get("global_keyprefix") or "")
+        if prefix and prefix[-1] not in ":_-.":
+            prefix += "_"
+        self._prefix = prefix + PREFIX
+        self._connections = PerThread(self._address)
+        # RESP3 lets one connection subscribe and ask: a result that is there already costs one round trip
+        self._listeners = PerThread(self._address, protocol=3)
+        self.place = f"{self._address.server}/{self._address.db}"
+
+    def encode(self, task_id: str, record: bytes, *, reply_to: str | None = None) -> Store:
+        return Store(self._prefix + task_id, record, self.expires)
+
+    def store(self, stores: Sequence[Store]) -> None:
+        arguments: list[str | bytes | int] = []
+        for store in stores:
+            arguments += (store.value, store.expires)
+        self._call(("EVAL", _STORE, len(stores), *[store.key for store in stores], *arguments))
+
+    def fetch(self, task_ids: Sequence[str]) -> list[bytes | None]:
+        found: list[bytes | None] = self._call(("MGET", *[self._prefix + task_id for task_id in task_ids]))
+        return found
+
+    def forget(self, task_id: str) -> None:
+        self._call(("DEL", self._prefix + task_id))
+
+    def _call(self, command: Sequence[Any]) -> Any:
+        connection = self._connections.get()
+        fresh = connection.fileno() < 0
+        try:
+            try:
+                return connection.call(*command)
+            except BrokerUnavailable:
+                if fresh:
+                    raise
+                return connection.call(*command)  # it had been closed while idle
+        except (BrokerUnavailable, ReplyError) as error:
+            raise BackendUnavailable(f"result backend {error}") from error
+
+    def wait(self, task_id: str, timeout: float | None, interval: float | None = None) -> Iterator[bytes]:
+        deadline = None if timeout is None else monotonic() + timeout
+        key = self._prefix + task_id
+        listener = self._listeners.get()
+        try:
+            yield from self._listen(listener, key, deadline)
+        except (BrokerUnavailable, ReplyError) as error:
+            raise BackendUnavailable(f"result backend {error}") from error
+
+    def _listen(self, listener: Redis, key: str, deadline: float | None) -> Iterator[bytes]:
+        ask = pack(("SUBSCRIBE", key)) + pack(("GET", key))
+        fresh = listener.fileno() < 0
+        listener.connect()
+        try:
+            listener.send(ask)
+            reply = listener.poll(_left(deadline))
+        except BrokerUnavailable:
+            if fresh:
+                raise
+            listener.connect()  # it had been closed while idle
+            listener.send(ask)
+            reply = listener.poll(_left(deadline))
+        name = key.encode()
+        answered = False
+        try:
+            while reply is not NOTHING:
+                record = None
+                if isinstance(reply, PushNotification):
+                    if reply[0] == b"message" and reply[1] == name:
+                        record = reply[2]
+                elif isinstance(reply, ReplyError):
+                    raise reply
+                else:
+                    answered, record = True, reply
+                if record is not None:
+                    yield record
+                reply = listener.poll(_left(deadline))
+        finally:
+            if answered and listener.fileno() >= 0:
+                listener.send(pack(("UNSUBSCRIBE", key)))
+            else:
+                listener.close()  # an answer is still to come and would be taken for another one's
+
+    def close(self) -> None:
+        self._connections.close()
+        self._listeners.close()
+
+
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - monotonic())

@@ -1,0 +1,148 @@
+"""Redis as a broker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import hiredis
+import msgspec
+
+from multi.brokers.base import Abilities, Broker, DeadLetter, WatchEvents
+from multi.brokers.redis import envelope
+from multi.brokers.redis.keys import Keys
+from multi.brokers.redis.settling import Words, publication_words
+from multi.brokers.redis.watch import RedisWatch
+from multi.connections.redis import Address, PerThread, Redis, ReplyError
+from multi.errors import BrokerUnavailable, DecodeError
+from multi.loop import Loop
+from multi.message import Message
+from multi.outcome import Publication
+from multi.store import Storage
+
+#: Messages sent in one command.
+BULK = 500
+
+
+class RedisBroker(Broker):
+    """Celery's transport on Redis or Valkey, with leases beside it; see `Broker`.
+
+    `options` are `broker_transport_options`: global_keyprefix, priority_steps, sep, unacked_key, unacked_index_key,
+    socket_timeout, socket_connect_timeout.
+    """
+
+    abilities = Abilities()
+
+    def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, lease: float = 30.0) -> None:
+        super().__init__(url, options, lease=lease)
+        self._address = Address.from_url(url, self.options)
+        self._keys = Keys.from_options(self.options)
+        self._connections = PerThread(self._address)
+
+    def watch(
+        self, loop: Loop, queues: Sequence[str], storage: Storage | None, owner: str, events: WatchEvents
+    ) -> RedisWatch:
+        words = Words(self._keys, queues, self._address, storage, owner)
+        return RedisWatch(loop, self._address, self._keys, words, owner, self.lease, events)
+
+    def publish(self, publications: Sequence[Publication]) -> None:
+        redis = self._connections.get()
+        for start in range(0, len(publications), BULK):
+            self._send(redis, publications[start : start + BULK])
+
+    def _send(self, redis: Redis, publications: Sequence[Publication]) -> None:
+        keys = self._keys
+        lists: dict[str, list[bytes]] = {}
+        commands: list[list[Any]] = []
+        for publication in publications:
+            key, text, due, tag = publication_words(keys, publication)
+            if due:
+                commands.append(["HSET", keys.parked, tag, key.encode() + b"\0" + text])  # type: ignore[union-attr]
+                commands.append(["ZADD", keys.delayed, due, tag])
+            else:
+                lists.setdefault(str(key), []).append(text)  # type: ignore[arg-type]
+        commands += [["LPUSH", key, *texts] for key, texts in lists.items()]
+        # a connection that has been idle may be found closed only now; nothing was done then, so it is tried again
+        fresh = redis.fileno() < 0
+        try:
+            replies = redis.pipeline(commands)
+        except BrokerUnavailable:
+            if fresh:
+                raise
+            replies = redis.pipeline(commands)
+        for reply in replies:
+            if isinstance(reply, ReplyError):
+                raise BrokerUnavailable(f"{self._address.masked}: the message was not taken: {reply}") from reply
+
+    def check(self) -> None:
+        redis = Redis(self._address)
+        try:
+            redis.connect()
+        finally:
+            redis.close()
+
+    def depth(self, queue: str) -> int:
+        return sum(self._call([("LLEN", key) for key in self._keys.lists(queue)]))
+
+    def purge(self, queue: str) -> int:
+        lists = self._keys.lists(queue)
+        counts = self._call([("MULTI",), *[("LLEN", key) for key in lists], ("DEL", *lists), ("EXEC",)])[-1]
+        return sum(counts[:-1])
+
+    def dead(self, queue: str) -> list[DeadLetter]:
+        found = self._call([("HGETALL", self._keys.dead + queue)])[0]
+        letters = [self._letter(queue, found[i], found[i + 1]) for i in range(0, len(found), 2)]
+        return sorted(letters, key=lambda letter: letter.time)
+
+    def _letter(self, queue: str, tag: bytes, value: bytes) -> DeadLetter:
+        note, starts, _, text = value.split(b"\0", 3)
+        told: dict[str, Any] = msgspec.json.decode(note)
+        message: Message | None
+        try:
+            message = envelope.decode(text)
+        except DecodeError:
+            message = None
+        headers = message.headers if message is not None else {}
+        return DeadLetter(
+            id=tag.decode(),
+            queue=queue,
+            task=str(headers.get("task", "")),
+            task_id=str(headers.get("id", "")),
+            reason=told["reason"],
+            detail=told["detail"],
+            starts=int(starts),
+            time=told.get("time", 0.0),
+            message=message,
+        )
+
+    def replay(self, queue: str, ids: Iterable[str] | None = None) -> int:
+        key = self._keys.dead + queue
+        wanted = None if ids is None else set(ids)
+        found = self._call([("HGETALL", key)])[0]
+        count = 0
+        for i in range(0, len(found), 2):
+            tag, value = found[i], found[i + 1]
+            if wanted is not None and tag.decode() not in wanted:
+                continue
+            _, _, source, text = value.split(b"\0", 3)
+            # whoever removes the letter sends it: two replays at once send it once
+            moved = self._call([("EVAL", _REPLAY, 2, key, source, tag, text)])[0]
+            count += int(moved)
+        return count
+
+    def _call(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        replies = self._connections.get().pipeline(commands)
+        for reply in replies:
+            if isinstance(reply, hiredis.ReplyError):
+                raise BrokerUnavailable(f"{self._address.masked}: {reply}") from reply
+        return replies
+
+    def close(self) -> None:
+        self._connections.close()
+
+
+_REPLAY = """
+if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then return 0 end
+redis.call('LPUSH', KEYS[2], ARGV[2])
+return 1
+"""

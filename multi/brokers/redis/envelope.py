@@ -1,0 +1,90 @@
+"""Kombu's envelope: the JSON text that one message is in a Redis list."""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+
+from multi.errors import DecodeError, EncodeError
+from multi.message import Message
+
+
+class _Envelope(msgspec.Struct, rename={"content_type": "content-type", "content_encoding": "content-encoding"}):
+    """What we look for in an envelope; be liberal: a hand-written one may lack nearly all of it."""
+
+    body: str
+    content_type: str | None = None
+    content_encoding: str | None = None
+    headers: dict[str, Any] = {}
+    properties: dict[str, Any] = {}
+
+
+_decoder = msgspec.json.Decoder(_Envelope)
+_encoder = msgspec.json.Encoder()
+
+
+def decode(text: bytes) -> Message:
+    """Read an envelope. Raises DecodeError that says what is wrong with it."""
+    try:
+        envelope = _decoder.decode(text)
+        encoding = envelope.properties.get("body_encoding")
+        body = b64decode(envelope.body) if encoding == "base64" else envelope.body.encode()
+    except (ValueError, msgspec.DecodeError) as error:
+        raise DecodeError(f"no message envelope: {error}") from error
+    return Message(
+        envelope.headers,
+        body,
+        envelope.content_type or "application/json",
+        envelope.content_encoding or "utf-8",
+        envelope.properties,
+    )
+
+
+def encode(message: Message, queue: str, *, tag: str | None = None) -> tuple[str, bytes]:
+    """Write an envelope for `queue`; returns the id it bears (its delivery tag) and the text.
+
+    Raises EncodeError when a header is nothing that JSON knows.
+    """
+    tag = tag or str(uuid4())
+    properties = {
+        **message.properties,
+        "delivery_info": {"exchange": "", "routing_key": queue},
+        "body_encoding": "base64",
+        "delivery_tag": tag,
+    }
+    if "delivery_mode" not in properties:
+        properties["delivery_mode"] = 2
+    if properties.get("priority") is None:
+        properties["priority"] = 0
+    try:
+        text = _encoder.encode(
+            {
+                "body": b64encode(message.body).decode(),
+                "content-encoding": message.content_encoding,
+                "content-type": message.content_type,
+                "headers": message.headers,
+                "properties": properties,
+            }
+        )
+    except (TypeError, ValueError, msgspec.EncodeError) as error:
+        raise EncodeError(f"a header of the message can't be sent: {error}") from error
+    return tag, text
+
+
+def redelivered(text: bytes) -> bytes:
+    """The envelope with the marks that Celery gives to a message that was delivered before; others stay as they are."""
+    try:
+        envelope: dict[str, Any] = msgspec.json.decode(text)
+        envelope.setdefault("headers", {})["redelivered"] = True
+        envelope["properties"].setdefault("delivery_info", {})["redelivered"] = True
+        return _encoder.encode(envelope)
+    except (ValueError, KeyError, TypeError, AttributeError, msgspec.DecodeError):
+        return text
+
+
+def entry_envelope(entry: bytes) -> bytes:
+    """The envelope inside an entry of `unacked`, as multi writes them: [envelope, "", queue]."""
+    return entry[1 : entry.rindex(b',"","')] if entry else b""

@@ -1,0 +1,76 @@
+"""The names of what lies in Redis: Celery's own, beside which Celery's workers work, and those of multi."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from multi.errors import ConfigurationError
+
+#: Between the name of a queue and its priority step, and between the parts of a binding.
+SEPARATOR = "\x06\x16"
+STEPS = (0, 3, 6, 9)
+
+
+class Keys(msgspec.Struct, frozen=True):
+    """All keys of one broker; `prefix` is Celery's `global_keyprefix`."""
+
+    prefix: str = ""
+    separator: str = SEPARATOR
+    steps: tuple[int, ...] = STEPS
+    unacked: str = "unacked"
+    unacked_index: str = "unacked_index"
+    leases: str = "multi:leases"
+    claims: str = "multi:claims"
+    starts: str = "multi:starts"
+    parked: str = "multi:parked"
+    delayed: str = "multi:delayed"
+    inboxes: str = "multi:inboxes"
+    dead: str = "multi:dead:"
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Keys:
+        """Read `broker_transport_options`: global_keyprefix, priority_steps, sep, unacked_key, unacked_index_key."""
+        prefix = str(options.get("global_keyprefix") or "")
+        steps = tuple(options.get("priority_steps") or STEPS)
+        if not all(isinstance(step, int) and 0 <= step <= 9 for step in steps) or list(steps) != sorted(set(steps)):
+            raise ConfigurationError(
+                f"broker_transport_options['priority_steps'] is a rising list of numbers from 0 to 9, not {steps!r}"
+            )
+        names = {
+            "unacked": str(options.get("unacked_key") or "unacked"),
+            "unacked_index": str(options.get("unacked_index_key") or "unacked_index"),
+        }
+        for field in ("leases", "claims", "starts", "parked", "delayed", "inboxes"):
+            names[field] = f"multi:{field}"
+        names["dead"] = "multi:dead:"
+        return cls(
+            prefix=prefix,
+            separator=str(options.get("sep") or SEPARATOR),
+            steps=steps,
+            **{field: prefix + name for field, name in names.items()},
+        )
+
+    def queue(self, name: str, priority: int | None = None) -> str:
+        """The list of a queue that takes messages of this priority.
+
+        Celery's lists stand for 0 (served first) to 9 (last); multi's numbers run the other way on every broker, so 9
+        goes to the first list. A message without a priority goes where Celery puts it: to the first list.
+        """
+        wanted = 0 if priority is None else 9 - min(9, max(0, priority))
+        step = max((step for step in self.steps if step <= wanted), default=self.steps[0])
+        return self.step(name, step)
+
+    def step(self, name: str, step: int) -> str:
+        """The list of one priority step of a queue."""
+        return f"{self.prefix}{name}{self.separator}{step}" if step else f"{self.prefix}{name}"
+
+    def lists(self, name: str) -> list[str]:
+        """All lists of a queue, the one to be served first at the head."""
+        return [self.step(name, step) for step in self.steps]
+
+    def inbox(self, owner: str, queue_key: str) -> str:
+        """Where a worker's waiter puts the message that woke it; the name tells where it came from."""
+        return f"{self.prefix}multi:inbox:{owner.replace('|', '_')}|{queue_key}"

@@ -1,0 +1,74 @@
+"""A child's own way to Redis: one script call settles a batch and claims the next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import hiredis
+
+from multi.brokers.base import Delivery, Lane, Settlement
+from multi.brokers.redis import envelope
+from multi.brokers.redis.scripts import EXCHANGE
+from multi.brokers.redis.settling import Words
+from multi.connections.redis import Address, Redis
+from multi.errors import BackendUnavailable, BrokerLost, BrokerUnavailable, DecodeError
+
+
+class RedisLane(Lane):
+    """See `Lane`."""
+
+    def __init__(self, address: Address, words: Words, owner: str, lease: float) -> None:
+        self._redis = Redis(address)
+        self._words = words
+        self._owner = owner
+        self._lease = lease
+        self._number = 0
+
+    def exchange(self, settlements: Sequence[Settlement], claim: int) -> list[Delivery]:
+        words = self._words
+        if words.storage is not None and settlements:
+            stores = [store for settlement in settlements for store in settlement.stores]
+            if stores:
+                try:
+                    words.storage.store(stores)
+                except BackendUnavailable as error:
+                    raise BrokerLost(str(error)) from error
+        self._number += 1
+        prefix = f"{self._owner}:{self._number}:"
+        keys, arguments = words.exchange(settlements, claim, prefix, self._lease)
+        reply = self._evaluate(keys, arguments)
+        deliveries: list[Delivery] = []
+        for i in range(0, len(reply), 3):
+            text: bytes = reply[i]
+            starts: int = reply[i + 2]
+            tag = f"{prefix}{i // 3 + 1}"
+            queue = words.queues[reply[i + 1] - 1]
+            try:
+                message = envelope.decode(text)
+            except DecodeError as error:
+                deliveries.append(Delivery(tag, tag, queue, None, starts, raw=text, fault=str(error)))
+                continue
+            again = starts > 0 or bool(message.headers.get("redelivered"))
+            deliveries.append(Delivery(tag, tag, queue, message, starts, again))
+        return deliveries
+
+    def _evaluate(self, keys: Sequence[object], arguments: Sequence[object]) -> list[bytes | int]:
+        try:
+            try:
+                reply: list[bytes | int] = self._redis.call("EVALSHA", EXCHANGE.digest, len(keys), *keys, *arguments)
+            except hiredis.ReplyError as error:
+                if not str(error).startswith("NOSCRIPT"):
+                    raise
+                reply = self._redis.call("EVAL", EXCHANGE.source, len(keys), *keys, *arguments)
+        except hiredis.ReplyError as error:
+            # the server is there and does not do it: full, read-only after a failover, still loading
+            self._redis.close()
+            raise BrokerLost(f"{self._redis.address.masked}: {error}") from error
+        except BrokerLost:
+            raise
+        except BrokerUnavailable as error:
+            raise BrokerLost(str(error)) from error
+        return reply
+
+    def close(self) -> None:
+        self._redis.close()

@@ -1,0 +1,89 @@
+"""The arguments of the exchange script: what lanes and the watch say in the same words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import time
+
+import msgspec
+
+from multi.brokers.base import Settlement
+from multi.brokers.redis import envelope
+from multi.brokers.redis.keys import Keys
+from multi.connections.redis import Address
+from multi.outcome import Publication
+from multi.store import Storage
+
+Argument = str | bytes | int | float
+
+
+class Words:
+    """Builds calls of the exchange script for one worker's queues."""
+
+    def __init__(self, keys: Keys, queues: Sequence[str], address: Address, storage: Storage | None, owner: str) -> None:
+        self.keys = keys
+        #: every list to claim from, by priority first, and the queue it belongs to
+        self.sources = [(keys.step(queue, step), queue) for step in keys.steps for queue in queues]
+        self.inboxes = [keys.inbox(owner, source) for source, _ in self.sources]
+        self.queues = [queue for _, queue in self.sources]
+        #: where results are stored by others than this script; None when it stores them itself
+        self.storage = storage
+        self.results_db: Argument = ""
+        if storage is not None and storage.place.rpartition("/")[0] == address.server:
+            self.storage = None
+            db = storage.place.rpartition("/")[2]
+            self.results_db = "" if db == str(address.db) else db
+        self._own_db = address.db
+        self._keys: list[Argument] = [
+            keys.unacked,
+            keys.unacked_index,
+            keys.leases,
+            keys.claims,
+            keys.starts,
+            keys.parked,
+            keys.delayed,
+            keys.dead,
+        ]
+        for inbox, (source, _) in zip(self.inboxes, self.sources, strict=True):
+            self._keys += [inbox, source]
+        self._suffixes = [b',"",' + msgspec.json.encode(queue) + b"]" for queue in self.queues]
+        self._claim_tail: list[Argument] = [len(self._suffixes), *self._suffixes]
+
+    def exchange(
+        self, settlements: Sequence[Settlement], claim: int, prefix: str, lease: float
+    ) -> tuple[list[Argument], list[Argument]]:
+        """Keys and arguments of one call."""
+        arguments: list[Argument] = [lease, claim, prefix, self.results_db, self._own_db, *self._claim_tail]
+        arguments.append(len(settlements))
+        for settlement in settlements:
+            self._settlement(settlement, arguments)
+        return self._keys, arguments
+
+    def _settlement(self, settlement: Settlement, arguments: list[Argument]) -> None:
+        started: Argument = 1 if settlement.started else 0
+        extra: Argument = ""
+        verb = settlement.verb
+        if verb == "park":
+            extra = settlement.due
+        elif verb == "bury":
+            started = note(settlement)
+            extra = settlement.queue
+        stores = settlement.stores if self.storage is None else ()
+        arguments += (settlement.tag, verb, started, extra, len(stores), len(settlement.publications))
+        for store in stores:
+            arguments += (store.key, store.value, store.expires)
+        for publication in settlement.publications:
+            arguments += publication_words(self.keys, publication)
+
+
+def note(settlement: Settlement) -> bytes:
+    """What is written beside a dead letter."""
+    return msgspec.json.encode({"reason": settlement.reason, "detail": settlement.detail, "time": time()})
+
+
+def publication_words(keys: Keys, publication: Publication) -> tuple[Argument, Argument, Argument, Argument]:
+    """Queue key, envelope, due and id of one publication."""
+    message = publication.message
+    tag, text = envelope.encode(message, publication.queue)
+    key = keys.queue(publication.queue, message.properties.get("priority"))
+    return key, text, publication.due or "", tag

@@ -1,0 +1,330 @@
+"""The worker's eye on Redis: waiting, renewing, reaping, bringing back what is due; never blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from time import monotonic
+
+from multi.brokers.base import Lane, Port, Settlement, WatchEvents
+from multi.brokers.redis import envelope
+from multi.brokers.redis.keys import SEPARATOR, Keys
+from multi.brokers.redis.lane import RedisLane
+from multi.brokers.redis.scripts import ALL, DUE, EXCHANGE, EXPIRED, LEAVE, RENEW, RESTORE, Script
+from multi.brokers.redis.settling import Words
+from multi.connections.redis import Address, RedisStream, Reply, ReplyError
+from multi.errors import BackendUnavailable, BrokerRefused, BrokerUnavailable, DecodeError
+from multi.log import get_logger
+from multi.loop import Loop, Timer
+from multi.message import Message
+
+logger = get_logger("multi.broker")
+
+#: Seconds that a waiter asks Redis to hold its request; an answer must come soon after, or the connection is dead.
+WAIT = 30.0
+#: Seconds between two looks at what is parked, when nothing is known to be due earlier.
+TICK = 1.0
+REAPED_AT_ONCE = 100
+LONGEST_PAUSE = 32.0
+
+
+class RedisPort(Port):
+    """Remembers how to connect."""
+
+    def __init__(self, address: Address, words: Words, owner: str, lease: float) -> None:
+        self._make = lambda: RedisLane(address, words, owner, lease)
+
+    def open(self) -> Lane:
+        return self._make()
+
+    def release(self) -> None:
+        """Nothing is held."""
+
+
+class Waiter:
+    """Waits for a message in one list by moving it to the inbox: wakes one waiter in the fleet, loses nothing.
+
+    (`BLMOVE q q` would wake all of them, a `BRPOP` could lose what it took.) What is moved lies in the inbox until a
+    lane of this worker claims it, or goes back if meanwhile no child is idle.
+    """
+
+    def __init__(self, watch: RedisWatch, source: str, inbox: str) -> None:
+        self._watch = watch
+        self._source = source
+        self._inbox = inbox
+        self._stream = RedisStream(watch.loop, watch.address, self._connected, watch.waiter_lost)
+        self._waiting = False
+        self._id: int | None = None
+
+    def wait(self) -> None:
+        """Ask, if nothing is asked yet."""
+        if self._stream.up:
+            if not self._waiting:
+                self._waiting = True
+                self._stream.send(("BLMOVE", self._source, self._inbox, "RIGHT", "LEFT", WAIT), self._answered, WAIT + 10)
+        elif self._id is None:
+            self._id = 0
+            self._stream.connect()
+
+    def _connected(self) -> None:
+        self._stream.send(("CLIENT", "ID"), self._identified)
+        if self._watch.armed:
+            self.wait()
+
+    def _identified(self, reply: Reply) -> None:
+        self._id = int(reply) if isinstance(reply, int) else 0
+
+    def _answered(self, reply: Reply) -> None:
+        self._waiting = False
+        if isinstance(reply, ReplyError):
+            self._watch.waiter_lost(BrokerUnavailable(f"{self._watch.address.masked}: {reply}"))
+        elif reply is None:
+            if self._watch.armed:
+                self.wait()
+        elif self._watch.armed:
+            self._watch.events.on_message(1)
+        else:
+            self._watch.bounce(self._inbox, self._source)
+
+    def unblock(self) -> list[tuple[str | int, ...]]:
+        """The commands, for another connection, that end the wait."""
+        return [("CLIENT", "UNBLOCK", self._id)] if self._waiting and self._id else []
+
+    def close(self) -> None:
+        self._stream.close()
+        self._waiting = False
+        self._id = None
+
+
+class RedisWatch:
+    """See `Watch`."""
+
+    def __init__(self, loop: Loop, address: Address, keys: Keys, words: Words, owner: str, lease: float, events: WatchEvents) -> None:
+        self.loop = loop
+        self.address = address
+        self.events = events
+        self.armed = 0
+        self._keys = keys
+        self._words = words
+        self._owner = owner
+        self._lease = lease
+        self._stream = RedisStream(loop, address, self._up, self._down)
+        self._waiters = [Waiter(self, source, inbox) for (source, _), inbox in zip(words.sources, words.inboxes, strict=True)]
+        self._timers: list[Timer] = []
+        self._due: Timer | None = None
+        self._reconnect: Timer | None = None
+        self._pause = 1.0
+        self._up_since = 0.0
+        self._unsettled: list[Settlement] = []
+        self._underway = 0
+        self._stopped = False
+
+    def port(self, owner: str) -> Port:
+        return RedisPort(self.address, self._words, owner, self._lease)
+
+    # -- the connection ---------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        if not self._stopped:
+            self._stream.connect()
+
+    def _up(self) -> None:
+        self._pause = 1.0
+        self._up_since = monotonic()
+        for script in ALL:
+            self._stream.send(("SCRIPT", "LOAD", script.source), _ignore)
+        for queue in dict.fromkeys(self._words.queues):
+            # Celery's tools find queues by these; the second set keeps a sweeping peer from removing the first
+            member = f"{queue}{SEPARATOR}{SEPARATOR}{queue}"
+            for table in ("_kombu.binding.", "_kombu.binding_permanent."):
+                self._stream.send(("SADD", f"{self._keys.prefix}{table}{queue}", member), _ignore)
+        self._renew()
+        self._look_for_due()
+        self._timers = [
+            self.loop.every(self._lease / 3, self._renew),
+            self.loop.every(min(5.0, max(self._lease / 6, 0.05)), self._reap),
+        ]
+        kept, self._unsettled = self._unsettled, []
+        self._underway = 0
+        self.settle(kept)
+        if self.armed:
+            self.arm(self.armed)
+        self.events.on_up()
+        if self.armed:
+            # something may have been moved to an inbox by a connection that is gone
+            self.events.on_message(1)
+
+    def _down(self, error: BrokerUnavailable) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._timers = []
+        self._stream.close()
+        for waiter in self._waiters:
+            waiter.close()
+        if self._stopped:
+            return
+        if isinstance(error, BrokerRefused):
+            self.events.on_refused(error)
+            return
+        self.events.on_down(f"{error}; trying again in {self._pause:g} s")
+        if self._reconnect is not None:
+            self._reconnect.cancel()
+        self._reconnect = self.loop.later(self._pause, self.start)
+        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+
+    def waiter_lost(self, error: BrokerUnavailable) -> None:
+        """A waiter's connection is gone; all are made anew, since the server itself is likely to be away."""
+        if not self._stopped:
+            self._down(error)
+
+    # -- waiting ----------------------------------------------------------------------------------------------------
+
+    def arm(self, idle: int) -> None:
+        self.armed = idle
+        if idle and self._stream.up:
+            for waiter in self._waiters:
+                waiter.wait()
+
+    def bounce(self, inbox: str, source: str) -> None:
+        """Give back what came when no child was idle any more: to the front, where it was."""
+        self._stream.send(("LMOVE", inbox, source, "RIGHT", "RIGHT"), _ignore)
+
+    # -- claims -----------------------------------------------------------------------------------------------------
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        if not settlements:
+            return
+        batch = list(settlements)
+        self._unsettled += batch
+        if not self._stream.up:
+            return
+        if self._words.storage is not None:
+            stores = [store for settlement in batch for store in settlement.stores]
+            if stores:
+                try:
+                    self._words.storage.store(stores)
+                except BackendUnavailable as error:
+                    logger.error("%s", error)
+                    self.loop.later(1.0, lambda: self._settle_again(batch))
+                    return
+        self._underway += 1
+        keys, arguments = self._words.exchange(batch, 0, "", self._lease)
+        self._run(EXCHANGE, keys, arguments, lambda reply: self._settled(batch, reply))
+
+    def _settle_again(self, batch: list[Settlement]) -> None:
+        for settlement in batch:
+            if settlement in self._unsettled:
+                self._unsettled.remove(settlement)
+        self.settle(batch)
+
+    def _settled(self, batch: list[Settlement], reply: Reply) -> None:
+        self._underway -= 1
+        if isinstance(reply, ReplyError):
+            logger.error("%s: %s", self.address.masked, reply)
+            self.loop.later(1.0, lambda: self._settle_again(batch))
+            return
+        done = set(map(id, batch))
+        self._unsettled = [settlement for settlement in self._unsettled if id(settlement) not in done]
+
+    def pending(self) -> bool:
+        return bool(self._unsettled)
+
+    def recall(self, tag: str, fence: str, answer: Callable[[Message | None], None]) -> None:
+        def found(entry: Reply) -> None:
+            try:
+                answer(envelope.decode(envelope.entry_envelope(entry)) if isinstance(entry, bytes) else None)
+            except DecodeError:
+                answer(None)
+
+        if self._stream.up:
+            self._stream.send(("HGET", self._keys.unacked, tag), found)
+        else:
+            self.loop.later(1.0, lambda: self.recall(tag, fence, answer))
+
+    def renew(self) -> None:
+        """Renew now, and let what runs count as started; done every third of a lease anyway."""
+        if self._stream.up:
+            self._renew()
+
+    def _renew(self) -> None:
+        keys = self._keys
+        arguments: list[str | bytes | int | float] = [self._lease, len(self._words.inboxes), *self._words.inboxes]
+        for claim in self.events.claims():
+            arguments += (claim.tag, 1 if claim.started else 0)
+        self._run(
+            RENEW,
+            (keys.unacked_index, keys.leases, keys.claims, keys.starts, keys.inboxes),
+            arguments,
+            _ignore,
+        )
+
+    def _reap(self) -> None:
+        # who was away himself for a while must not judge others: they may be back with him and about to renew
+        if monotonic() - self._up_since < self._lease or not self._stream.up:
+            return
+        keys = self._keys
+        self._run(EXPIRED, (keys.unacked, keys.leases, keys.claims, keys.inboxes), (REAPED_AT_ONCE,), self._restore)
+
+    def _restore(self, found: Reply) -> None:
+        if isinstance(found, ReplyError) or not found:
+            return
+        keys = self._keys
+        # from the youngest to the oldest, so that the oldest comes first again
+        for i in range(len(found) - 2, -1, -2):
+            tag, entry = found[i], found[i + 1]
+            text = envelope.redelivered(envelope.entry_envelope(entry)) if entry else b""
+            if entry:
+                logger.warning("%s: its worker is gone or cut off: the message is delivered again", tag.decode())
+            self._run(RESTORE, (keys.unacked, keys.unacked_index, keys.leases, keys.claims), (tag, text), _ignore)
+
+    def _look_for_due(self) -> None:
+        if self._stream.up and not self._stopped:
+            self._run(DUE, (self._keys.parked, self._keys.delayed), (REAPED_AT_ONCE,), self._next_due)
+
+    def _next_due(self, reply: Reply) -> None:
+        pause = TICK
+        if isinstance(reply, bytes) and reply:
+            pause = min(TICK, max(0.0, float(reply)))
+        if self._due is not None:
+            self._due.cancel()
+        self._due = self.loop.later(pause, self._look_for_due)
+
+    def _run(self, script: Script, keys: Sequence[object], arguments: Sequence[object], answer: Callable[[Reply], None]) -> None:
+        def answered(reply: Reply) -> None:
+            if isinstance(reply, ReplyError) and str(reply).startswith("NOSCRIPT"):
+                self._stream.send(("EVAL", script.source, len(keys), *keys, *arguments), answer)
+            else:
+                answer(reply)
+
+        if self._stream.up:
+            self._stream.send(("EVALSHA", script.digest, len(keys), *keys, *arguments), answered)
+
+    # -- the end ----------------------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        if self._stopped:
+            return
+        self._stopped = True
+        self.armed = 0
+        for timer in (*self._timers, self._due, self._reconnect):
+            if timer is not None:
+                timer.cancel()
+        if self._stream.up:
+            for waiter in self._waiters:
+                for command in waiter.unblock():
+                    self._stream.send(command, _ignore)
+            keys = self._keys
+            left: list[Reply] = []
+            self._run(LEAVE, (keys.parked, keys.delayed, keys.inboxes), self._words.inboxes, left.append)
+            deadline = monotonic() + 5.0
+            while not left and self._stream.up and monotonic() < deadline:
+                self.loop.turn(0.5)
+            if left and isinstance(left[0], int) and left[0]:
+                logger.info("%d parked messages went back to their queues: no worker is left to wait for them", left[0])
+        for waiter in self._waiters:
+            waiter.close()
+        self._stream.close()
+
+
+def _ignore(reply: Reply) -> None:
+    if isinstance(reply, ReplyError) and not str(reply).startswith("NOSCRIPT"):
+        logger.error("Redis: %s", reply)

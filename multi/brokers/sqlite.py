@@ -1,0 +1,154 @@
+"""The embedded broker: one SQLite file, shared by the processes of one machine.
+
+`connections/sqlite.py` says how the file is kept and how long what is in it lasts.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from multi.brokers.base import Abilities, Broker, DeadLetter, Delivery, Lane, Settlement, Watch, WatchEvents
+from multi.brokers.sqlite_queue import Together, after, call, dead_letter, insert, rows, store_elsewhere, wake
+from multi.brokers.sqlite_queue import claim as claim_first
+from multi.brokers.sqlite_watch import SQLiteWatch
+from multi.connections.ring import ring
+from multi.connections.sqlite import Database, location
+from multi.errors import BrokerLost, BrokerUnavailable
+from multi.loop import Loop
+from multi.outcome import Publication
+from multi.store import Storage
+
+#: Messages per transaction when many are published: about 10 ms, so that lanes get in between.
+_BATCH = 1000
+
+
+class SQLiteBroker(Broker):
+    """`sqlite:////absolute/path.db`.
+
+    Options: `create` (what may be made when it is missing: "all" the file and its folders, "file", or "" nothing, which is
+    the default for producers; a worker always may make the file), `anchor` (the folder that relative paths start from),
+    `synchronous` ("normal", or "full": each commit waits for the disk).
+    """
+
+    abilities = Abilities()
+
+    def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, lease: float = 30.0) -> None:
+        super().__init__(url, options, lease=lease)
+        self.path, query = location(url, self.options)
+        self._settings = {**self.options, **query}
+        self._database = self.database(str(self._settings.get("create", "")), BrokerUnavailable)
+
+    def database(self, create: str, failure: type[BrokerUnavailable]) -> Database:
+        """A new connection to the file."""
+        synchronous = str(self._settings.get("synchronous", "normal"))
+        return Database(self.path, failure, create=create, synchronous=synchronous)
+
+    def publish(self, publications: Sequence[Publication]) -> None:
+        made = rows(publications)
+        for start in range(0, len(made), _BATCH):
+            wakes: Counter[str] = Counter()
+            with self._database.write() as connection:
+                insert(connection, made[start : start + _BATCH], wakes)
+                chosen = wake(connection, wakes)
+            call(self._database, chosen)
+
+    def watch(
+        self, loop: Loop, queues: Sequence[str], storage: Storage | None, owner: str, events: WatchEvents
+    ) -> Watch:
+        database = self.database(str(self._settings.get("create") or "file"), BrokerLost)
+
+        def lane(name: str, ring_path: str) -> Lane:
+            return SQLiteLane(self.database("", BrokerLost), queues, storage, name, self.lease, ring_path)
+
+        return SQLiteWatch(database, loop, queues, storage, events, self.lease, lane)
+
+    def check(self) -> None:
+        with self._database.write() as connection:
+            # a write, so that a read-only or full disk shows now
+            connection.execute("INSERT OR REPLACE INTO facts VALUES ('checked', ?)", (str(os.getpid()),))
+
+    def depth(self, queue: str) -> int:
+        with self._database.read() as connection:
+            (count,) = connection.execute(
+                "SELECT count(*) FROM messages WHERE state = 0 AND queue = ?", (queue,)
+            ).fetchone()
+            return int(count)
+
+    def purge(self, queue: str) -> int:
+        with self._database.write() as connection:
+            return connection.execute("DELETE FROM messages WHERE state = 0 AND queue = ?", (queue,)).rowcount
+
+    def dead(self, queue: str) -> list[DeadLetter]:
+        with self._database.read() as connection:
+            found = connection.execute(
+                "SELECT id, queue, starts, time, reason, detail, envelope FROM dead WHERE queue = ? ORDER BY id",
+                (queue,),
+            )
+            return [dead_letter(row) for row in found]
+
+    def replay(self, queue: str, ids: Iterable[str] | None = None) -> int:
+        wanted = None if ids is None else set(ids)
+        wakes: Counter[str] = Counter()
+        with self._database.write() as connection:
+            numbers = [
+                row[0] for row in connection.execute("SELECT id FROM dead WHERE queue = ? ORDER BY id", (queue,))
+            ]
+            if wanted is not None:
+                numbers = [number for number in numbers if str(number) in wanted]
+            chosen = [(number,) for number in numbers]
+            connection.executemany(
+                "INSERT INTO messages (queue, rank, redelivered, envelope) "
+                "SELECT queue, rank, 1, envelope FROM dead WHERE id = ?",
+                chosen,
+            )
+            connection.executemany("DELETE FROM dead WHERE id = ?", chosen)
+            wakes[queue] = len(numbers)
+            rings = wake(connection, wakes)
+        call(self._database, rings)
+        return len(numbers)
+
+    def close(self) -> None:
+        self._database.close()
+
+
+class SQLiteLane(Lane):
+    """One child's connection to the file."""
+
+    def __init__(
+        self,
+        database: Database,
+        queues: Sequence[str],
+        storage: Storage | None,
+        owner: str,
+        lease: float,
+        watch_path: str,
+    ) -> None:
+        self._database = database
+        self._queues = list(queues)
+        self._storage = storage
+        self._here = storage is not None and storage.place == database.place
+        self._owner = owner
+        self._numbers = itertools.count(1)
+        self._lease = lease
+        self._watch_path = watch_path
+
+    def exchange(self, settlements: Sequence[Settlement], claim: int) -> list[Delivery]:
+        if self._storage is not None and not self._here:
+            store_elsewhere(self._database, self._storage, settlements)
+        together = Together(settlements, self._here)
+        fence = f"{self._owner}:{next(self._numbers)}"
+        with self._database.write() as connection:
+            together.run(connection)
+            deliveries = claim_first(connection, self._queues, claim, fence, self._lease) if claim > 0 else []
+            chosen = wake(connection, together.wakes) if together.wakes else ()
+        after(self._database, together, chosen)
+        if together.parked and self._watch_path:
+            ring(self._watch_path, 0)  # so that it learns when that is due
+        return deliveries
+
+    def close(self) -> None:
+        self._database.close()
