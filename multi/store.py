@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -17,6 +18,25 @@ class Store(msgspec.Struct, array_like=True, frozen=True):
     key: str
     value: bytes
     expires: int = 0
+
+
+class _State(msgspec.Struct):
+    status: str = ""
+
+
+_state_of = msgspec.json.Decoder(_State)
+_OTHER_FORMATS = re.compile(rb"status\W{1,8}SUCCESS", re.DOTALL)
+
+
+def is_final(value: bytes) -> bool:
+    """Whether a record (as it is in `Store.value`) says SUCCESS, which nothing overwrites any more."""
+    if b"SUCCESS" not in value:
+        return False
+    try:
+        return _state_of.decode(value).status == "SUCCESS"
+    except msgspec.DecodeError:
+        # pickle, yaml, msgpack: the status comes first, or nearly so
+        return _OTHER_FORMATS.search(value, 0, 400) is not None
 
 
 class Storage(Protocol):

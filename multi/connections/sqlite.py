@@ -1,0 +1,345 @@
+"""The embedded store: one SQLite file that the processes of one machine share as broker and result backend.
+
+How the file is kept:
+
+- Write-ahead log, `synchronous=NORMAL`: what was committed survives the death of any process at any moment. After a
+  crash of the whole machine (power, kernel) the file is sound, but the last commits may be missing; `?synchronous=full`
+  in the URL makes every commit wait for the disk.
+- Writers queue at a gate (`<file>.gate`, flock) before they ask SQLite for its write lock: the kernel wakes the next one at
+  once, where SQLite's own waiting would sleep for milliseconds and let the quickest win again and again.
+- A connection must not live through a fork (SQLite's own locks would be believed held by both processes), so all are
+  closed just before one and open again when next used.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import random
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from multi.errors import ConfigurationError, MultiError
+from multi.urls import parse
+
+_VERSION = 1
+_APPLICATION = 0x6D756C74  # "mult", so that `file` and we can tell whose file it is
+_NETWORK = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "ceph", "glusterfs", "lustre", "9p", "fuse.sshfs",
+            "fuse.glusterfs", "fuse.rclone", "fuse.s3fs", "fuse.davfs", "fuse.ceph", "beegfs", "gpfs", "ocfs2", "gfs2")  # fmt: skip
+
+_SCHEMA = """
+CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
+-- state 0: waiting; 1: claimed, `until` is the lease's end by the machine's clock; 2: parked, `until` is when it is due.
+-- rank is the negative priority. starts counts the runs of former claims, counted is 1 if the present claim's has begun.
+CREATE TABLE messages (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, queue TEXT NOT NULL, rank INTEGER NOT NULL, state INTEGER NOT NULL DEFAULT 0,
+    until REAL, fence TEXT, starts INTEGER NOT NULL DEFAULT 0, counted INTEGER NOT NULL DEFAULT 0,
+    redelivered INTEGER NOT NULL DEFAULT 0, envelope BLOB NOT NULL);
+CREATE INDEX waiting ON messages (queue, rank, id) WHERE state = 0;
+CREATE INDEX claimed ON messages (until) WHERE state = 1;
+CREATE INDEX parked ON messages (until) WHERE state = 2;
+
+CREATE TABLE dead (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, queue TEXT NOT NULL, rank INTEGER NOT NULL, starts INTEGER NOT NULL,
+    time REAL NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL, envelope BLOB NOT NULL);
+CREATE INDEX dead_queue ON dead (queue, id);
+
+-- who is to be rung: watches with idle children, and those who wait for a result
+CREATE TABLE waiters (path TEXT PRIMARY KEY, queues TEXT NOT NULL, idle INTEGER NOT NULL, since REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE listeners (key TEXT NOT NULL, path TEXT NOT NULL, PRIMARY KEY (key, path)) WITHOUT ROWID;
+
+CREATE TABLE results (
+    key TEXT PRIMARY KEY, version INTEGER NOT NULL, final INTEGER NOT NULL, expires INTEGER NOT NULL, value BLOB NOT NULL);
+CREATE INDEX results_expires ON results (expires) WHERE expires > 0;
+"""
+
+
+class Busy(Exception):
+    """Somebody else is writing; only those get it who said that they don't wait."""
+
+
+def now() -> float:
+    """The clock of leases: the same for all processes of the machine, never set, still while the machine sleeps."""
+    return time.monotonic()
+
+
+def location(url: str, options: dict[str, object] | None = None) -> tuple[str, dict[str, str]]:
+    """Absolute path and query of a `sqlite:` URL.
+
+    `sqlite:////var/lib/q.db` is absolute; `sqlite:///q.db` is relative to the option `anchor`, never to the working
+    directory, and refused where there is none. Raises `ConfigurationError`.
+    """
+    parsed = parse(url, ("sqlite",))
+    path = parsed.path[1:]
+    if parsed.host or not path or path == ":memory:":
+        raise ConfigurationError(
+            f"{url!r} names no file; write sqlite:////absolute/path.db (four slashes), or memory:// for a queue that "
+            "lives in this process only"
+        )
+    if not os.path.isabs(path):
+        anchor = (options or {}).get("anchor")
+        if not anchor:
+            raise ConfigurationError(
+                f"{url!r} is a relative path, and there is no project directory to start from; "
+                f"write it in full, with four slashes: sqlite:///{os.path.abspath(path)}"
+            )
+        path = os.path.join(str(anchor), path)
+    return os.path.abspath(path), dict(parsed.query)
+
+
+class Database:
+    """One connection to the file, opened when first used, safe to share between threads and to hold across forks.
+
+    `create` says what may be made if it is missing: "" nothing, "file" the file, "all" its folders too. All troubles are
+    raised as `failure`, with a text for the user.
+    """
+
+    def __init__(self, path: str, failure: type[MultiError], *, create: str = "", synchronous: str = "normal") -> None:
+        self.path = path
+        self.place = f"sqlite:{os.path.realpath(path)}"
+        self.create = create
+        self._failure = failure
+        self._synchronous = synchronous
+        self._connection: sqlite3.Connection | None = None
+        self._gate = -1
+        self._inode = 0
+        self._lock = threading.Lock()
+        _databases.add(self)
+
+    @contextmanager
+    def write(self, *, wait: float = 30.0) -> Iterator[sqlite3.Connection]:
+        """A transaction that writes, committed at the end; `wait` 0 raises `Busy` instead of waiting for others."""
+        if not self._lock.acquire(timeout=wait if wait else 0.0):
+            raise Busy
+        try:
+            connection = self._ready()
+            self._enter(wait)
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield connection
+                    connection.execute("COMMIT")
+                except BaseException:
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+                    raise
+            finally:
+                fcntl.flock(self._gate, fcntl.LOCK_UN)
+        except (sqlite3.Error, OSError) as error:
+            self._fail(error, wait)
+        finally:
+            self._lock.release()
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """The connection for reading; waits for no writer."""
+        with self._lock:
+            try:
+                yield self._ready()
+            except (sqlite3.Error, OSError) as error:
+                self._fail(error, 1.0)
+
+    def close(self) -> None:
+        """Close the connection; the next use opens it again."""
+        with self._lock:
+            self._close()
+
+    def _ready(self) -> sqlite3.Connection:
+        if self._connection is not None:
+            try:
+                if os.stat(self.path).st_ino == self._inode:
+                    return self._connection
+            except FileNotFoundError:
+                pass
+            self._close()  # the file was deleted or replaced: what we hold open is nobody's any more
+        return self._open()
+
+    def _enter(self, wait: float) -> None:
+        """Pass the gate. A holder needs it for a millisecond or so; one that is stopped must not hold us for ever."""
+        try:
+            fcntl.flock(self._gate, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if not wait:
+                raise Busy from None
+        deadline = now() + wait
+        pause = 0.0001
+        while True:
+            time.sleep(pause * (0.5 + random.random()))
+            try:
+                fcntl.flock(self._gate, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if now() > deadline:
+                    raise OSError(errno.ETIMEDOUT, f"another process has held the write lock for {wait:g} s") from None
+            pause = min(pause * 1.3, 0.002)
+
+    def _open(self) -> sqlite3.Connection:
+        if sqlite3.sqlite_version_info < (3, 35):
+            raise self._failure(
+                f"SQLite {sqlite3.sqlite_version} is too old to be the broker (3.35 or later is needed); "
+                "use a newer Python build, or another broker such as redis://"
+            )
+        self._check_place()
+        gate = os.open(f"{self.path}.gate", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._gate = gate
+        connection: sqlite3.Connection | None = None
+        try:
+            fresh = not os.path.exists(self.path)
+            if fresh:
+                # made by us, so that its mode doesn't depend on the umask
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            self._enter(30.0)
+            connection = sqlite3.connect(
+                f"file:{_quoted(self.path)}?mode=rw",
+                uri=True,
+                timeout=30.0,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+            connection.execute("PRAGMA temp_store = MEMORY")
+            connection.execute("PRAGMA journal_size_limit = 67108864")
+            self._found(connection)
+            self._inode = os.stat(self.path).st_ino
+            fcntl.flock(gate, fcntl.LOCK_UN)
+        except BaseException:
+            if connection is not None:
+                connection.close()
+            os.close(gate)
+            self._gate = -1
+            raise
+        self._connection = connection
+        return connection
+
+    def _found(self, connection: sqlite3.Connection) -> None:
+        """Make the tables if the file is new; take back the claims of the time before the machine was started."""
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        boot = _boot()
+        if version == 0:
+            if connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+                raise self._failure(f"{self.path} is somebody else's SQLite database; name another file in the URL")
+            connection.executescript(
+                f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {_VERSION}; COMMIT"
+            )
+        elif version != _VERSION:
+            raise self._failure(
+                f"{self.path} was made by another version of multi (its format is {version}, known here is {_VERSION}); "
+                "use that version, or move the file away"
+            )
+        if connection.execute("SELECT value FROM facts WHERE name = 'boot'").fetchone() != (boot,):
+            connection.execute("BEGIN IMMEDIATE")
+            # deadlines of an earlier start of the machine mean nothing now, and nobody of that time is alive
+            connection.execute(
+                "UPDATE messages SET state = 0, until = NULL, fence = NULL, starts = starts + counted, counted = 0, "
+                "redelivered = 1 WHERE state = 1"
+            )
+            connection.execute("DELETE FROM waiters")
+            connection.execute("DELETE FROM listeners")
+            connection.execute("INSERT OR REPLACE INTO facts VALUES ('boot', ?)", (boot,))
+            connection.execute("COMMIT")
+
+    def _check_place(self) -> None:
+        folder = os.path.dirname(self.path)
+        if not os.path.isdir(folder):
+            if self.create != "all":
+                raise self._failure(f"the folder of {self.path} doesn't exist; make it: mkdir -p {folder}")
+            os.makedirs(folder, 0o700, exist_ok=True)
+        kind = _filesystem(os.path.realpath(folder))
+        if kind in _NETWORK:
+            raise self._failure(
+                f"{self.path} lies on a network file system ({kind}), where SQLite's locks can't be trusted; "
+                "put it on a local disk, or use a broker with a server, such as redis://"
+            )
+        if not self.create and not os.path.exists(self.path):
+            raise self._failure(
+                f"{self.path} doesn't exist; a worker makes it when it starts (multi worker, multi start). "
+                "Is the path right?"
+            )
+
+    def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+        if self._gate >= 0:
+            os.close(self._gate)
+            self._gate = -1
+
+    def _fail(self, error: sqlite3.Error | OSError, wait: float) -> NoReturn:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) and not wait:
+            raise Busy from None
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
+            self._close()
+        raise self._failure(f"{self.path}: {error}; {_remedy(error, code)}") from error
+
+
+def _remedy(error: sqlite3.Error | OSError, code: int) -> str:
+    number = error.errno if isinstance(error, OSError) else 0
+    if code == sqlite3.SQLITE_FULL or number in (errno.ENOSPC, errno.EDQUOT):
+        return "make room on the disk; nothing that was there is lost"
+    if code == sqlite3.SQLITE_READONLY or number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "this user must be able to write the file and its folder"
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return "it is damaged or no SQLite file; move it away, or save what it holds with: sqlite3 FILE .recover"
+    if code == sqlite3.SQLITE_CANTOPEN:
+        return "is it a file, and may this user write it and its folder?"
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or number == errno.ETIMEDOUT:
+        return "is a process stopped, or is the file open in another program?"
+    return "see the disk's and the system's log"
+
+
+def _boot() -> str:
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return file.read().strip()
+    except OSError:
+        return "unknown"
+
+
+def _quoted(path: str) -> str:
+    return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+def _filesystem(folder: str) -> str:
+    """The kind of file system that `folder` lies on, "" if that can't be told."""
+    best, kind = "", ""
+    try:
+        with open("/proc/self/mountinfo", errors="surrogateescape") as file:
+            for line in file:
+                fields, _, rest = line.partition(" - ")
+                point = fields.split(" ")[4].replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
+                prefix = point if point.endswith("/") else f"{point}/"
+                # of mounts on the same point the last one is on top
+                if f"{folder}/".startswith(prefix) and len(point) >= len(best):
+                    best, kind = point, rest.split(" ", 1)[0]
+    except (OSError, IndexError):
+        return ""
+    return kind
+
+
+_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+_held: list[Database] = []
+
+
+def _before_fork() -> None:
+    for database in list(_databases):
+        database._lock.acquire()
+        _held.append(database)
+        database._close()
+
+
+def _after_fork() -> None:
+    while _held:
+        _held.pop()._lock.release()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
