@@ -29,6 +29,7 @@ class SQLiteBackend(Backend):
         self._database = Database(
             path,
             BackendUnavailable,
+            BackendUnavailable,
             create=str(settings.get("create", "")),
             synchronous=str(settings.get("synchronous", "normal")),
         )

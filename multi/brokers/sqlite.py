@@ -12,12 +12,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from multi.brokers.base import Abilities, Broker, DeadLetter, Delivery, Lane, Settlement, Watch, WatchEvents
-from multi.brokers.sqlite_queue import Together, after, call, dead_letter, insert, rows, store_elsewhere, wake
+from multi.brokers.sqlite_queue import (
+    Together,
+    after,
+    call,
+    dead_letter,
+    idle_watches,
+    insert,
+    rows,
+    store_elsewhere,
+    wake,
+)
 from multi.brokers.sqlite_queue import claim as claim_first
 from multi.brokers.sqlite_watch import SQLiteWatch
 from multi.connections.ring import ring
 from multi.connections.sqlite import Database, location
-from multi.errors import BrokerLost, BrokerUnavailable
+from multi.errors import BrokerLost, BrokerRefused, BrokerUnavailable, MultiError
 from multi.loop import Loop
 from multi.outcome import Publication
 from multi.store import Storage
@@ -40,29 +50,35 @@ class SQLiteBroker(Broker):
         super().__init__(url, options, lease=lease)
         self.path, query = location(url, self.options)
         self._settings = {**self.options, **query}
-        self._database = self.database(str(self._settings.get("create", "")), BrokerUnavailable)
+        self._database = self.database(str(self._settings.get("create", "")), BrokerUnavailable, BrokerRefused)
 
-    def database(self, create: str, failure: type[BrokerUnavailable]) -> Database:
+    def database(self, create: str, failure: type[MultiError], refusal: type[MultiError]) -> Database:
         """A new connection to the file."""
         synchronous = str(self._settings.get("synchronous", "normal"))
-        return Database(self.path, failure, create=create, synchronous=synchronous)
+        return Database(self.path, failure, refusal, create=create, synchronous=synchronous)
 
     def publish(self, publications: Sequence[Publication]) -> None:
         made = rows(publications)
         for start in range(0, len(made), _BATCH):
+            batch = made[start : start + _BATCH]
             wakes: Counter[str] = Counter()
             with self._database.write() as connection:
-                insert(connection, made[start : start + _BATCH], wakes)
+                insert(connection, batch, wakes)
                 chosen = wake(connection, wakes)
+                sleepers = idle_watches(connection) if any(row[2] for row in batch) else ()
             call(self._database, chosen)
+            for path in sleepers:
+                ring(path, 0)
 
     def watch(
         self, loop: Loop, queues: Sequence[str], storage: Storage | None, owner: str, events: WatchEvents
     ) -> Watch:
-        database = self.database(str(self._settings.get("create") or "file"), BrokerLost)
+        database = self.database(str(self._settings.get("create") or "file"), BrokerLost, BrokerRefused)
 
         def lane(name: str, ring_path: str) -> Lane:
-            return SQLiteLane(self.database("", BrokerLost), queues, storage, name, self.lease, ring_path)
+            # whatever is wrong, the watch finds it too and says whether there is hope
+            database = self.database("", BrokerLost, BrokerLost)
+            return SQLiteLane(database, queues, storage, name, self.lease, ring_path)
 
         return SQLiteWatch(database, loop, queues, storage, events, self.lease, lane)
 
@@ -146,7 +162,7 @@ class SQLiteLane(Lane):
             deliveries = claim_first(connection, self._queues, claim, fence, self._lease) if claim > 0 else []
             chosen = wake(connection, together.wakes) if together.wakes else ()
         after(self._database, together, chosen)
-        if together.parked and self._watch_path:
+        if together.parks and self._watch_path:
             ring(self._watch_path, 0)  # so that it learns when that is due
         return deliveries
 

@@ -23,7 +23,10 @@ from multi.store import Storage
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(tuple[dict[str, Any], bytes, str, str, dict[str, Any]])
 
-_INSERT = "INSERT INTO messages (queue, rank, envelope) VALUES (?, ?, ?)"
+_INSERT = "INSERT INTO messages (queue, rank, state, until, envelope) VALUES (?, ?, ?, ?, ?)"
+
+#: Queue, rank, state, due time if parked, envelope.
+Row = tuple[str, int, int, float | None, bytes]
 _WAITING = (
     "SELECT id, queue, starts, redelivered, envelope, rank FROM messages "
     "WHERE state = 0 AND queue = ? ORDER BY rank, id LIMIT ?"
@@ -53,18 +56,15 @@ def rank(message: Message) -> int:
     return -priority if isinstance(priority, int) else 0
 
 
-def rows(publications: Iterable[Publication]) -> list[tuple[str, int, bytes]]:
+def rows(publications: Iterable[Publication]) -> list[Row]:
     """What `insert` takes; made outside the transaction, so that it is short."""
-    return [(p.queue, rank(p.message), pack(p.message)) for p in publications]
+    return [(p.queue, rank(p.message), 2 if p.due else 0, p.due or None, pack(p.message)) for p in publications]
 
 
-def insert(connection: sqlite3.Connection, made: Sequence[tuple[str, int, bytes]], wakes: Counter[str]) -> None:
-    """Add messages at the end of their queues."""
+def insert(connection: sqlite3.Connection, made: Sequence[Row], wakes: Counter[str]) -> None:
+    """Add messages at the end of their queues, or to those that are parked."""
     connection.executemany(_INSERT, made)
-    if len(made) == 1:
-        wakes[made[0][0]] += 1
-    else:
-        wakes.update(row[0] for row in made)
+    wakes.update(row[0] for row in made if not row[2])
 
 
 def claim(
@@ -160,7 +160,8 @@ class Together:
         self._made = [rows(s.publications) for s in settlements]
         self.rings: list[str] = []
         self.wakes: Counter[str] = Counter()
-        self.parked = any(s.verb == "park" for s in settlements)
+        #: whether something is parked, so that the watch must learn when that is due
+        self.parks = any(s.verb == "park" for s in settlements) or any(row[2] for some in self._made for row in some)
 
     def run(self, connection: sqlite3.Connection) -> None:
         """All of it, in the open transaction; may be called again after a rollback."""
@@ -168,7 +169,7 @@ class Together:
         settlements = self._settlements
         if not settlements:
             return
-        made: list[tuple[str, int, bytes]] = []
+        made: list[Row] = []
         valid: Sequence[Settlement] = settlements
         if self._plain:
             connection.execute("SAVEPOINT plain")
@@ -215,6 +216,11 @@ def wake(connection: sqlite3.Connection, wakes: Mapping[str, int]) -> list[tuple
             else:
                 connection.execute("DELETE FROM waiters WHERE path = ?", (path,))
     return chosen
+
+
+def idle_watches(connection: sqlite3.Connection) -> list[str]:
+    """Where to ring so that watches learn of a new due time; those that are busy look once a second."""
+    return [path for (path,) in connection.execute("SELECT path FROM waiters")]
 
 
 def call(database: Database, chosen: Sequence[tuple[str, str, int]], *, wait: float = 30.0) -> None:

@@ -15,7 +15,7 @@ from multi.brokers.sqlite_queue import Together, after, bring_due, store_elsewhe
 from multi.connections.ring import Ring
 from multi.connections.sqlite import Busy, Database, now
 from multi.connections.sqlite_results import expire
-from multi.errors import BackendUnavailable, BrokerUnavailable
+from multi.errors import BackendUnavailable, BrokerRefused, BrokerUnavailable
 from multi.loop import Loop, Timer
 from multi.message import Message
 from multi.store import Storage
@@ -158,7 +158,7 @@ class SQLiteWatch:
             self._later("connect", _soon(), self._connect)
             return
         except (BrokerUnavailable, OSError) as error:
-            self._lost(str(error))
+            self._lost(error)
             return
         self._up, self._backoff = True, 0.0
         self._since = self._renewed = now()
@@ -169,14 +169,17 @@ class SQLiteWatch:
         self._want("arm", "due", "settle")
         self._events.on_up()
 
-    def _lost(self, reason: str) -> None:
+    def _lost(self, error: Exception) -> None:
         for name in ("renew", "take back", "tick", "tidy", "due", "work"):
             if timer := self._timers.pop(name, None):
                 timer.cancel()
         self._up = False
-        self._backoff = min(self._backoff * 2 or 0.5, 30.0)
+        if isinstance(error, BrokerRefused):
+            self._events.on_refused(error)
+            return
+        self._backoff = min(self._backoff * 2 or 1.0, 32.0)
         self._later("connect", self._backoff, self._connect)
-        self._events.on_down(reason)
+        self._events.on_down(f"{error}; trying again in {self._backoff:g} s")
 
     # -- steps
 
@@ -205,7 +208,7 @@ class SQLiteWatch:
                 wakes.update(together.wakes)
                 if "take back" in work:
                     take_back(connection, wakes)
-                if "due" in work or together.parked:
+                if "due" in work or together.parks:
                     due = bring_due(connection, wakes)
                 if "tidy" in work:
                     more = expire(connection)
@@ -219,7 +222,7 @@ class SQLiteWatch:
         except (BrokerUnavailable, BackendUnavailable) as error:
             self._work |= work
             if isinstance(error, BrokerUnavailable):
-                self._lost(str(error))
+                self._lost(error)
             else:
                 self._later(
                     "work", TICK, self._step
@@ -303,7 +306,7 @@ class SQLiteWatch:
             with self._database.read() as connection:
                 first = connection.execute("SELECT min(until) FROM messages WHERE state = 1").fetchone()[0]
         except BrokerUnavailable as error:
-            self._lost(str(error))
+            self._lost(error)
             return
         # what is renewed has two thirds of its lease left, so these belong to somebody who has fallen silent
         if first is not None and first - moment < self._lease / 2:
@@ -328,7 +331,7 @@ class SQLiteWatch:
                     )
                 )
         except BrokerUnavailable as error:
-            self._lost(str(error))
+            self._lost(error)
             return
         self._changes = changes
         if due is not None:

@@ -97,15 +97,28 @@ def location(url: str, options: dict[str, object] | None = None) -> tuple[str, d
 class Database:
     """One connection to the file, opened when first used, safe to share between threads and to hold across forks.
 
-    `create` says what may be made if it is missing: "" nothing, "file" the file, "all" its folders too. All troubles are
-    raised as `failure`, with a text for the user.
+    `create` says what may be made if it is missing: "" nothing, "file" the file, "all" its folders too. Troubles are
+    raised as `failure`, and as `refusal` where trying again will not help, with a text for the user.
     """
 
-    def __init__(self, path: str, failure: type[MultiError], *, create: str = "", synchronous: str = "normal") -> None:
+    def __init__(
+        self,
+        path: str,
+        failure: type[MultiError],
+        refusal: type[MultiError],
+        *,
+        create: str = "",
+        synchronous: str = "normal",
+    ) -> None:
+        if create not in ("", "file", "all"):
+            raise ConfigurationError(f"create={create!r} of {path}: known are 'file', 'all' and '' (nothing)")
+        if synchronous not in ("normal", "full"):
+            raise ConfigurationError(f"synchronous={synchronous!r} of {path}: known are 'normal' and 'full'")
         self.path = path
         self.place = f"sqlite:{os.path.realpath(path)}"
         self.create = create
         self._failure = failure
+        self._refusal = refusal
         self._synchronous = synchronous
         self._connection: sqlite3.Connection | None = None
         self._gate = -1
@@ -183,7 +196,7 @@ class Database:
 
     def _open(self) -> sqlite3.Connection:
         if sqlite3.sqlite_version_info < (3, 35):
-            raise self._failure(
+            raise self._refusal(
                 f"SQLite {sqlite3.sqlite_version} is too old to be the broker (3.35 or later is needed); "
                 "use a newer Python build, or another broker such as redis://"
             )
@@ -226,12 +239,12 @@ class Database:
         boot = _boot()
         if version == 0:
             if connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
-                raise self._failure(f"{self.path} is somebody else's SQLite database; name another file in the URL")
+                raise self._refusal(f"{self.path} is somebody else's SQLite database; name another file in the URL")
             connection.executescript(
                 f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {_VERSION}; COMMIT"
             )
         elif version != _VERSION:
-            raise self._failure(
+            raise self._refusal(
                 f"{self.path} was made by another version of multi (its format is {version}, known here is {_VERSION}); "
                 "use that version, or move the file away"
             )
@@ -251,11 +264,11 @@ class Database:
         folder = os.path.dirname(self.path)
         if not os.path.isdir(folder):
             if self.create != "all":
-                raise self._failure(f"the folder of {self.path} doesn't exist; make it: mkdir -p {folder}")
+                raise self._refusal(f"the folder of {self.path} doesn't exist; make it: mkdir -p {folder}")
             os.makedirs(folder, 0o700, exist_ok=True)
         kind = _filesystem(os.path.realpath(folder))
         if kind in _NETWORK:
-            raise self._failure(
+            raise self._refusal(
                 f"{self.path} lies on a network file system ({kind}), where SQLite's locks can't be trusted; "
                 "put it on a local disk, or use a broker with a server, such as redis://"
             )
@@ -279,14 +292,23 @@ class Database:
             raise Busy from None
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
             self._close()
-        raise self._failure(f"{self.path}: {error}; {_remedy(error, code)}") from error
+        kind = self._refusal if code in _HOPELESS or _number(error) in _FORBIDDEN else self._failure
+        raise kind(f"{self.path}: {error}; {_remedy(error, code)}") from error
+
+
+_HOPELESS = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def _number(error: sqlite3.Error | OSError) -> int:
+    return error.errno or 0 if isinstance(error, OSError) else 0
 
 
 def _remedy(error: sqlite3.Error | OSError, code: int) -> str:
-    number = error.errno if isinstance(error, OSError) else 0
+    number = _number(error)
     if code == sqlite3.SQLITE_FULL or number in (errno.ENOSPC, errno.EDQUOT):
         return "make room on the disk; nothing that was there is lost"
-    if code == sqlite3.SQLITE_READONLY or number in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if code == sqlite3.SQLITE_READONLY or number in _FORBIDDEN:
         return "this user must be able to write the file and its folder"
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return "it is damaged or no SQLite file; move it away, or save what it holds with: sqlite3 FILE .recover"
