@@ -1,12 +1,22 @@
-"""What a worker was told: the command line and the settings, checked and made one."""
+"""What a worker was told: the command line and the settings, checked against each other and made one."""
 
 from __future__ import annotations
 
 import logging
+import math
+import os
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
-POOLS = ("prefork", "threads", "asyncio", "solo")
+from multi import plugins
+from multi.errors import ConfigurationError
+
+# What each of our pools can do. A pool that runs many tasks in one process can't kill one of them alone.
+HARD_LIMIT = frozenset({"prefork", "processes", "solo"})
+SOFT_LIMIT = frozenset({"prefork", "processes", "solo"})
+ONE_TASK = frozenset({"solo"})
 
 
 class WorkerOptions(msgspec.Struct, kw_only=True):
@@ -33,3 +43,137 @@ class WorkerOptions(msgspec.Struct, kw_only=True):
     color: bool | None = None
     quiet: bool = False
     notes: list[str] = []
+
+
+class Given(msgspec.Struct, kw_only=True):
+    """What the command line says; None is what it leaves to the settings."""
+
+    hostname: str
+    queues: Sequence[str] | None = None
+    exclude_queues: Sequence[str] = ()
+    concurrency: int | str | None = None
+    pool: str | None = None
+    max_tasks_per_child: int | None = None
+    max_memory_per_child: int | None = None
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
+    drain_timeout: float | None = None
+
+
+def combine(given: Given, conf: Any) -> WorkerOptions:
+    """The worker's options from the command line and, where that is silent, from the app's settings.
+
+    Raises `ConfigurationError` for what can't be, before anything has been started.
+    """
+    notes: list[str] = []
+    pool = given.pool or conf.worker_pool or "prefork"
+    check_pool(pool)
+    options = WorkerOptions(
+        hostname=given.hostname,
+        queues=select_queues(given.queues, given.exclude_queues, conf.task_default_queue),
+        concurrency=_concurrency(given.concurrency, conf.worker_concurrency),
+        pool=pool,
+        max_tasks_per_child=_first(given.max_tasks_per_child, conf.worker_max_tasks_per_child),
+        max_memory_per_child=_first(given.max_memory_per_child, conf.worker_max_memory_per_child),
+        time_limit=_first(given.time_limit, conf.task_time_limit),
+        soft_time_limit=_first(given.soft_time_limit, conf.task_soft_time_limit),
+        drain_timeout=conf.drain_timeout if given.drain_timeout is None else given.drain_timeout,
+        notes=notes,
+    )
+    if pool in ONE_TASK and options.concurrency != 1:
+        if given.concurrency not in (None, "auto"):
+            notes.append(
+                f"The pool {pool} runs one task at a time: --concurrency {options.concurrency} changes nothing."
+            )
+        options.concurrency = 1
+    for name, able, asked in (
+        ("time_limit", HARD_LIMIT, given.time_limit),
+        ("soft_time_limit", SOFT_LIMIT, given.soft_time_limit),
+    ):
+        if getattr(options, name) is None or pool in able or pool not in HARD_LIMIT | {"threads", "asyncio"}:
+            continue
+        option = f"--{name.replace('_', '-')}"
+        if asked is not None:
+            raise ConfigurationError(
+                f"{option} can't be enforced in the pool {pool!r}, where one process runs many tasks: "
+                f"use -P prefork for tasks that need a limit, or leave {option} out"
+            )
+        notes.append(
+            f"The setting task_{name} is not enforced in the pool {pool}; use -P prefork for tasks that need it."
+        )
+        setattr(options, name, None)
+    soft, hard = options.soft_time_limit, options.time_limit
+    if soft is not None and hard is not None and soft >= hard:
+        notes.append(
+            f"The soft time limit ({soft:g} s) is not below the hard one ({hard:g} s): tasks are killed without notice."
+        )
+    return options
+
+
+def select_queues(wanted: Sequence[str] | None, excluded: Sequence[str], default: str) -> list[str]:
+    """The names of the queues to consume from, each once, in the order in which they were given."""
+    queues = list(dict.fromkeys(wanted or [default]))
+    left = [name for name in queues if name not in set(excluded)]
+    if not left:
+        raise ConfigurationError(
+            f"no queue is left to consume from: {', '.join(queues)} without {', '.join(excluded)}; "
+            "name queues with -Q, or exclude fewer with -X"
+        )
+    return left
+
+
+def processors() -> int:
+    """How many processors this process may use: those of its affinity, or what its control group grants, if less."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _quota()
+    return count if quota is None else max(1, min(count, math.ceil(quota)))
+
+
+def _quota() -> float | None:
+    """Processors granted by the control groups (version 2) above this process, None without a limit."""
+    lowest: float | None = None
+    try:
+        with open("/proc/self/cgroup") as lines:
+            path = next((line.strip()[3:] for line in lines if line.startswith("0::")), "")
+    except OSError:
+        return None
+    while path:
+        try:
+            with open(f"/sys/fs/cgroup{path.rstrip('/')}/cpu.max") as limits:
+                quota, period = limits.read().split()
+            if quota != "max":
+                granted = int(quota) / int(period)
+                lowest = granted if lowest is None else min(lowest, granted)
+        except (OSError, ValueError):
+            pass  # this group has no processor limit to tell
+        path = path.rpartition("/")[0] if path != "/" else ""
+    return lowest
+
+
+def _concurrency(given: int | str | None, configured: Any) -> int:
+    value = given if given not in (None, 0, "0") else configured
+    if value in (None, 0, "auto"):
+        return processors()
+    try:
+        number = int(value)
+    except (TypeError, ValueError):
+        number = 0
+    if number < 1:
+        where = "--concurrency" if given else "the setting worker_concurrency"
+        raise ConfigurationError(f"{where} must be a number of at least 1, or 'auto', not {value!r}")
+    return number
+
+
+def check_pool(name: str) -> None:
+    """Raises `ConfigurationError` when there is no pool of that name, and says which there are."""
+    if name in ("gevent", "eventlet"):
+        raise ConfigurationError(
+            f"there is no pool {name!r} yet; meanwhile use -P threads for tasks that wait for input and output, "
+            "or -P asyncio for 'async def' tasks"
+        )
+    plugins.find("multi.pools", name)
+
+
+def _first(given: Any, configured: Any) -> Any:
+    """The command line's value, else the setting's; zero means "no limit" in both."""
+    return (given if given is not None else configured) or None

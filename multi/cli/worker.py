@@ -1,0 +1,296 @@
+"""`multi worker`: from a command line to a running worker.
+
+Everything is checked before anything starts, in this order: the options, the process (directory, user, background), the
+app, its settings, the log; then the banner is shown and the worker runs. The options themselves are those of
+`multi.nodes.options`, which the controller reads as well.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from multi import log
+from multi.errors import AppImportFailed, ConfigurationError, MultiError
+from multi.nodes.options import OPTIONS, Option
+from multi.rundir import RunDir
+from multi.worker import privileges
+from multi.worker.names import expand, node_name
+from multi.worker.options import Given, WorkerOptions, check_pool, combine
+
+# Spellings that Celery has beside those of the table.
+ALIASES = {"task_events": ("--events",), "schedule_filename": ("--schedule",)}
+
+GROUPS = {
+    "App": ("app", "broker", "result_backend", "config", "include", "loader"),
+    "Worker": ("hostname", "loglevel", "logfile", "queues", "exclude_queues", "purge", "no_color", "quiet"),
+    "Pool": (
+        *("concurrency", "pool", "time_limit", "soft_time_limit", "max_tasks_per_child", "max_memory_per_child"),
+        "drain_timeout",
+    ),
+    "Process": ("pidfile", "workdir", "uid", "gid", "umask", "detach", "executable"),
+}
+
+# Accepted, and one line in the log says why nothing has to be done.
+NEEDLESS = {
+    "optimization": "this worker hands a task only to a child that is free, which is what -O fair means",
+    "prefetch_multiplier": "children hold no tasks back: what doesn't start within 10 ms is for others again",
+    "disable_prefetch": "children hold no tasks back: what doesn't start within 10 ms is for others again",
+    "without_gossip": "workers don't gossip",
+    "without_mingle": "nothing is exchanged with other workers at the start",
+    "without_heartbeat": "no heartbeat events are sent",
+    "heartbeat_interval": "no heartbeat events are sent; claims are renewed by themselves",
+    "statedb": "this worker keeps no revoked ids, so there is nothing to keep in a file",
+    "loader": "apps have no loaders here; the configuration is what the app says",
+    "skip_checks": "there are no checks to skip",
+}
+
+# Not there yet: refused, so that nobody relies on it, with what helps meanwhile.
+BEAT = (
+    "this worker has no embedded scheduler yet. Meanwhile let Celery's run as a process of its own (celery -A proj beat, "
+    "on the same broker): this worker runs what it sends"
+)
+LATER = {
+    "task_events": "this worker sends no events yet. Leave it out; meanwhile `multi status` shows what every node does",
+    "autoscale": "the number of children doesn't follow the load yet. Meanwhile give -c the larger number (an idle child "
+    "costs little), or send the worker TTIN and TTOU for one child more or fewer",
+    "beat": BEAT,
+    "schedule_filename": BEAT,
+    "scheduler": BEAT,
+}
+
+
+def level(text: str) -> int:
+    try:
+        return log.parse_level(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def names(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def concurrency(text: str) -> int | str:
+    text = text.strip().lower()
+    if text != "auto" and not text.isdecimal():
+        raise click.BadParameter(f"{text!r} is no number of at least 1, nor 'auto'")
+    return text if text == "auto" else int(text)
+
+
+COUNT = click.IntRange(min=0)
+TYPES: dict[str, Any] = {
+    "loglevel": level,
+    "queues": names,
+    "exclude_queues": names,
+    "include": names,
+    "concurrency": concurrency,
+    "optimization": click.Choice(("default", "fair")),
+    "prefetch_multiplier": COUNT,
+    "max_tasks_per_child": COUNT,
+    "max_memory_per_child": COUNT,
+    "time_limit": click.FloatRange(min=0),
+    "soft_time_limit": click.FloatRange(min=0),
+    "drain_timeout": click.FloatRange(min=0),
+    "heartbeat_interval": click.FloatRange(min=0),
+}
+
+
+class WorkerCommand(click.Command):
+    """Shows the options in groups."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        records = {param.name: param.get_help_record(ctx) for param in self.get_params(ctx)}
+        for title, members in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([record for name in members if (record := records.pop(name))])
+        later = {name: records.pop(name) for name in LATER}
+        for title, rest in (("Accepted for Celery's sake", records), ("Not there yet", later)):
+            with formatter.section(title):
+                formatter.write_dl([record for record in rest.values() if record])
+
+
+def parameter(option: Option) -> click.Option:
+    """The option of our table as one of this command; MULTI_WORKER_… and CELERY_WORKER_… in the environment set it too."""
+    variables = [f"{prefix}_WORKER_{option.name.upper()}" for prefix in ("MULTI", "CELERY")]
+    spellings = (option.name, *option.spellings, *ALIASES.get(option.name, ()))
+    if option.metavar is None:
+        return click.Option(spellings, is_flag=True, default=None, envvar=variables, help=option.meaning)
+    kind = TYPES.get(option.name, str)
+    return click.Option(
+        spellings, type=kind, default=None, envvar=variables, metavar=option.metavar, help=option.meaning
+    )
+
+
+@click.pass_context
+def run(ctx: click.Context, /, **values: Any) -> None:
+    """Run one worker in the foreground, as `celery worker` does.
+
+    \b
+    multi worker -A proj -l INFO
+    multi worker -A proj -n w1@%h -Q emails,images -c 4
+    """
+    try:
+        code = start(_with_group(ctx, values))
+    except MultiError as error:
+        code = _report(error)
+    ctx.exit(code)
+
+
+worker = WorkerCommand("worker", callback=run, params=[parameter(option) for option in OPTIONS], help=run.__doc__)
+
+
+def start(values: dict[str, Any]) -> int:
+    """Check, prepare and run; returns the exit code."""
+    notes = check_options(values)
+    if values["executable"] and os.path.realpath(values["executable"]) != os.path.realpath(sys.executable):
+        _replace_interpreter(values["executable"])
+    name = node_name(values["hostname"])
+    _prepare_process(values)
+    logfile = expand(values["logfile"], name, keep="iI")
+    if values["detach"]:
+        from multi.worker.detach import detach
+
+        logfile = logfile or expand("%n.log", name)
+        code: int | None = _opening(lambda: detach(expand(logfile, name) or "", click.echo), logfile)
+        if code is not None:
+            return code
+    app = _load_app(values)
+    options = combine(
+        Given(
+            hostname=name,
+            queues=values["queues"],
+            exclude_queues=values["exclude_queues"] or (),
+            concurrency=values["concurrency"],
+            pool=values["pool"],
+            max_tasks_per_child=values["max_tasks_per_child"],
+            max_memory_per_child=values["max_memory_per_child"],
+            time_limit=values["time_limit"],
+            soft_time_limit=values["soft_time_limit"],
+            drain_timeout=values["drain_timeout"],
+        ),
+        app.conf,
+    )
+    privileges.check_root(app.conf)
+    options.loglevel = log.LEVELS["WARNING"] if values["loglevel"] is None else values["loglevel"]
+    options.logfile = logfile
+    options.pidfile = expand(values["pidfile"], name)
+    options.purge = bool(values["purge"])
+    options.quiet = bool(values["quiet"])
+    options.color = False if values["no_color"] else app.conf.worker_log_color
+    options.notes += notes + app.conf.notes()
+    return _run_worker(app, options)
+
+
+def check_options(values: dict[str, Any]) -> list[str]:
+    """Refuse what is not there yet; returns a line for each option that needs nothing to be done."""
+    spelling = {option.name: option.spellings[-1] for option in OPTIONS}
+    for name, instead in LATER.items():
+        if values[name] is not None and values[name] is not False:
+            raise ConfigurationError(f"{spelling[name]}: {instead}")
+    if values["pool"] is not None:
+        check_pool(values["pool"])
+    return [f"{spelling[name]}: {why}" for name, why in NEEDLESS.items() if values[name] not in (None, False)]
+
+
+def _with_group(ctx: click.Context, values: dict[str, Any]) -> dict[str, Any]:
+    """The options given here, and for those that were not, what stood before the subcommand."""
+    before = ctx.obj if isinstance(ctx.obj, dict) else {}
+    return {name: before.get(name) if value is None else value for name, value in values.items()}
+
+
+def _prepare_process(values: dict[str, Any]) -> None:
+    if values["workdir"]:
+        try:
+            os.chdir(values["workdir"])
+        except OSError as error:
+            raise ConfigurationError(f"--workdir {values['workdir']}: {error.strerror}") from None
+    if values["umask"] is not None:
+        os.umask(privileges.parse_umask(values["umask"]))
+    if values["uid"] or values["gid"]:
+        privileges.drop(values["uid"], values["gid"])
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.insert(0, here)
+    # The environment is the strongest of an app's sources, and reaches what it reads while it is imported.
+    for name, variable in (("broker", "BROKER_URL"), ("result_backend", "RESULT_BACKEND")):
+        if values[name]:
+            os.environ.pop(f"MULTI_{variable}", None)
+            os.environ[f"CELERY_{variable}"] = values[name]
+    if values["config"]:
+        os.environ["CELERY_CONFIG_MODULE"] = values["config"]
+
+
+def _replace_interpreter(executable: str) -> None:
+    arguments: list[str] = []
+    words = iter(sys.argv[1:])
+    for word in words:
+        if word == "--executable":
+            next(words, None)
+        elif not word.startswith("--executable="):
+            arguments.append(word)
+    try:
+        os.execv(executable, [executable, "-m", "multi", *arguments])
+    except OSError as error:
+        raise ConfigurationError(f"--executable {executable}: {error.strerror}") from None
+
+
+def _load_app(values: dict[str, Any]) -> Any:
+    from multi.app import find
+
+    app = find(values["app"])
+    if values["include"]:
+        app.conf.include = [*(app.conf.include or ()), *values["include"]]
+    return app
+
+
+def _run_worker(app: Any, options: WorkerOptions) -> int:
+    from multi.worker.banner import render
+    from multi.worker.pidfile import PidFile
+
+    conf = app.conf
+    _opening(
+        lambda: log.setup(
+            options.loglevel, options.logfile, color=options.color, hijack=conf.worker_hijack_root_logger
+        ),
+        options.logfile,
+    )
+    app.import_modules()
+    app.finalize()
+    pidfile = PidFile(options.pidfile) if options.pidfile else None
+    if pidfile is not None:
+        pidfile.acquire()
+    try:
+        if not options.quiet:
+            print(render(app, options), flush=True)
+        if conf.worker_redirect_stdouts:
+            log.redirect_stdouts(conf.worker_redirect_stdouts_level)
+        from multi.worker.worker import Worker
+
+        return Worker(app, options).run()
+    finally:
+        log.restore_stdouts()
+        if pidfile is not None:
+            pidfile.release()
+
+
+def _opening(action: Any, path: str | None) -> Any:
+    try:
+        return action()
+    except OSError as error:
+        raise ConfigurationError(f"--logfile {path}: {error.strerror}") from None
+
+
+def _report(error: MultiError) -> int:
+    """Say what is wrong, to the user and, for a node, to its keeper; returns the exit code."""
+    code = 2 if isinstance(error, ConfigurationError) else 1
+    if isinstance(error, AppImportFailed) and error.cause_text:
+        click.echo(error.cause_text.rstrip(), err=True)
+    text = log.mask_passwords(str(error))
+    click.echo(f"Error: {text}", err=True)
+    directory = RunDir.from_env()
+    if directory is not None:
+        directory.write_exit("error", code, text)
+    return code

@@ -1,0 +1,95 @@
+"""The file that names a worker's process to scripts and service managers."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from multi.errors import NodeError
+
+
+class PidFile:
+    """Held by a lock for as long as this process lives, so that a leftover file is told from a living worker's.
+
+    The number in it alone proves nothing: after a crash it may belong to any other process. Children don't keep the
+    lock. Only what this process has written is removed.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = os.path.abspath(path)
+        self._fd = -1
+        self._owner = 0
+
+    def acquire(self) -> None:
+        """Write our pid. Raises `NodeError` when a living process holds the file or it can't be written."""
+        while True:
+            try:
+                fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            except OSError as error:
+                raise NodeError(
+                    f"the pid file {self.path} can't be written: {error.strerror}; name another with --pidfile"
+                ) from None
+            try:
+                if self._claim(fd):
+                    return
+            except BaseException:
+                os.close(fd)
+                raise
+            os.close(fd)  # its owner removed it at this very moment: once more with a new file
+
+    def release(self) -> None:
+        """Remove the file if it is still ours; may be called again, and does nothing in a forked child."""
+        if self._fd < 0 or self._owner != os.getpid():
+            return
+        if self._is_current(self._fd) and _read(self._fd) == self._owner:
+            os.unlink(self.path)
+        self._close()
+
+    def _claim(self, fd: int) -> bool:
+        written = _read(fd)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise self._held(written) from None
+        if not self._is_current(fd):
+            return False
+        if written is not None and written != os.getpid() and _wrote(written, os.fstat(fd).st_mtime):
+            raise self._held(written)
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        self._fd, self._owner = fd, os.getpid()
+        os.register_at_fork(after_in_child=self._close)
+        return True
+
+    def _is_current(self, fd: int) -> bool:
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(fd))
+        except FileNotFoundError:
+            return False
+
+    def _held(self, pid: int | None) -> NodeError:
+        who = f"process {pid}, which is running" if pid is not None else "a running process"
+        return NodeError(
+            f"the pid file {self.path} belongs to {who}: "
+            "this node runs already; stop it first, or give this one another name and --pidfile"
+        )
+
+    def _close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _read(fd: int) -> int | None:
+    text = os.pread(fd, 32, 0).strip()
+    return int(text) if text.isdigit() else None
+
+
+def _wrote(pid: int, time: float) -> bool:
+    """Whether the process that has this number now was there when the file was written (by a program without the lock)."""
+    import psutil
+
+    try:
+        return bool(psutil.Process(pid).create_time() <= time + 1.0)
+    except psutil.Error:
+        return False
