@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Sequence
 from mmap import mmap
@@ -47,21 +46,18 @@ class Tell(msgspec.Struct, array_like=True):
 class AMQPPort:
     """The seat of a child to be forked, and with it one end of a socket pair."""
 
-    def __init__(self, seat: Seat, end: socket.socket) -> None:
+    def __init__(self, seat: Seat) -> None:
         self._seat = seat
-        self._end = end
-        self._mark = os.fstat(end.fileno()).st_ino
 
     def open(self) -> Lane:
-        """In the child: its lane. The descriptors of the worker's process are closed here, as far as they are open."""
+        """In the child: its lane. The worker's own descriptors are closed here, as far as they are still open."""
         seat = self._seat
-        seat.watch.leave_to_parent()
-        return AMQPLane(self._end, seat.page, seat.fence_base, seat.watch.lane_storage)
+        end = seat.lane_end.dup()
+        seat.watch.leave_to_child()
+        return AMQPLane(end, seat.page, seat.fence_base, seat.watch.lane_storage)
 
     def release(self) -> None:
         """In the worker's process: the seat is given up, and what it held returns to its queue."""
-        if self._end.fileno() >= 0:
-            self._end.close()
         self._seat.leave()
 
 
@@ -92,9 +88,7 @@ class AMQPLane(Lane):
         self._receive(wait=False)
         spare = self._current(fence)
         if not claim:
-            wanted += [
-                Settlement(each.tag, each.fence, each.queue, "requeue", started=False) for each in spare
-            ]
+            wanted += [Settlement(each.tag, each.fence, each.queue, "requeue", started=False) for each in spare]
             spare = []
         elif spare and not wanted:
             # It came while this child waited: no need to ask.

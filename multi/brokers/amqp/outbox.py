@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import takewhile
 from time import time
 from typing import Any
 
 import msgspec
-from amqp import spec  # type: ignore[import-untyped]
+from amqp import spec
 
 from multi.brokers.amqp import topology
 from multi.connections.amqp import Channel, Closed, Lost, Session, Steps
@@ -77,6 +77,10 @@ class Outbox:
     def declare(self, queue: str, done: Done) -> None:
         """See to it that the queue for tasks is there."""
         self._ensure(queue, self._tasks(queue), done)
+
+    def forget(self, queues: Iterable[str]) -> None:
+        """These may have been deleted: look before they are used again."""
+        self._known.difference_update(queues)
 
     def _tasks(self, queue: str) -> Callable[[], Steps[None]]:
         return partial(topology.declare_tasks, self.session, queue, self._max_priority)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amqp import spec  # type: ignore[import-untyped]
+from amqp import spec
 
 from multi.connections.amqp import Closed, Session, Steps
 
@@ -32,9 +32,7 @@ def exists(session: Session, queue: str) -> Steps[tuple[int, int] | None]:
     """How many messages wait in `queue` and how many consumers it has; None if there is no such queue."""
     channel = session.channel()
     try:
-        answer = yield channel.request(
-            spec.Queue.Declare, "BsbbbbbF", (0, queue, True, False, False, False, False, {})
-        )
+        answer = yield channel.request(spec.Queue.Declare, "BsbbbbbF", (0, queue, True, False, False, False, False, {}))
     except Closed as exc:
         if exc.code == NOT_FOUND:
             return None
@@ -101,9 +99,7 @@ def declare_delay(session: Session, level: int, quorum: bool) -> Steps[None]:
 def bind_due(session: Session, queue: str) -> Steps[None]:
     """Let what is due for `queue` get there."""
     channel = session.channel()
-    yield channel.request(
-        spec.Exchange.Declare, "BssbbbbbF", (0, DUE, "topic", False, True, False, False, False, {})
-    )
+    yield channel.request(spec.Exchange.Declare, "BssbbbbbF", (0, DUE, "topic", False, True, False, False, False, {}))
     yield channel.request(spec.Queue.Bind, "BsssbF", (0, queue, DUE, "*." * LEVELS + queue, False, {}))
     channel.close()
 
@@ -121,7 +117,5 @@ def delay_route(queue: str, seconds: float) -> tuple[int, str]:
 
 def _declare_queue(session: Session, queue: str, arguments: dict[str, Any]) -> Steps[None]:
     channel = session.channel()
-    yield channel.request(
-        spec.Queue.Declare, "BsbbbbbF", (0, queue, False, True, False, False, False, arguments)
-    )
+    yield channel.request(spec.Queue.Declare, "BsbbbbbF", (0, queue, False, True, False, False, False, arguments))
     channel.close()

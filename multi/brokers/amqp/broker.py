@@ -1,0 +1,230 @@
+"""The broker that is RabbitMQ."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from amqp import spec
+
+from multi.brokers.amqp import letters, topology
+from multi.brokers.amqp.outbox import Outbox
+from multi.brokers.amqp.watch import AMQPWatch
+from multi.brokers.base import Abilities, Broker, DeadLetter, Watch, WatchEvents
+from multi.connections.amqp import Closed, Link, Lost, Steps, Unreachable, addresses, explain
+from multi.connections.amqp.content import encode, properties
+from multi.errors import BrokerUnavailable, ConfigurationError
+from multi.loop import Loop
+from multi.outcome import Publication
+from multi.store import Storage
+
+T = TypeVar("T")
+
+_CONSUMER_TIMEOUT = 1800.0  # RabbitMQ's own default
+_ANSWER = 30.0
+
+
+class AMQPBroker(Broker):
+    """One RabbitMQ, named by one URL or several joined by `;`.
+
+    Options: `heartbeat`, `connect_timeout` and `confirm_timeout` (seconds), `ssl`, `max_priority` (declares queues with
+    priorities up to this number), `delay_queue_type` ("quorum" or "classic"), `consumer_timeout` (the server's, if it
+    isn't 1800 s).
+    """
+
+    def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, lease: float = 30.0) -> None:
+        super().__init__(url, options, lease=lease)
+        self.addresses = addresses(url, self.options)
+        self.max_priority = _number(self.options, "max_priority", 0, 255)
+        self.quorum_delay = _choice(self.options, "delay_queue_type", ("quorum", "classic")) == "quorum"
+        self.confirm_timeout = float(self.options.get("confirm_timeout", _ANSWER))
+        self.abilities = Abilities(
+            lease=False,
+            handback=True,
+            delay=True,
+            priority=self.max_priority > 0,
+            delivery_count=True,
+            fanout=False,
+            push=True,
+            shared=True,
+            ceiling=float(self.options.get("consumer_timeout", _CONSUMER_TIMEOUT)),
+        )
+        self._lock = threading.Lock()
+        self._link: Link | None = None
+        self._outbox: Outbox | None = None
+        self._pid = os.getpid()
+
+    @property
+    def place(self) -> str:
+        """Names the server and virtual host, for backends that may be in the same."""
+        return self.addresses[0].place
+
+    def publish(self, publications: Sequence[Publication]) -> None:
+        left = [
+            (each.queue, encode(properties(each.message)), each.message.body) for each in publications
+        ]  # encoded first: what can't travel must not leave half a batch behind
+        self._after_fork()
+        with self._lock:
+            for attempt in (1, 2):
+                fresh = self._link is None
+                try:
+                    left = self._send(left)
+                    return
+                except _Unsent as exc:
+                    left = exc.left
+                    # A connection that was left from before may be long dead; a new one deserves no second try.
+                    if fresh or attempt == 2 or not exc.lost:
+                        raise BrokerUnavailable(exc.reason) from exc
+
+    def watch(
+        self, loop: Loop, queues: Sequence[str], storage: Storage | None, owner: str, events: WatchEvents
+    ) -> Watch:
+        return AMQPWatch(self, loop, queues, storage, owner, events)
+
+    def check(self) -> None:
+        try:
+            Link.open(self.addresses).close()
+        except Unreachable as exc:
+            raise BrokerUnavailable(str(exc)) from exc
+
+    def depth(self, queue: str) -> int:
+        found = self._ask(lambda link: link.run(topology.exists(link.session, queue)))
+        return found[0] if found else 0
+
+    def purge(self, queue: str) -> int:
+        return self._ask(lambda link: link.run(_purge(link, queue)))
+
+    def dead(self, queue: str) -> list[DeadLetter]:
+        return self._ask(lambda link: link.run(letters.read(link.session, queue)))
+
+    def replay(self, queue: str, ids: Iterable[str] | None = None) -> int:
+        wanted = None if ids is None else set(ids)
+
+        def send(link: Link) -> int:
+            outbox = Outbox(link.session, max_priority=self.max_priority, quorum=self.quorum_delay)
+            return letters.replay(link, outbox, queue, wanted, self.confirm_timeout)
+
+        return self._ask(send)
+
+    def close(self) -> None:
+        self._after_fork()
+        with self._lock:
+            link, self._link, self._outbox = self._link, None, None
+            if link is not None:
+                link.close()
+
+    def _send(self, parts: list[tuple[str, bytes, bytes]]) -> list[tuple[str, bytes, bytes]]:
+        """Send all parts and wait until the server has them. Raises `_Unsent` with those that it hasn't."""
+        open_parts = dict(enumerate(parts))
+        failures: list[str] = []
+
+        def done(number: int, failure: str) -> None:
+            if failure:
+                failures.append(failure)
+            else:
+                open_parts.pop(number, None)
+
+        def unsent(reason: str, lost: bool) -> _Unsent:
+            return _Unsent(list(open_parts.values()), reason, lost)
+
+        try:
+            link, outbox = self._connected()
+            heard = [0]
+
+            def told(number: int, failure: str) -> None:
+                heard[0] += 1
+                done(number, failure)
+
+            for number, (queue, encoded, body) in enumerate(parts):
+                outbox.to_queue(queue, encoded, body, lambda failure, number=number: told(number, failure))  # type: ignore[misc]
+                if len(link.session.output) > _PIPE:
+                    link.wait(lambda: len(link.session.output) <= _PIPE, self.confirm_timeout, "room to send")
+            link.wait(lambda: heard[0] == len(parts), self.confirm_timeout, "the confirmation of what was sent")
+        except Unreachable as exc:
+            raise unsent(str(exc), False) from exc
+        except Lost as exc:
+            address = self._link.address if self._link is not None else self.addresses[0]
+            self._drop()
+            raise unsent(explain(address, exc), True) from exc
+        if failures:
+            raise unsent(f"RabbitMQ at {link.address} did not take a message: {failures[0]}", False)
+        return []
+
+    def _connected(self) -> tuple[Link, Outbox]:
+        if self._link is None or self._outbox is None:
+            self._link = Link.open(self.addresses)
+            self._outbox = Outbox(self._link.session, max_priority=self.max_priority, quorum=self.quorum_delay)
+        else:
+            while self._link.turn(0):
+                pass  # hear first whether the server has closed it meanwhile
+        return self._link, self._outbox
+
+    def _ask(self, action: Callable[[Link], T]) -> T:
+        """Do something on a connection of its own. Raises `BrokerUnavailable`."""
+        try:
+            link = Link.open(self.addresses)
+        except Unreachable as exc:
+            raise BrokerUnavailable(str(exc)) from exc
+        try:
+            return action(link)
+        except Closed as exc:
+            raise BrokerUnavailable(f"RabbitMQ at {link.address} said no: {exc}") from exc
+        except Lost as exc:
+            raise BrokerUnavailable(explain(link.address, exc)) from exc
+        finally:
+            link.close()
+
+    def _after_fork(self) -> None:
+        """In a forked child: leave the parent's connection alone, and its lock, which may have been held."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._lock = threading.Lock()
+            self._drop_copy()
+
+    def _drop(self) -> None:
+        if self._link is not None:
+            self._link.drop()
+        self._link = self._outbox = None
+
+    def _drop_copy(self) -> None:
+        if self._link is not None:
+            self._link.wire.close_copy()
+        self._link = self._outbox = None
+
+
+_PIPE = 1 << 20  # bytes that wait to be written while more are made
+
+
+class _Unsent(Exception):
+    def __init__(self, left: list[tuple[str, bytes, bytes]], reason: str, lost: bool) -> None:
+        self.left = left
+        self.reason = reason
+        self.lost = lost
+        super().__init__(reason)
+
+
+def _purge(link: Link, queue: str) -> Steps[int]:
+    if (yield from topology.exists(link.session, queue)) is None:
+        return 0
+    channel = link.session.channel()
+    answer = yield channel.request(spec.Queue.Purge, "Bsb", (0, queue, False))
+    dropped: int = answer[0]
+    return dropped
+
+
+def _number(options: Mapping[str, Any], name: str, default: int, most: int) -> int:
+    value = options.get(name, default)
+    if not isinstance(value, int) or not 0 <= value <= most:
+        raise ConfigurationError(
+            f"{name} of the RabbitMQ broker must be a whole number from 0 to {most}, not {value!r}"
+        )
+    return value
+
+
+def _choice(options: Mapping[str, Any], name: str, choices: tuple[str, ...]) -> str:
+    value = options.get(name, choices[0])
+    if value not in choices:
+        raise ConfigurationError(f"{name} of the RabbitMQ broker must be one of {', '.join(choices)}, not {value!r}")
+    return str(value)

@@ -1,0 +1,403 @@
+"""One child's seat in the worker's process: its socket pair, its channel, and what it holds."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import deque
+from mmap import mmap
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from amqp import spec
+
+from multi.brokers.amqp.lane import GENERATION, LENGTH, Ask, Tell
+from multi.brokers.base import Delivery, Settlement
+from multi.connections.amqp import Channel, Closed, Lost, Session
+from multi.connections.amqp.content import message
+from multi.connections.amqp.session import Arrival
+from multi.loop import Timer
+from multi.message import Message
+
+if TYPE_CHECKING:
+    from multi.brokers.amqp.watch import AMQPWatch
+
+STARTS = "x-multi-starts"
+_AHEAD = 256  # the most messages fetched before anybody has asked for them
+_READ_SIZE = 1 << 18
+_LINGER = 0.01  # how long one that nobody asks for stays here before it goes back
+#: What a server adds on a message's way through parking and dead letters, and what it counts.
+_TRACES = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-multi-")
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Ask)
+
+
+class Held(msgspec.Struct):
+    """A message that the server has given to this channel and waits to hear of."""
+
+    number: int
+    queue: str
+    message: Message | None
+    starts: int
+    redelivered: bool
+    body: bytes
+    fault: str
+    settling: bool = False
+
+
+class Seat:
+    """Takes exactly what the lane asks for: the channel's prefetch is what is held plus what is wanted.
+
+    When a lane asks for many at a time its tasks are short; then as many are fetched ahead, and go back if the lane
+    doesn't come for them at once. So no message waits behind a long task.
+    """
+
+    def __init__(self, watch: AMQPWatch, number: int, owner: str) -> None:
+        self.watch = watch
+        self.fence_base = f"{owner}:"
+        self.page = mmap(-1, GENERATION.size)
+        self.held: dict[int, Held] = {}
+        self.want = 0
+        self._prefix = f"{number}."
+        self._generation = 0
+        self._ahead = 0
+        self._ready: deque[Held] = deque()
+        self._pushed = 0
+        self._channel: Channel | None = None
+        self._prefetch = 0
+        self._consuming = False
+        self._acks: list[int] = []
+        self._backs: list[int] = []
+        self._linger: Timer | None = None
+        self._input = bytearray()
+        self._output = bytearray()
+        self.end, self.lane_end = socket.socketpair()
+        self._marks = (inode(self.end), inode(self.lane_end))
+        self.end.setblocking(False)
+        watch.loop.on_readable(self.end.fileno(), self._read)
+
+    @property
+    def fence(self) -> str:
+        return f"{self.fence_base}{self._generation}"
+
+    # the channel
+
+    def open(self, session: Session) -> None:
+        """Take a channel on a new connection, or a new one on the same."""
+        self._next_generation()
+        channel = self._channel = session.channel()
+        channel.on_deliver = self._on_deliver
+        channel.on_close = self._on_close
+        channel.on_cancel = self._on_cancel
+        self.flush()
+
+    def void(self) -> None:
+        """The connection is gone: nothing that was claimed over it is ours any more."""
+        self._drop_channel()
+        self._next_generation()
+
+    def leave(self) -> None:
+        """Give up the seat; the server puts what is held back into its queues."""
+        self._close_end()
+        self.lane_end.close()
+        if self._linger is not None:
+            self._linger.cancel()
+        channel = self._drop_channel()
+        if channel is not None:
+            channel.close()
+            self.watch.write()
+        self._next_generation()
+        self.watch.seats.pop(self._prefix, None)
+
+    def close_copies(self) -> None:
+        """In a forked child: close both ends, unless somebody did so and their numbers name something else now."""
+        for end, mark in zip((self.end, self.lane_end), self._marks, strict=True):
+            if inode(end) == mark:
+                end.close()
+            else:
+                end.detach()
+
+    def flush(self) -> None:
+        """Tell the server what is settled and how many more are wanted. First the new limit, then the acknowledgements:
+        the other way round they would let messages through that nobody wants.
+        """
+        channel = self._channel
+        if channel is None:
+            self._acks.clear()
+            self._backs.clear()
+            return
+        acks, self._acks = sorted(self._acks), []
+        backs, self._backs = self._backs, []
+        more = max(0, self.want + self._ahead - len(self._ready))
+        self._tune(channel, len(self.held) - len(acks) - len(backs), more)
+        for number in backs:
+            channel.send(spec.Basic.Nack, "Lbb", (number, False, True))
+            del self.held[number]
+        self._acknowledge(channel, acks)
+        self.watch.write()
+
+    def _tune(self, channel: Channel, kept: int, more: int) -> None:
+        """Have the server send `more` messages beside those `kept`."""
+        if self.watch.shared_limit:
+            target = kept + more
+            if target != self._prefetch and target:
+                self._limit(channel, target, shared=True)
+            if bool(target) != self._consuming:
+                self._consume(channel, bool(target))
+        elif not more and self._consuming:
+            self._consume(channel, False)
+        elif more and not self._consuming:
+            # a limit for each consumer, fixed when it begins
+            self._limit(channel, more, shared=False)
+            self._consume(channel, True)
+
+    def _limit(self, channel: Channel, count: int, *, shared: bool) -> None:
+        self._prefetch = count
+        channel.call(channel.request(spec.Basic.Qos, "lBb", (0, min(count, 65535), shared)), _ignore)
+
+    def _consume(self, channel: Channel, on: bool) -> None:
+        self._consuming = on
+        for index, queue in enumerate(self.watch.queues):
+            if on:
+                args: tuple[Any, ...] = (0, queue, f"{index}", False, False, False, False, {})
+                channel.call(channel.request(spec.Basic.Consume, "BssbbbbF", args), _ignore)
+            else:
+                channel.call(channel.request(spec.Basic.Cancel, "sb", (f"{index}", False)), _ignore)
+        if not on:
+            self._prefetch = 0
+
+    def _acknowledge(self, channel: Channel, acks: list[int]) -> None:
+        """Acknowledge in one frame what can be: all up to the first message that is still held."""
+        done = set(acks)
+        last = 0
+        for number in list(self.held):
+            if number not in done:
+                break
+            last = number
+            del self.held[number]
+        together = [number for number in acks if number <= last]
+        if last:
+            channel.send(spec.Basic.Ack, "Lb", (last, len(together) > 1))
+        for number in acks[len(together) :]:
+            channel.send(spec.Basic.Ack, "Lb", (number, False))
+            del self.held[number]
+
+    def _on_deliver(self, arrival: Arrival) -> None:
+        tag, number, redelivered, _, _ = arrival.args
+        queue = self.watch.queues[int(tag)]
+        found: Message | None = None
+        starts = 0
+        fault = arrival.fault
+        if not fault:
+            headers = arrival.properties.get("application_headers") or {}
+            counted = headers.get(STARTS, 0)
+            starts = counted if isinstance(counted, int) else 0
+            if all(isinstance(key, str) for key in headers):
+                found = message({**arrival.properties, "application_headers": without_traces(headers)}, arrival.body)
+            else:
+                fault = "the names of its headers are no text"
+        held = Held(number, queue, found, starts, redelivered, arrival.body, fault)
+        self.held[number] = held
+        self._ready.append(held)
+        self.watch.arrived(self)
+
+    def _on_cancel(self, tag: str) -> None:
+        queue = self.watch.queues[int(tag)]
+        self.watch.log.warning(
+            "RabbitMQ ended the consumption of queue %r (was it deleted?); declaring it again", queue
+        )
+        channel = self._drop_channel()
+        if channel is not None:
+            channel.close()
+        self._next_generation()
+        self.watch.redeclare(self)
+
+    def _on_close(self, reason: Lost) -> None:
+        self._drop_channel()
+        self._next_generation()
+        if isinstance(reason, Closed):
+            self.watch.channel_closed(self, reason)
+
+    def _drop_channel(self) -> Channel | None:
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.on_deliver = channel.on_cancel = channel.on_close = None
+        return channel
+
+    def _next_generation(self) -> None:
+        """Void all claims, here and in the child's view."""
+        self._generation += 1
+        GENERATION.pack_into(self.page, 0, self._generation)
+        self.held.clear()
+        self._ready.clear()
+        self._acks.clear()
+        self._backs.clear()
+        self._ahead = 0
+        self._prefetch = 0
+        self._consuming = False
+
+    # what becomes of claims
+
+    def find(self, settlement: Settlement) -> Held | None:
+        """The claim that is to be settled, if it still holds and nobody is at it already."""
+        if settlement.fence != self.fence:
+            return None
+        held = self.held.get(int(settlement.tag.removeprefix(self._prefix)))
+        return None if held is None or held.settling else held
+
+    def acknowledge(self, held: Held) -> None:
+        """The message is done; told with the next `flush`."""
+        if self.held.get(held.number) is held:
+            self._acks.append(held.number)
+
+    def give_back(self, held: Held) -> None:
+        """The message goes back to its place in the queue with the next `flush`."""
+        if self.held.get(held.number) is held:
+            self._backs.append(held.number)
+
+    # the lane
+
+    def push(self) -> None:
+        """Hand the lane what came for it, if it waits."""
+        if self._ready and self.want:
+            deliveries = self._take(self.want)
+            self.want = 0
+            self._pushed += len(deliveries)
+            self._tell(Tell(0, "", deliveries))
+        if self._ready and self._linger is None:
+            self._linger = self.watch.loop.later(_LINGER, self._return_unwanted)
+
+    def _return_unwanted(self) -> None:
+        self._linger = None
+        self._ahead = 0
+        ready, self._ready = self._ready, deque()
+        for held in ready:
+            self.give_back(held)
+        self.flush()
+
+    def _take(self, most: int) -> list[Delivery]:
+        """Up to `most` messages for the lane; one that was delivered before goes alone."""
+        taken: list[Delivery] = []
+        fence = self.fence
+        while self._ready and len(taken) < most:
+            held = self._ready[0]
+            suspect = held.redelivered or held.starts
+            if suspect and taken:
+                break
+            self._ready.popleft()
+            tag = f"{self._prefix}{held.number}"
+            raw = held.body if held.message is None else b""
+            taken.append(Delivery(tag, fence, held.queue, held.message, held.starts, held.redelivered, raw, held.fault))
+            if suspect:
+                break
+        return taken
+
+    def _read(self) -> None:
+        try:
+            while data := self.end.recv(_READ_SIZE):
+                self._input += data
+                self._serve()
+                if len(data) < _READ_SIZE:
+                    return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass  # as at the end of the stream
+        # The child is gone. What it held is the worker's to settle; `leave` returns the rest.
+        self._close_end()
+        self.want = 0
+        self._return_unwanted()
+
+    def _close_end(self) -> None:
+        if self.end.fileno() >= 0:
+            self.watch.loop.forget(self.end.fileno())
+            self.end.close()
+
+    def _serve(self) -> None:
+        held = self._input
+        while len(held) >= LENGTH.size:
+            end = LENGTH.size + LENGTH.unpack_from(held)[0]
+            if len(held) < end:
+                return
+            ask = _decoder.decode(bytes(held[LENGTH.size : end]))
+            del held[:end]
+            self.lane_end.close()  # the lane has its own now; this one would hide the child's death
+            if ask.bye:
+                self.leave()
+                return
+            self._answer(ask)
+
+    def _answer(self, ask: Ask) -> None:
+        if self._channel is None:
+            self.want = max(0, ask.claim - (self._pushed - ask.seen))
+            self._tell(Tell(ask.number, self.watch.down or "the connection to RabbitMQ was lost"))
+            return
+        failures: list[str] = []
+        left = len(ask.settlements) + 1
+
+        def settled(failure: str) -> None:
+            nonlocal left
+            left -= 1
+            if failure:
+                failures.append(failure)
+            if not left:
+                self._finish(ask, failures)
+
+        for settlement in ask.settlements:
+            self.watch.carry_out(settlement, settled)
+        settled("")
+        self.watch.write()
+
+    def _finish(self, ask: Ask, failures: list[str]) -> None:
+        claim = 0 if failures else max(0, ask.claim - (self._pushed - ask.seen))
+        deliveries = self._take(claim)
+        self.want = 0 if deliveries else claim
+        self._ahead = min(ask.claim, _AHEAD) if ask.claim > 1 else 0
+        if not ask.claim and self._ready:
+            self._return_unwanted()
+        self._tell(Tell(ask.number, "; ".join(failures), deliveries))
+        self.flush()
+
+    def _tell(self, tell: Tell) -> None:
+        encoded: Any
+        try:
+            encoded = _encoder.encode(tell)
+        except (TypeError, ValueError, UnicodeEncodeError) as exc:
+            # A header that can't be handed on: the message is told as one that can't be decoded.
+            for each in tell.deliveries:
+                each.fault = f"its headers can't be handed on: {exc}"
+                each.message = None
+            encoded = _encoder.encode(tell)
+        self._output += LENGTH.pack(len(encoded)) + encoded
+        self._write()
+
+    def _write(self) -> None:
+        try:
+            while self._output:
+                sent = self.end.send(self._output)
+                del self._output[:sent]
+        except BlockingIOError:
+            self.watch.loop.on_writable(self.end.fileno(), self._write)
+            return
+        except OSError:
+            self._output.clear()  # the child is gone; `_read` sees to it
+            return
+        self.watch.loop.on_writable(self.end.fileno(), None)
+
+
+def without_traces(headers: dict[str, Any]) -> dict[str, Any]:
+    """The headers as their sender made them. (With the server's traces, it would drop a message that is parked twice.)"""
+    return {key: value for key, value in headers.items() if not key.startswith(_TRACES)}
+
+
+def inode(end: socket.socket) -> int:
+    """What an open descriptor is, whatever its number; -1 if it isn't open."""
+    try:
+        return os.fstat(end.fileno()).st_ino
+    except OSError:
+        return -1
+
+
+def _ignore(_: Any) -> None:
+    """For methods whose answer says nothing."""

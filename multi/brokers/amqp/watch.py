@@ -1,0 +1,357 @@
+"""The worker's own process and its connection to RabbitMQ."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from multi.brokers.amqp.lane import AMQPPort
+from multi.brokers.amqp.outbox import Outbox
+from multi.brokers.amqp.seat import Seat
+from multi.brokers.amqp.settling import Settling
+from multi.brokers.base import Port, Settlement, WatchEvents
+from multi.connections.amqp import Closed, Lost, Session, Wire, explain
+from multi.errors import BackendUnavailable
+from multi.loop import Loop, Timer
+from multi.message import Message
+from multi.store import Storage
+
+if TYPE_CHECKING:
+    from multi.brokers.amqp.broker import AMQPBroker
+
+_FIRST_PAUSE = 0.2
+_LONGEST_PAUSE = 10.0
+_STORE_AGAIN = 1.0
+_FAREWELL = 2.0
+
+
+class AMQPWatch:
+    """Holds the connection, gives every child a seat, and keeps connecting while it is stopped by nobody."""
+
+    def __init__(
+        self,
+        broker: AMQPBroker,
+        loop: Loop,
+        queues: Sequence[str],
+        storage: Storage | None,
+        owner: str,
+        events: WatchEvents,
+    ) -> None:
+        self.broker = broker
+        self.loop = loop
+        self.queues = list(queues)
+        self.owner = owner
+        self.seats: dict[str, Seat] = {}
+        self.shared_limit = True
+        self.down = "not connected to RabbitMQ yet"
+        self.log = logging.getLogger("multi.brokers.amqp")
+        self._events = events
+        self._storage = storage
+        #: Results that are messages go out over this connection, before the acknowledgement; others the lanes store.
+        self.replies = storage is not None and storage.place == broker.place
+        self.lane_storage = None if self.replies else storage
+        self._pid = os.getpid()
+        self._count = 0
+        self._next_address = 0
+        self._wire: Wire | None = None
+        self._outbox: Outbox | None = None
+        self._watched = -1
+        self._timers: list[Timer] = []
+        self._again: Timer | None = None
+        self._pause = _FIRST_PAUSE
+        self._heard = -1
+        self._silent = 0
+        self._arrived: set[Seat] = set()
+        self._settling = 0
+        self._kept: list[Settlement] = []
+        self._stopped = False
+
+    @property
+    def session(self) -> Session:
+        assert self._wire is not None
+        return self._wire.session
+
+    @property
+    def outbox(self) -> Outbox | None:
+        return self._outbox
+
+    # for the worker
+
+    def port(self, owner: str) -> Port:
+        self._count += 1
+        seat = Seat(self, self._count, owner)
+        self.seats[f"{self._count}."] = seat
+        if not self.down:
+            seat.open(self.session)
+        return AMQPPort(seat)
+
+    def start(self) -> None:
+        self._stopped = False
+        self._connect()
+
+    def arm(self, idle: int) -> None:
+        """Nothing to do: lanes that wait are handed what comes."""
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        for settlement in settlements:
+            self._settle(settlement)
+        for seat in list(self.seats.values()):
+            seat.flush()
+
+    def recall(self, tag: str, fence: str, answer: Callable[[Message | None], None]) -> None:
+        seat = self._seat(tag)
+        held = None if seat is None else seat.find(Settlement(tag, fence, ""))
+        answer(None if held is None else held.message)
+
+    def pending(self) -> bool:
+        waiting = self._wire is not None and bool(self._wire.session.output)
+        return bool(self._settling or self._kept or waiting)
+
+    def stop(self) -> None:
+        """Close; the server puts what is held back into its queues. Parked messages come back without us."""
+        if self._stopped:
+            return
+        self._stopped = True
+        self._cancel_timers()
+        wire, outbox = self._wire, self._outbox
+        self._forget_wire()
+        self.down = "the worker is stopping"
+        for seat in list(self.seats.values()):
+            seat.void()
+        if wire is not None:
+            if outbox is not None:
+                self._say_farewell(wire)
+            wire.close()
+
+    def leave_to_child(self) -> None:
+        """In a forked child: close the copies of what belongs to the worker's process."""
+        if os.getpid() == self._pid:
+            return
+        if self._wire is not None:
+            self._wire.close_copy()
+        for seat in self.seats.values():
+            seat.close_copies()
+
+    # for the seats
+
+    def arrived(self, seat: Seat) -> None:
+        self._arrived.add(seat)
+
+    def write(self) -> None:
+        """Send what is written; a failure shows itself when the descriptor is served next."""
+        wire = self._wire
+        if wire is not None:
+            try:
+                wire.flush()
+            except Lost:
+                self.loop.later(0, self._step)
+            else:
+                self._watch_wire(wire)
+
+    def carry_out(self, settlement: Settlement, done: Callable[[str], None]) -> None:
+        """Do what a settlement says, and tell `done` "" or why it could not be done; void ones do nothing."""
+        seat = self._seat(settlement.tag)
+        held = None if seat is None else seat.find(settlement)
+        if seat is None or held is None or self._outbox is None:
+            done("")
+            return
+        held.settling = True
+        Settling(self, seat, held, settlement, done).run()
+
+    def redeclare(self, seat: Seat) -> None:
+        """Declare all queues again, and then give `seat` a channel again."""
+        if self._outbox is not None:
+            self._outbox.forget(self.queues)
+            self._declare_all(0, lambda: seat.open(self.session))
+
+    def channel_closed(self, seat: Seat, reason: Closed) -> None:
+        """The server closed a seat's channel."""
+        if self._wire is None:
+            return
+        if reason.code == 404:
+            self.redeclare(seat)
+        elif reason.code == 406:
+            self.log.warning(
+                "RabbitMQ took back the messages of one child and will deliver them again: %s "
+                "(a task that runs longer than the server's consumer_timeout, 30 minutes by default, does this; "
+                "raise it in rabbitmq.conf)",
+                reason,
+            )
+            seat.open(self.session)
+        else:
+            self.loop.later(0, lambda: self._lost(reason))
+
+    # settling for children
+
+    def _seat(self, tag: str) -> Seat | None:
+        return self.seats.get(tag[: tag.find(".") + 1])
+
+    def _settle(self, settlement: Settlement) -> None:
+        if settlement.stores and self.lane_storage is not None:
+            seat = self._seat(settlement.tag)
+            if seat is None or seat.find(settlement) is None:
+                return
+            try:
+                self.lane_storage.store(settlement.stores)
+            except BackendUnavailable as exc:
+                self.log.warning("a result can't be stored, trying again: %s", exc)
+                if not self._kept:
+                    self.loop.later(_STORE_AGAIN, self._settle_kept)
+                self._kept.append(settlement)
+                return
+            settlement = msgspec.structs.replace(settlement, stores=[])
+        self._settling += 1
+
+        def done(failure: str) -> None:
+            self._settling -= 1
+            if failure and self._outbox is not None:
+                self.log.warning("a task's message can't be settled, trying again: %s", failure)
+                if not self._kept:
+                    self.loop.later(_STORE_AGAIN, self._settle_kept)
+                self._kept.append(settlement)
+
+        self.carry_out(settlement, done)
+
+    def _settle_kept(self) -> None:
+        kept, self._kept = self._kept, []
+        self.settle(kept)
+
+    # the connection
+
+    def _connect(self) -> None:
+        self._again = None
+        address = self.broker.addresses[self._next_address % len(self.broker.addresses)]
+        try:
+            wire = self._wire = Wire(address, heartbeat=address.heartbeat, on_ready=self._on_ready)
+        except Lost as exc:
+            self._lost(exc)
+            return
+        self._timers.append(
+            self.loop.later(address.connect_timeout, lambda: self._lost(Lost("timed out while connecting")))
+        )
+        self._watch_wire(wire)
+
+    def _watch_wire(self, wire: Wire) -> None:
+        fd = wire.fileno()
+        if fd != self._watched:
+            if self._watched >= 0:
+                self.loop.forget(self._watched)
+            self._watched = fd
+        self.loop.on_readable(fd, self._step)
+        self.loop.on_writable(fd, self._step if wire.wants_write else None)
+
+    def _step(self) -> None:
+        wire = self._wire
+        if wire is None:
+            return
+        try:
+            wire.step()
+        except Lost as exc:
+            self._lost(exc)
+            return
+        arrived, self._arrived = self._arrived, set()
+        for seat in arrived:
+            seat.push()
+        if self._wire is wire:
+            self.write()
+
+    def _on_ready(self) -> None:
+        self._cancel_timers()
+        session = self.session
+        outbox = Outbox(session, max_priority=self.broker.max_priority, quorum=self.broker.quorum_delay)
+        if session.heartbeat:
+            self._heard, self._silent = -1, 0
+            self._timers.append(self.loop.every(session.heartbeat / 2, self._beat))
+        self._outbox = outbox
+        self._declare_all(0, self._up)
+
+    def _declare_all(self, index: int, then: Callable[[], None]) -> None:
+        """Declare the queues, one after the other, and go on with `then`."""
+        if self._outbox is None:
+            return
+        if index == len(self.queues):
+            then()
+            return
+
+        def declared(failure: str) -> None:
+            if self._outbox is None:
+                return
+            if failure:
+                self.loop.later(0, lambda: self._lost(Lost(failure)))
+            else:
+                self._declare_all(index + 1, then)
+
+        self._outbox.declare(self.queues[index], declared)
+
+    def _up(self) -> None:
+        self.down = ""
+        self._pause = _FIRST_PAUSE
+        for seat in list(self.seats.values()):
+            seat.open(self.session)
+        self._events.on_up()
+
+    def _beat(self) -> None:
+        wire = self._wire
+        if wire is None:
+            return
+        self._step()
+        if self._wire is not wire:
+            return
+        self._silent = 0 if wire.received != self._heard else self._silent + 1
+        self._heard = wire.received
+        if self._silent >= 4:
+            self._lost(Lost(f"no sign of life for {2 * wire.session.heartbeat:g} s"))
+            return
+        wire.session.beat()
+        self.write()
+
+    def _lost(self, reason: Lost) -> None:
+        """The connection is gone, or could not be made: void everything, tell the worker, try again."""
+        wire = self._wire
+        if self._stopped:
+            return
+        address = wire.address if wire is not None else self.broker.addresses[0]
+        self._cancel_timers()
+        self._forget_wire()
+        if isinstance(reason, Closed) and reason.code == 540 and self.shared_limit:
+            self.shared_limit = False  # a quorum queue: it limits each consumer, not the channel
+        self.down = explain(address, reason)
+        for seat in list(self.seats.values()):
+            seat.void()
+        if wire is not None:
+            wire.session.end(reason)
+            wire.close()
+        self._next_address += 1
+        self._again = self.loop.later(self._pause, self._connect)
+        self._pause = min(self._pause * 2, _LONGEST_PAUSE)
+        self._events.on_down(self.down)
+
+    def _forget_wire(self) -> None:
+        if self._watched >= 0:
+            self.loop.forget(self._watched)
+            self._watched = -1
+        self._wire = None
+        self._outbox = None
+        self._arrived.clear()
+
+    def _cancel_timers(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+        if self._again is not None:
+            self._again.cancel()
+
+    def _say_farewell(self, wire: Wire) -> None:
+        """Have everything written reach the server: a socket closed with unread input would take it along."""
+        from multi.connections.amqp import Link
+
+        link = Link(wire)
+        try:
+            wire.session.close()
+            link.wait(lambda: wire.session.finished, _FAREWELL)
+        except Lost:
+            pass  # it was gone already: what was not acknowledged is delivered again
