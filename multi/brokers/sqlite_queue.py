@@ -9,19 +9,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from multi.brokers.base import DeadLetter, Delivery, Settlement
+from multi.brokers.packing import pack, rank, unpack
 from multi.connections.ring import ring
 from multi.connections.sqlite import Database, now
 from multi.connections.sqlite_results import record, tell
-from multi.errors import EncodeError
+from multi.errors import DecodeError
 from multi.message import Message
 from multi.outcome import Publication
 from multi.store import Storage
-
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(tuple[dict[str, Any], bytes, str, str, dict[str, Any]])
 
 _INSERT = "INSERT INTO messages (queue, rank, state, until, envelope) VALUES (?, ?, ?, ?, ?)"
 
@@ -33,27 +29,6 @@ _WAITING = (
 )
 _CLAIM = "UPDATE messages SET state = 1, fence = ?, until = ?, counted = ? WHERE id = ?"
 _RELEASE = "state = 0, until = NULL, fence = NULL, starts = starts + counted, counted = 0, redelivered = 1"
-
-
-def pack(message: Message) -> bytes:
-    """The envelope of a message. Raises `EncodeError`."""
-    try:
-        return _encoder.encode(
-            (message.headers, message.body, message.content_type, message.content_encoding, message.properties)
-        )
-    except (TypeError, ValueError, OverflowError) as error:
-        raise EncodeError(f"a header of message {message.headers.get('id')} can't be written: {error}") from error
-
-
-def unpack(envelope: bytes) -> Message:
-    """The message of an envelope. Raises `msgspec.DecodeError`."""
-    return Message(*_decoder.decode(envelope))
-
-
-def rank(message: Message) -> int:
-    """Its place among others: lower comes first, which is the higher priority."""
-    priority = message.properties.get("priority")
-    return -priority if isinstance(priority, int) else 0
 
 
 def rows(publications: Iterable[Publication]) -> list[Row]:
@@ -93,9 +68,9 @@ def delivery(row: tuple[Any, ...], fence: str) -> Delivery:
     number, queue, starts, redelivered, envelope, _ = row
     try:
         message = unpack(envelope)
-    except (msgspec.DecodeError, TypeError) as error:
-        fault = f"no message of ours: {error}"
-        return Delivery(str(number), fence, queue, None, starts, bool(redelivered), bytes(envelope), fault)
+    except DecodeError as error:
+        raw = bytes(envelope)
+        return Delivery(str(number), fence, queue, None, starts, bool(redelivered), raw, str(error))
     return Delivery(str(number), fence, queue, message, starts, bool(redelivered))
 
 
@@ -271,7 +246,7 @@ def dead_letter(row: tuple[Any, ...]) -> DeadLetter:
     message: Message | None
     try:
         message = unpack(envelope)
-    except (msgspec.DecodeError, TypeError):
+    except DecodeError:
         message = None
     headers = message.headers if message is not None else {}
     task, task_id = str(headers.get("task", "")), str(headers.get("id", ""))

@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from multi.brokers.base import Lane, Port, Settlement, WatchEvents
-from multi.brokers.sqlite_queue import Together, after, bring_due, store_elsewhere, take_back, unpack, wake
+from multi.brokers.packing import unpack
+from multi.brokers.sqlite_queue import Together, after, bring_due, store_elsewhere, take_back, wake
 from multi.connections.ring import Ring
 from multi.connections.sqlite import Busy, Database, now
 from multi.connections.sqlite_results import expire
-from multi.errors import BackendUnavailable, BrokerRefused, BrokerUnavailable
+from multi.errors import BackendUnavailable, BrokerRefused, BrokerUnavailable, DecodeError
 from multi.loop import Loop, Timer
 from multi.message import Message
 from multi.store import Storage
@@ -99,6 +100,10 @@ class SQLiteWatch:
         self._idle = idle
         self._want("arm")
 
+    def renew(self) -> None:
+        if self._up:
+            self._want("renew")
+
     def settle(self, settlements: Sequence[Settlement]) -> None:
         self._settlements += settlements
         self._want("settle")
@@ -113,7 +118,13 @@ class SQLiteWatch:
             except BrokerUnavailable:
                 self._loop.later(TICK, look)  # no answer is better than a wrong one
                 return
-            answer(unpack(found[0]) if found else None)
+            message = None
+            if found:
+                try:
+                    message = unpack(found[0])
+                except DecodeError:
+                    pass  # its holder has it as a delivery without message, too
+            answer(message)
 
         self._loop.later(0.0, look)
 

@@ -30,8 +30,32 @@ from multi.urls import parse
 
 _VERSION = 1
 _APPLICATION = 0x6D756C74  # "mult", so that `file` and we can tell whose file it is
-_NETWORK = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "ceph", "glusterfs", "lustre", "9p", "fuse.sshfs",
-            "fuse.glusterfs", "fuse.rclone", "fuse.s3fs", "fuse.davfs", "fuse.ceph", "beegfs", "gpfs", "ocfs2", "gfs2")  # fmt: skip
+#: Kinds of file systems whose locks can't be trusted, or that other machines may share.
+_NETWORK = frozenset(
+    [
+        "9p",
+        "afs",
+        "beegfs",
+        "ceph",
+        "cifs",
+        "fuse.ceph",
+        "fuse.davfs",
+        "fuse.glusterfs",
+        "fuse.rclone",
+        "fuse.s3fs",
+        "fuse.sshfs",
+        "gfs2",
+        "glusterfs",
+        "gpfs",
+        "lustre",
+        "ncpfs",
+        "nfs",
+        "nfs4",
+        "ocfs2",
+        "smb3",
+        "smbfs",
+    ]
+)
 
 _SCHEMA = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -129,7 +153,7 @@ class Database:
     @contextmanager
     def write(self, *, wait: float = 30.0) -> Iterator[sqlite3.Connection]:
         """A transaction that writes, committed at the end; `wait` 0 raises `Busy` instead of waiting for others."""
-        if not self._lock.acquire(timeout=wait if wait else 0.0):
+        if not self._lock.acquire(timeout=wait or 0.0):
             raise Busy
         try:
             connection = self._ready()

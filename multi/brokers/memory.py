@@ -1,0 +1,347 @@
+"""`memory://name`: a broker inside one process, for tests; what it promises is what the others promise."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from multi.brokers.base import Abilities, Broker, DeadLetter, Delivery, Lane, Port, Settlement, Watch, WatchEvents
+from multi.brokers.packing import pack, rank, unpack
+from multi.connections.memory import Dead, Entry, Hub, Sleeper, hub
+from multi.errors import BackendUnavailable, DecodeError
+from multi.loop import Loop, Timer
+from multi.message import Message
+from multi.outcome import Publication
+from multi.store import Storage
+
+#: Seconds between two looks for due times and leases, which rings and timers make unnecessary but for set clocks.
+_TICK = 1.0
+
+
+class MemoryBroker(Broker):
+    """`memory://name`; all brokers of this name in this process are the same."""
+
+    abilities = Abilities(shared=False)
+
+    def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, lease: float = 30.0) -> None:
+        super().__init__(url, options, lease=lease)
+        self._hub = hub(url)
+
+    def publish(self, publications: Sequence[Publication]) -> None:
+        self._hub.guard()
+        made = _pack(publications)
+        with self._hub.lock:
+            _send(self._hub, made)
+
+    def watch(
+        self, loop: Loop, queues: Sequence[str], storage: Storage | None, owner: str, events: WatchEvents
+    ) -> Watch:
+        return MemoryWatch(self._hub, loop, queues, storage, events, self.lease)
+
+    def check(self) -> None:
+        self._hub.guard()
+
+    def depth(self, queue: str) -> int:
+        with self._hub.lock:
+            return self._hub.depth(queue)
+
+    def purge(self, queue: str) -> int:
+        with self._hub.lock:
+            return self._hub.purge(queue)
+
+    def dead(self, queue: str) -> list[DeadLetter]:
+        with self._hub.lock:
+            return [_letter(dead) for dead in self._hub.dead.values() if dead.entry.queue == queue]
+
+    def replay(self, queue: str, ids: Iterable[str] | None = None) -> int:
+        wanted = None if ids is None else set(ids)
+        with self._hub.lock:
+            chosen = [
+                number
+                for number, dead in self._hub.dead.items()
+                if dead.entry.queue == queue and (wanted is None or str(number) in wanted)
+            ]
+            for number in chosen:
+                entry = self._hub.dead.pop(number).entry
+                self._hub.add(queue, entry.rank, entry.envelope, redelivered=True)
+            self._hub.wake(Counter({queue: len(chosen)}))
+            return len(chosen)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class MemoryLane(Lane):
+    """See `Lane`."""
+
+    def __init__(self, hub: Hub, queues: Sequence[str], storage: Storage | None, owner: str, lease: float) -> None:
+        self._hub = hub
+        self._queues = list(queues)
+        self._storage = storage
+        self._owner = owner
+        self._lease = lease
+        self._numbers = itertools.count(1)
+
+    def exchange(self, settlements: Sequence[Settlement], claim: int) -> list[Delivery]:
+        self._hub.guard()
+        settle(self._hub, self._storage, settlements)
+        fence = f"{self._owner}:{next(self._numbers)}"
+        with self._hub.lock:
+            found = self._hub.claim(self._queues, claim, fence, time.monotonic() + self._lease)
+            return [_delivery(entry) for entry in found]
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class MemoryPort:
+    """See `Port`."""
+
+    def __init__(self, make: Callable[[], Lane]) -> None:
+        self._make = make
+
+    def open(self) -> Lane:
+        return self._make()
+
+    def release(self) -> None:
+        """Nothing is held."""
+
+
+class MemoryWatch:
+    """See `Watch`."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        loop: Loop,
+        queues: Sequence[str],
+        storage: Storage | None,
+        events: WatchEvents,
+        lease: float,
+    ) -> None:
+        self._hub = hub
+        self._loop = loop
+        self._queues = list(queues)
+        self._storage = storage
+        self._events = events
+        self._lease = lease
+        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._sleeper = Sleeper(queues, self._ring)
+        self._settlements: list[Settlement] = []
+        self._timers: list[Timer] = []
+        self._due: Timer | None = None
+        self._since = 0.0
+        self._stopped = False
+
+    def port(self, owner: str) -> Port:
+        return MemoryPort(lambda: MemoryLane(self._hub, self._queues, self._storage, owner, self._lease))
+
+    def start(self) -> None:
+        self._hub.guard()
+        self._since = time.monotonic()
+        with self._hub.lock:
+            self._hub.sleepers.append(self._sleeper)
+        self._loop.on_readable(self._reader, self._rung)
+        self._timers = [
+            self._loop.every(self._lease / 3, self.renew),
+            self._loop.every(min(_TICK, self._lease / 6), self._tick),
+            self._loop.later(0.0, self._come_up),
+        ]
+
+    def arm(self, idle: int) -> None:
+        with self._hub.lock:
+            ready = min(idle, sum(self._hub.depth(queue) for queue in self._queues))
+            self._sleeper.idle = idle - ready
+        if ready:
+            self._ring(ready)
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        self._settlements += settlements
+        self._loop.later(0.0, self._settle)
+
+    def recall(self, tag: str, fence: str, answer: Callable[[Message | None], None]) -> None:
+        def look() -> None:
+            with self._hub.lock:
+                entry = self._hub.held(tag, fence)
+            try:
+                answer(unpack(entry.envelope) if entry is not None else None)
+            except DecodeError:
+                answer(None)
+
+        self._loop.later(0.0, look)
+
+    def pending(self) -> bool:
+        return bool(self._settlements)
+
+    def stop(self) -> None:
+        if self._stopped:
+            return
+        self._stopped = True
+        self._settle()
+        for timer in (*self._timers, self._due):
+            if timer is not None:
+                timer.cancel()
+        with self._hub.lock:
+            if self._sleeper in self._hub.sleepers:
+                self._hub.sleepers.remove(self._sleeper)
+            self._loop.forget(self._reader)
+            os.close(self._reader)
+            os.close(self._writer)
+
+    def _come_up(self) -> None:
+        self._tick()
+        self._events.on_up()
+
+    def _settle(self) -> None:
+        batch, self._settlements = self._settlements, []
+        if not batch:
+            return
+        try:
+            settle(self._hub, self._storage, batch)
+        except BackendUnavailable:
+            self._settlements = batch + self._settlements
+            if not self._stopped:
+                self._loop.later(_TICK, self._settle)
+
+    def _ring(self, count: int) -> None:
+        """Called with the hub's lock held, by whichever thread has something for us."""
+        if not self._stopped:
+            try:
+                os.write(self._writer, bytes([min(count, 255)]))
+            except BlockingIOError:
+                pass  # thousands of rings are unread: one more tells nothing
+
+    def _rung(self) -> None:
+        try:
+            counts = os.read(self._reader, 65536)
+        except BlockingIOError:
+            return
+        if 0 in counts:
+            self._tick()
+        if total := sum(counts):
+            self._events.on_message(total)
+
+    def renew(self) -> None:
+        until = time.monotonic() + self._lease
+        claims = list(self._events.claims())
+        with self._hub.lock:
+            for claim in claims:
+                entry = self._hub.held(claim.tag, claim.fence)
+                if entry is not None:
+                    entry.until = until
+                    entry.counted = entry.counted or claim.started
+
+    def _tick(self) -> None:
+        """Bring back what is due, and what somebody who has fallen silent holds."""
+        now = time.monotonic()
+        wakes: Counter[str] = Counter()
+        with self._hub.lock:
+            self._hub.bring_due(wakes)
+            if now - self._since >= self._lease:
+                for entry in [entry for entry in self._hub.claimed.values() if entry.until <= now]:
+                    self._hub.drop(entry, started=entry.counted)
+                    entry.redelivered = True
+                    self._hub.put(entry)
+                    wakes[entry.queue] += 1
+            self._hub.tidy()
+            self._hub.wake(wakes)
+            due = self._hub.next_due()
+        if self._due is not None:
+            self._due.cancel()
+        if due is not None and not self._stopped:
+            self._due = self._loop.later(min(max(0.0, due - time.time()), 60.0), self._tick)
+
+
+Packed = tuple[str, int, bytes, float]
+
+
+def _pack(publications: Iterable[Publication]) -> list[Packed]:
+    return [(p.queue, rank(p.message), pack(p.message), p.due) for p in publications]
+
+
+def _send(hub: Hub, made: Sequence[Packed]) -> None:
+    wakes: Counter[str] = Counter()
+    parks = False
+    for queue, place, envelope, due in made:
+        if due:
+            hub.parked(queue, place, envelope, due)
+            parks = True
+        else:
+            hub.add(queue, place, envelope)
+            wakes[queue] += 1
+    hub.wake(wakes)
+    if parks:
+        hub.nudge()
+
+
+def settle(hub: Hub, storage: Storage | None, settlements: Sequence[Settlement]) -> None:
+    """Carry out settlements: stores elsewhere first, then all the rest in one step."""
+    if not settlements:
+        return
+    here = storage is not None and storage.place == hub.place
+    made = [_pack(s.publications) for s in settlements]
+    if storage is not None and not here:
+        with hub.lock:
+            stores = [store for s in settlements if hub.held(s.tag, s.fence) for store in s.stores]
+        if stores:
+            storage.store(stores)
+    wakes: Counter[str] = Counter()
+    with hub.lock:
+        for s, publications in zip(settlements, made, strict=True):
+            entry = hub.held(s.tag, s.fence)
+            if entry is None:
+                continue
+            if here and s.stores:
+                hub.record(s.stores)
+            hub.drop(entry, started=s.started)
+            if s.verb == "requeue":
+                if s.started:
+                    hub.add(entry.queue, entry.rank, entry.envelope, starts=entry.starts, redelivered=True)
+                else:
+                    entry.redelivered = True
+                    hub.put(entry)  # its number is lower than that of all who came later: that is the front
+                wakes[entry.queue] += 1
+            elif s.verb == "park":
+                hub.park(entry, s.due)
+                hub.nudge()
+            elif s.verb == "bury":
+                hub.dead[entry.number] = Dead(entry, s.reason, s.detail, time.time())
+            elif s.verb != "ack":
+                raise ValueError(f"unknown verb {s.verb!r}")
+            _send(hub, publications)
+        hub.wake(wakes)
+
+
+def _delivery(entry: Entry) -> Delivery:
+    tag = str(entry.number)
+    try:
+        message = unpack(entry.envelope)
+    except DecodeError as error:
+        return Delivery(
+            tag, entry.fence, entry.queue, None, entry.starts, entry.redelivered, entry.envelope, str(error)
+        )
+    return Delivery(tag, entry.fence, entry.queue, message, entry.starts, entry.redelivered)
+
+
+def _letter(dead: Dead) -> DeadLetter:
+    entry = dead.entry
+    try:
+        message: Message | None = unpack(entry.envelope)
+    except DecodeError:
+        message = None
+    headers = message.headers if message is not None else {}
+    return DeadLetter(
+        id=str(entry.number),
+        queue=entry.queue,
+        task=str(headers.get("task", "")),
+        task_id=str(headers.get("id", "")),
+        reason=dead.reason,
+        detail=dead.detail,
+        starts=entry.starts,
+        time=dead.time,
+        message=message,
+    )

@@ -1,0 +1,220 @@
+"""The store of `memory://`: queues and results in the memory of one process, shared by its threads."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+
+from multi.errors import BrokerRefused, ConfigurationError
+from multi.store import Store, is_final
+from multi.urls import parse
+
+
+class Entry(msgspec.Struct):
+    """One message and what is known of it. `number` orders those of equal rank; `fence` is set while it is claimed."""
+
+    number: int
+    queue: str
+    rank: int
+    envelope: bytes
+    starts: int = 0
+    counted: bool = False
+    redelivered: bool = False
+    fence: str = ""
+    until: float = 0.0
+
+    @property
+    def order(self) -> tuple[int, int]:
+        return self.rank, self.number
+
+
+class Dead(msgspec.Struct):
+    """A message that was set aside."""
+
+    entry: Entry
+    reason: str
+    detail: str
+    time: float
+
+
+class Record(msgspec.Struct):
+    """A result; `version` counts how often it was written."""
+
+    value: bytes
+    version: int
+    expires: float
+
+
+class Sleeper:
+    """One who is to be told of messages for its queues; `idle` is how many it can use."""
+
+    def __init__(self, queues: Sequence[str], ring: Callable[[int], None]) -> None:
+        self.queues = list(queues)
+        self.ring = ring
+        self.idle = 0
+
+
+class Hub:
+    """Everything under one name. All methods are called with `lock` held, but for those that say otherwise."""
+
+    def __init__(self, name: str) -> None:
+        self.place = f"memory:{name}"
+        self.lock = threading.RLock()
+        self.recorded = threading.Condition(self.lock)
+        self.results: dict[str, Record] = {}
+        self.claimed: dict[int, Entry] = {}
+        self.dead: dict[int, Dead] = {}
+        self.sleepers: list[Sleeper] = []
+        self._waiting: dict[str, list[tuple[tuple[int, int], Entry]]] = {}
+        self._parked: list[tuple[float, int, Entry]] = []
+        self._numbers = itertools.count(1)
+        self._pid = os.getpid()
+
+    def guard(self) -> None:
+        """Refuse to work in a forked process, whose copy nobody else sees. Needs no lock."""
+        if os.getpid() != self._pid:
+            raise BrokerRefused(
+                f"{self.place.replace(':', '://', 1)} lives in the process that made it, and this is another one; "
+                "use a broker that processes can share, such as sqlite:////path.db"
+            )
+
+    # -- messages
+
+    def add(self, queue: str, rank: int, envelope: bytes, *, starts: int = 0, redelivered: bool = False) -> Entry:
+        """A new message at the end of its queue."""
+        entry = Entry(next(self._numbers), queue, rank, envelope, starts, redelivered=redelivered)
+        self.put(entry)
+        return entry
+
+    def put(self, entry: Entry) -> None:
+        """Into its queue, at the place that rank and number give it."""
+        heapq.heappush(self._waiting.setdefault(entry.queue, []), (entry.order, entry))
+
+    def park(self, entry: Entry, due: float) -> None:
+        heapq.heappush(self._parked, (due, entry.number, entry))
+
+    def parked(self, queue: str, rank: int, envelope: bytes, due: float) -> None:
+        """A new message that waits elsewhere until it is due."""
+        self.park(Entry(next(self._numbers), queue, rank, envelope), due)
+
+    def next_due(self) -> float | None:
+        return self._parked[0][0] if self._parked else None
+
+    def bring_due(self, wakes: Counter[str]) -> None:
+        """Put what is due into its queue."""
+        while self._parked and self._parked[0][0] <= time.time():
+            entry = heapq.heappop(self._parked)[2]
+            self.put(entry)
+            wakes[entry.queue] += 1
+
+    def claim(self, queues: Iterable[str], limit: int, fence: str, until: float) -> list[Entry]:
+        """Up to `limit` messages, best rank and oldest first; one that was started before comes alone."""
+        found: list[Entry] = []
+        heaps = [heap for queue in queues if (heap := self._waiting.get(queue))]
+        while len(found) < limit and (heads := [heap for heap in heaps if heap]):
+            best = min(heads, key=lambda heap: heap[0][0])
+            entry = best[0][1]
+            if entry.starts and found:
+                break
+            heapq.heappop(best)
+            entry.fence, entry.until, entry.counted = fence, until, not found
+            self.claimed[entry.number] = entry
+            found.append(entry)
+            if entry.starts:
+                break
+        return found
+
+    def held(self, tag: str, fence: str) -> Entry | None:
+        """The claimed message, if it is still this holder's."""
+        entry = self.claimed.get(int(tag))
+        return entry if entry is not None and entry.fence == fence else None
+
+    def drop(self, entry: Entry, *, started: bool = False) -> None:
+        """End a claim; the message is the caller's to put somewhere."""
+        del self.claimed[entry.number]
+        entry.fence, entry.counted = "", False
+        entry.starts += started
+
+    def depth(self, queue: str) -> int:
+        return len(self._waiting.get(queue, ()))
+
+    def purge(self, queue: str) -> int:
+        return len(self._waiting.pop(queue, ()))
+
+    def wake(self, wakes: Counter[str]) -> None:
+        """Tell sleepers of so many new messages per queue, one message to one of them, who waited longest first."""
+        for sleeper in list(self.sleepers):
+            told = 0
+            for queue in sleeper.queues:
+                count = min(sleeper.idle - told, wakes[queue])
+                if count > 0:
+                    wakes[queue] -= count
+                    told += count
+            if told:
+                sleeper.idle -= told
+                # behind the others
+                self.sleepers.remove(sleeper)
+                self.sleepers.append(sleeper)
+                sleeper.ring(told)
+
+    def nudge(self) -> None:
+        """Let all watches look again when the next parked message is due."""
+        for sleeper in self.sleepers:
+            sleeper.ring(0)
+
+    # -- results
+
+    def record(self, stores: Sequence[Store]) -> None:
+        """Write results; a SUCCESS stays."""
+        now = time.time()
+        for store in stores:
+            old = self.look(store.key)
+            if old is not None and is_final(old.value):
+                continue
+            expires = now + store.expires if store.expires else 0.0
+            self.results[store.key] = Record(store.value, old.version + 1 if old else 1, expires)
+        self.recorded.notify_all()
+
+    def look(self, key: str) -> Record | None:
+        """A result that hasn't expired."""
+        found = self.results.get(key)
+        if found is not None and found.expires and found.expires <= time.time():
+            del self.results[key]
+            return None
+        return found
+
+    def tidy(self) -> None:
+        """Forget the results that have expired."""
+        for key in list(self.results):
+            self.look(key)
+
+
+_hubs: dict[str, Hub] = {}
+_hubs_lock = threading.Lock()
+
+
+def hub(url: str) -> Hub:
+    """The hub that `memory://name` names, the same for all who name it in this process. Raises `ConfigurationError`."""
+    parsed = parse(url, ("memory", "cache+memory"))
+    if parsed.port or parsed.username or parsed.password:
+        raise ConfigurationError(f"{parsed.scheme}:// takes a name only, as in memory://test")
+    name = parsed.host or parsed.path.strip("/")
+    with _hubs_lock:
+        found = _hubs.get(name)
+        if found is None or found._pid != os.getpid():
+            found = _hubs[name] = Hub(name)
+        return found
+
+
+def forget(url: str) -> None:
+    """Drop all that is under this name, for tests that want to begin with nothing."""
+    parsed = parse(url, ("memory", "cache+memory"))
+    with _hubs_lock:
+        _hubs.pop(parsed.host or parsed.path.strip("/"), None)
