@@ -44,3 +44,5 @@ class Outcome(msgspec.Struct):
     parent_id: str | None = None
     extended: dict[str, Any] | None = None
     runtime: float = 0.0
+    expected: bool = False
+    """A failure by one of the exceptions that the task `throws`: told to the log without alarm."""

@@ -156,6 +156,9 @@ class Watch(Protocol):
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """Settle for a child that is slow or dead; kept and repeated over a lost connection."""
 
+    def renew(self) -> None:
+        """Renew the leases now, and let what runs count as started; a lease broker does it by itself now and then."""
+
     def recall(self, tag: str, fence: str, answer: Callable[[Message | None], None]) -> None:
         """Read the message of a claim again, for a child that can't be asked; None when the claim is not held any more."""
 

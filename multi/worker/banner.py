@@ -43,7 +43,7 @@ def render(app: Any, options: WorkerOptions, loglevel: int | None = None) -> str
         "",
         "[config]",
         f".> app:         {app.main or '__main__'}:{id(app):#x}",
-        f".> transport:   {mask(app.broker.url)}",
+        f".> transport:   {mask(app.worker_broker.url)}",
         f".> results:     {_results(app)}",
         f".> concurrency: {options.concurrency} ({options.pool})",
         ".> task events: OFF (this worker sends none yet)",

@@ -68,8 +68,8 @@ def _leave(log: int) -> None:
 
 def _wait(ears: socket.socket, alive: int, say: Callable[[str], None]) -> bool:
     while True:
-        readable, _, _ = select.select([ears, alive], [], [])
-        if ears in readable:
+        readable, _, _ = select.select([ears.fileno(), alive], [], [])
+        if ears.fileno() in readable:
             for line in ears.recv(65536).decode("utf-8", "replace").splitlines():
                 key, _, value = line.partition("=")
                 if key == "READY" and value == "1":

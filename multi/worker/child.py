@@ -1,0 +1,267 @@
+"""What every kind of child has in common: its slot, its lane, its talk with the worker."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from select import poll, POLLIN
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from multi.app.execute import failure, stores
+from multi.brokers.base import Delivery, Lane, Port, Settlement
+from multi.errors import BrokerLost, MultiError, SoftTimeLimitExceeded
+from multi.log import get_logger, rename_process
+from multi.outcome import Outcome
+from multi.worker.lines import TaskLines
+from multi.worker.slots import Slot
+
+if TYPE_CHECKING:
+    from multi.app.app import App
+    from multi.rundir import RunDir
+    from multi.stats import StatsPage
+    from multi.worker.options import WorkerOptions
+
+logger = get_logger("multi.worker")
+
+#: What child and worker tell each other, a byte each.
+READY, IDLE, AWAKE = b"r", b"i", b"a"
+GO, STOP = b"g", b"s"
+
+#: A finished outcome waits so long (s) for others to travel with it, at most.
+PATIENCE = 0.005
+#: So long (s) a stopping child goes on trying to deliver its last outcomes to a broker that is away.
+LAST_TRIES = 10.0
+LARGEST_BATCH = 64
+
+
+class ChildPlan(msgspec.Struct):
+    """What a child is given before the fork."""
+
+    number: int
+    app: App
+    options: WorkerOptions
+    slot: Slot
+    port: Port
+    control: socket.socket
+    page: StatsPage
+    rundir: RunDir | None
+    entries: int
+
+
+class WorkerGone(Exception):
+    """The worker's process is no more; nobody renews the leases."""
+
+
+class Child(ABC):
+    """One child's life, from the fork to its exit code. Subclasses run the tasks."""
+
+    def __init__(self, plan: ChildPlan) -> None:
+        self.plan = plan
+        self.app = plan.app
+        self.slot = plan.slot
+        self.options = plan.options
+        self.control = plan.control
+        self.row = plan.page.child(plan.number - 1)
+        self.lines = TaskLines()
+        self.lane: Lane
+        #: runs to go before this child is replaced by a fresh one
+        self.left = plan.options.max_tasks_per_child or sys.maxsize
+        self.retire = False
+
+    def run(self) -> int:
+        """Serve until told to stop, or until it is time for a fresh child; returns the exit code."""
+        self._settle_in()
+        self.lane = self.plan.port.open()
+        self.control.setblocking(False)
+        try:
+            self.tell(READY)
+            self.serve()
+        except WorkerGone:
+            logger.error("The worker is gone: child %d ends", self.plan.number)
+            return 1
+        finally:
+            self.lane.close()
+        return 0
+
+    @abstractmethod
+    def serve(self) -> None:
+        """Claim, run and settle until there is no more to do."""
+
+    def _settle_in(self) -> None:
+        rename_process(f"ForkPoolWorker-{self.plan.number}")
+        signal.set_wakeup_fd(-1)
+        # a terminal's Control-C and a supervisor's TERM reach the whole group; what they mean is the worker's decision.
+        # Handlers that do nothing rather than SIG_IGN: programs started by tasks must not inherit deafness.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTTIN, signal.SIGTTOU):
+            signal.signal(number, _nothing)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGUSR2, lambda *_: self._reopen_log())
+        if "random" in sys.modules:
+            sys.modules["random"].seed()
+        self.app.after_fork()
+
+    def _reopen_log(self) -> None:
+        from multi import log
+
+        if self.plan.rundir is not None:
+            self.plan.rundir.reopen_log()
+        log.reopen()
+
+    # -- the worker -------------------------------------------------------------------------------------------------
+
+    def tell(self, word: bytes) -> None:
+        """Say a word to the worker."""
+        try:
+            self.control.send(word)
+        except BlockingIOError:
+            pass  # the worker is far behind and has enough to read
+        except OSError as error:
+            raise WorkerGone from error
+
+    def hear(self) -> bytes:
+        """What the worker has said meanwhile."""
+        try:
+            words = self.control.recv(64)
+        except BlockingIOError:
+            return b""
+        except OSError as error:
+            raise WorkerGone from error
+        if not words:
+            raise WorkerGone
+        if STOP in words:
+            self.slot.draining = True
+        return words
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Sleep until the worker says something, a delivery may have come, or time is up."""
+        poller = poll()
+        poller.register(self.control.fileno(), POLLIN)
+        if (fd := self.lane.fileno()) >= 0:
+            poller.register(fd, POLLIN)
+        poller.poll(None if seconds is None else max(0, int(seconds * 1000)))
+        self.hear()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether nothing more is to be claimed."""
+        return self.retire or self.slot.draining
+
+    # -- the broker -------------------------------------------------------------------------------------------------
+
+    def exchange(self, settlements: Sequence[Settlement], claim: int) -> list[Delivery]:
+        """Settle and claim, over broken connections too: nothing is claimed then, but everything is settled.
+
+        A stopping child gives up after a while; its leases end and its messages return.
+        """
+        pause = 0.05
+        deadline: float | None = None
+        while True:
+            try:
+                return self.lane.exchange(settlements, claim if not self.stopping else 0)
+            except BrokerLost as error:
+                # the worker's own connection tells the log about the outage
+                logger.debug("%s", error)
+            if self.slot.draining:
+                deadline = deadline or monotonic() + LAST_TRIES
+                if monotonic() > deadline:
+                    logger.error("%d outcomes could not be given to the broker before the stop", len(settlements))
+                    return []
+            if not settlements and not claim:
+                return []
+            self.wait(pause)
+            pause = min(pause * 2, 1.0)
+
+    def settlement(self, delivery: Delivery, outcome: Outcome) -> Settlement:
+        """What the broker is to do after this outcome."""
+        reason = outcome.reason
+        return Settlement(
+            delivery.tag,
+            delivery.fence,
+            delivery.queue,
+            outcome.verb,
+            outcome.verb != "park",
+            outcome.due,
+            reason,
+            (outcome.traceback or "") if reason else "",
+            stores(self.app, outcome) if outcome.record else [],
+            outcome.publications,
+        )
+
+    def record_directly(self, settlement: Settlement) -> None:
+        """For a message that was acknowledged before its run: there is no claim left to settle."""
+        try:
+            if settlement.publications:
+                self.app.broker.publish(settlement.publications)
+            if settlement.stores and self.app.backend is not None:
+                self.app.backend.store(settlement.stores)
+        except MultiError as error:
+            logger.error("The outcome of a task that was acknowledged early could not be recorded: %s", error)
+
+    # -- one run ----------------------------------------------------------------------------------------------------
+
+    def tell_outcome(self, delivery: Delivery, outcome: Outcome) -> None:
+        """The line in the log, and the counts on the stats page."""
+        lines, name, task_id = self.lines, outcome.name, outcome.task_id
+        state, verb = outcome.state, outcome.verb
+        if verb == "bury":
+            lines.buried(name or "?", task_id or "?", delivery.queue, outcome.reason)
+            self.row.count(0, 1, 0)
+        elif verb == "park":
+            if lines.info:
+                from datetime import UTC, datetime
+
+                lines.parked(name, task_id, datetime.fromtimestamp(outcome.due, UTC).isoformat())
+        elif state == "SUCCESS":
+            self.row.count(1, 0, 0)
+            if lines.info:
+                lines.succeeded(name, task_id, outcome.runtime, outcome.result)
+        elif state == "FAILURE":
+            self.row.count(0, 1, 0)
+            lines.failed(name, task_id, outcome.result, outcome.traceback, expected=outcome.expected)
+        elif state == "RETRY":
+            self.row.count(0, 0, 1)
+            lines.retried(name, task_id, outcome.reason or outcome.result)
+        elif state == "REVOKED":
+            lines.revoked(name, task_id, str(outcome.result))
+        elif verb == "requeue" or state == "REJECTED":
+            lines.rejected(name, task_id, outcome.reason)
+        else:
+            lines.ignored(name, task_id)
+
+    def undecodable(self, delivery: Delivery) -> Outcome:
+        """The outcome of something that is no message."""
+        return Outcome("", "", "FAILURE", verb="bury", record=False, reason=f"undecodable message: {delivery.fault}")
+
+    def interrupted(self, delivery: Delivery, error: BaseException) -> Outcome:
+        """The outcome when a limit struck outside of the task's own code."""
+        assert delivery.message is not None
+        return failure(self.app, delivery.message, error)
+
+
+def _nothing(*_: object) -> None:
+    """A handler that does nothing."""
+
+
+def die_with_parent(parent: int) -> None:
+    """Let the kernel kill this process when its worker dies: nobody would renew its leases.
+
+    Where the kernel can't (other systems than Linux), a child notices before its next claim.
+    """
+    try:
+        import ctypes
+
+        ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)  # 1: PR_SET_PDEATHSIG
+    except (OSError, AttributeError, ImportError):
+        pass
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+__all__ = ["AWAKE", "GO", "IDLE", "READY", "STOP", "Child", "ChildPlan", "SoftTimeLimitExceeded", "die_with_parent"]

@@ -1,0 +1,151 @@
+"""What children that run many tasks at once have in common: one thread that talks to the broker for all of them.
+
+It claims only as many messages as can begin at once, so nothing waits behind a running task, and settles outcomes as
+they come, together with the next claim.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from collections import deque
+from select import POLLIN, poll
+from time import monotonic, time
+
+from multi.app.execute import Job, prepare
+from multi.brokers.base import Delivery, Settlement
+from multi.outcome import Outcome
+from multi.worker.child import IDLE, Child, ChildPlan
+from multi.worker.serial import resident
+
+
+class CourierChild(Child):
+    """Claims and settles; subclasses run a job somewhere and call `finished` from there."""
+
+    def __init__(self, plan: ChildPlan) -> None:
+        super().__init__(plan)
+        self.concurrency = plan.options.concurrency
+        self._free = list(range(plan.entries))
+        self._finished: deque[tuple[int, Delivery, Job, Outcome]] = deque()
+        self._running: dict[int, tuple[float, str]] = {}
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    @abstractmethod
+    def begin(self, index: int, delivery: Delivery, job: Job) -> None:
+        """Start to run `job` elsewhere and return at once."""
+
+    @abstractmethod
+    def end(self) -> None:
+        """All runs are over: stop whatever ran them."""
+
+    def finished(self, index: int, delivery: Delivery, job: Job, outcome: Outcome) -> None:
+        """A run is over; called from anywhere."""
+        self._finished.append((index, delivery, job, outcome))
+        os.eventfd_write(self._bell, 1)
+
+    def serve(self) -> None:
+        try:
+            self.carry()
+        finally:
+            self.end()
+
+    def carry(self) -> None:
+        """Claim and settle until there is no more to do."""
+        idle = False
+        while True:
+            self.hear()
+            indices, settlements = self._collect()
+            room = 0 if self.stopping else min(self.concurrency - len(self._running), self.left)
+            deliveries = self.exchange(settlements, room) if settlements or room else []
+            self._release(indices)
+            if deliveries:
+                idle = False
+                for delivery in deliveries:
+                    self._begin(delivery)
+                continue
+            if self.stopping and not self._running and not self._finished:
+                return
+            if room and not idle:
+                self._show()
+                self.tell(IDLE)
+                idle = True
+            self.wait()
+
+    def _collect(self) -> tuple[list[int], list[Settlement]]:
+        indices: list[int] = []
+        settlements: list[Settlement] = []
+        while self._finished:
+            index, delivery, job, outcome = self._finished.popleft()
+            self._running.pop(index, None)
+            self.tell_outcome(delivery, outcome)
+            settlement = self.settlement(delivery, outcome)
+            if job.acks_early:
+                self.record_directly(settlement)
+            else:
+                settlements.append(settlement)
+            indices.append(index)
+        if indices:
+            self.slot.send(indices)
+            self._show()
+            limit = self.options.max_memory_per_child
+            if self.left <= 0 or (limit and resident() > limit):
+                self.retire = True
+        return indices, settlements
+
+    def _release(self, indices: list[int]) -> None:
+        self.slot.free(indices)
+        self._free += indices
+
+    def _begin(self, delivery: Delivery) -> None:
+        index = self._free.pop()
+        slot = self.slot
+        message = delivery.message
+        task = message.headers.get("task") if message is not None else None
+        slot.put(index, delivery.tag, delivery.fence, delivery.queue, str(task or ""))
+        job: Job | Outcome
+        if message is None:
+            job = self.undecodable(delivery)
+        else:
+            job = prepare(
+                self.app,
+                message,
+                queue=delivery.queue,
+                redelivered=delivery.redelivered,
+                starts=delivery.starts,
+                hostname=self.options.hostname,
+            )
+        # the worker enforces no limits here, so it is not told of any
+        if not slot.start(index, monotonic(), None, None):
+            self._free.append(index)
+            return
+        if isinstance(job, Outcome):
+            self.tell_outcome(delivery, job)
+            self.exchange([self.settlement(delivery, job)], 0)
+            self._release([index])
+            return
+        self.left -= 1
+        self.lines.received(job.name, job.id)
+        if job.acks_early:
+            self.exchange([Settlement(delivery.tag, delivery.fence, delivery.queue)], 0)
+        self._running[index] = (time(), job.name)
+        self._show()
+        self.begin(index, delivery, job)
+
+    def _show(self) -> None:
+        """The stats page: how many run, and the one that has run longest."""
+        running = self._running
+        since, name = min(running.values()) if running else (0.0, "")
+        self.row.task(len(running), since, name.encode())
+
+    def wait(self, seconds: float | None = None) -> None:
+        poller = poll()
+        poller.register(self.control.fileno(), POLLIN)
+        poller.register(self._bell, POLLIN)
+        if (fd := self.lane.fileno()) >= 0 and len(self._running) < self.concurrency:
+            poller.register(fd, POLLIN)
+        poller.poll(None if seconds is None else max(0, int(seconds * 1000)))
+        try:
+            os.eventfd_read(self._bell)
+        except BlockingIOError:
+            pass
+        self.hear()

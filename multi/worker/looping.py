@@ -1,0 +1,93 @@
+"""The child of the asyncio pool: many `async def` tasks at once on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
+
+from multi.app.execute import Job
+from multi.brokers.base import Delivery
+from multi.errors import SoftTimeLimitExceeded, TimeLimitExceeded
+from multi.outcome import Outcome
+from multi.worker.child import WorkerGone, logger
+from multi.worker.courier import CourierChild
+
+
+class LoopingChild(CourierChild):
+    """The event loop has the main thread; another one talks to the broker, so that a slow broker delays no task.
+
+    A task that is no coroutine runs in a thread. A time limit, soft or hard, cancels a coroutine.
+    """
+
+    def serve(self) -> None:
+        try:
+            asyncio.run(self._live())
+        finally:
+            if self._failure is not None:
+                raise self._failure
+
+    _failure: BaseException | None = None
+
+    async def _live(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._loop.set_default_executor(ThreadPoolExecutor(self.concurrency, "Task"))
+        self._over = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        courier = Thread(target=self._courier, name="Courier", daemon=True)
+        courier.start()
+        await self._over.wait()
+        courier.join()
+
+    def _courier(self) -> None:
+        try:
+            self.carry()
+        except BaseException as error:  # noqa: BLE001 (it is raised again in the main thread)
+            self._failure = error
+            if not isinstance(error, WorkerGone):
+                logger.critical("The child's talk with the broker has ended", exc_info=True)
+        finally:
+            self.end()
+
+    def begin(self, index: int, delivery: Delivery, job: Job) -> None:
+        self._loop.call_soon_threadsafe(self._spawn, index, delivery, job)
+
+    def _spawn(self, index: int, delivery: Delivery, job: Job) -> None:
+        task = self._loop.create_task(self._run(index, delivery, job))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, index: int, delivery: Delivery, job: Job) -> None:
+        if job.is_async:
+            outcome = await self._limited(delivery, job)
+        else:
+            outcome = await self._loop.run_in_executor(None, job.run)
+        self.finished(index, delivery, job, outcome)
+
+    async def _limited(self, delivery: Delivery, job: Job) -> Outcome:
+        soft, hard = job.soft_time_limit, job.time_limit
+        if not soft and not hard:
+            return await job.arun()
+        run = asyncio.ensure_future(job.arun())
+        reached: list[BaseException] = []
+
+        def strike(error: BaseException) -> None:
+            reached.append(error)
+            run.cancel()
+
+        timers = []
+        if soft:
+            timers.append(self._loop.call_later(soft, strike, SoftTimeLimitExceeded(soft)))
+        if hard:
+            timers.append(self._loop.call_later(hard, strike, TimeLimitExceeded(hard)))
+        try:
+            outcome = await run
+        except asyncio.CancelledError as error:
+            return self.interrupted(delivery, reached[-1] if reached else error)
+        finally:
+            for timer in timers:
+                timer.cancel()
+        return outcome
+
+    def end(self) -> None:
+        self._loop.call_soon_threadsafe(self._over.set)

@@ -1,0 +1,503 @@
+"""The worker's own process: it forks children, keeps the leases, enforces limits and stops in order; it runs no task."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from secrets import token_hex
+from time import monotonic, time
+from typing import TYPE_CHECKING
+
+from multi import log, plugins
+from multi.app.execute import failure, stores
+from multi.brokers.base import Claim, Settlement, Watch, WatchEvents
+from multi.errors import TimeLimitExceeded, WorkerLostError
+from multi.loop import Loop, Timer
+from multi.notify import Notifier
+from multi.rundir import RunDir
+from multi.stats import READY as PAGE_READY
+from multi.stats import STOPPING as PAGE_STOPPING
+from multi.stats import StatsPage
+from multi.worker import lines
+from multi.worker.child import AWAKE, GO, IDLE, READY, STOP, ChildPlan
+from multi.worker.crew import Member, fork
+from multi.worker.serial import freeze
+from multi.worker.signals import Signals
+from multi.worker.slots import CLAIMED, DONE, RUNNING, SENDING, Held, Slot
+
+if TYPE_CHECKING:
+    from multi.app.app import App
+    from multi.message import Message
+    from multi.pools.base import Pool
+    from multi.worker.options import WorkerOptions
+
+logger = log.get_logger("multi.worker")
+
+#: What a child leaves waiting so long (s) behind a running task is taken over.
+PATIENCE = 0.005
+TICK = 0.004
+#: Seconds between two looks when only time limits are to be watched and none is near.
+LIMIT_TICK = 0.1
+#: Rows kept free on the stats page for children that TTIN adds.
+SPARE_ROWS = 16
+#: A child that ends sooner (s) than this without a task to blame is started again with growing pauses.
+YOUNG = 1.0
+
+
+class Worker:
+    """One worker. `run` serves until it is told to stop and returns the exit code."""
+
+    def __init__(self, app: App, options: WorkerOptions) -> None:
+        self.app = app
+        self.options = options
+        self.pool: Pool = plugins.find("multi.pools", options.pool)()
+        self.loop = Loop()
+        self.rundir = RunDir.from_env()
+        self.notifier = Notifier.from_env()
+        self.wanted = self.pool.children(options.concurrency)
+        self.members: dict[int, Member] = {}
+        self.owner = f"{options.hostname}/{token_hex(4)}"
+        self.page = StatsPage.create(self.rundir.stats if self.rundir else None, self.wanted + SPARE_ROWS)
+        self.backend = app.backend
+        self.watch: Watch = app.broker.watch(
+            self.loop,
+            options.queues,
+            self.backend,
+            self.owner,
+            WatchEvents(
+                on_up=self._up,
+                on_down=lambda why: logger.error("%s", why),
+                on_refused=self._refused,
+                on_message=self._ring,
+                claims=self._claims,
+            ),
+        )
+        self.started = time()
+        self.connected = False
+        self.stopping = False
+        self.cold = False
+        self.exit_code = 0
+        self.reason = "stopped"
+        self._tick: Timer | None = None
+        self._drain: Timer | None = None
+        self._pause = 0.1
+        self._forked = 0
+
+    # -- life -------------------------------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Serve; returns 0 after a warm shutdown, 1 after a cold one or a failure, 2 when the broker refuses."""
+        options = self.options
+        for note in options.notes:
+            logger.info("%s", note)
+        self.page.node(
+            pid=os.getpid(),
+            started=self.started,
+            pool=options.pool,
+            concurrency=options.concurrency,
+            queues=options.queues,
+            generation=self.rundir.generation if self.rundir else 1,
+        )
+        signals = Signals(self.loop, self)
+        freeze()
+        try:
+            self.watch.start()
+            self.loop.every(1.0, self._pulse)
+            self.loop.run()
+        finally:
+            for member in list(self.members.values()):
+                member.signal(signal.SIGKILL)
+                member.reap()
+                self.loop.forget(member.pidfd)
+                self.loop.forget(member.control.fileno())
+                member.close()
+            self.watch.stop()
+            signals.close()
+            if self.rundir is not None:
+                self.rundir.write_exit("stop" if self.exit_code == 0 or self.cold else "error", self.exit_code, self.reason)
+            self.loop.close()
+        return self.exit_code
+
+    def _up(self) -> None:
+        logger.info(lines.CONNECTED, self.app.broker.masked)
+        if not self.connected:
+            self.connected = True
+            self._purge()
+            for _ in range(self.wanted):
+                self._add()
+        else:
+            for member in self.members.values():
+                member.tell(GO)
+
+    def _purge(self) -> None:
+        if self.options.purge:
+            gone = sum(self.app.broker.purge(queue) for queue in self.options.queues)
+            logger.warning("Purged %d messages from %s", gone, ", ".join(self.options.queues))
+
+    def _refused(self, error: Exception) -> None:
+        logger.critical("%s", error)
+        self.exit_code = 1 if self.connected else 2
+        self.reason = str(error)
+        if self.members:
+            self.stop()
+        else:
+            self.loop.stop()
+
+    def _ready(self) -> None:
+        self.page.node(state=PAGE_READY, last_loop=time())
+        logger.info(lines.READY, self.options.hostname)
+        self.notifier.ready(f"{self.options.hostname} ready")
+
+    def _pulse(self) -> None:
+        self.page.node(last_loop=time(), rss=_resident())
+        self.notifier.watchdog()
+
+    # -- children ---------------------------------------------------------------------------------------------------
+
+    def _add(self) -> None:
+        number = next(n for n in range(1, self.page.rows + 1) if n not in self.members)
+        self._forked += 1
+        entries = self.pool.entries(self.options.concurrency)
+        slot = Slot(entries)
+        port = self.watch.port(f"{self.owner}/{self._forked}")
+
+        def body(control: socket.socket) -> int:
+            plan = ChildPlan(
+                number, self.app, self.options, slot, port, control, self.page, self.rundir, entries
+            )
+            return child_class(self.pool.loop)(plan).run()
+
+        pid, control = fork(body, list(self.members.values()))
+        member = Member(number, pid, slot, port, control)
+        self.members[number] = member
+        self.loop.on_readable(member.pidfd, lambda: self._ended(member))
+        self.loop.on_readable(control.fileno(), lambda: self._heard(member))
+
+    def _heard(self, member: Member) -> None:
+        try:
+            words = member.control.recv(4096)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            words = b""
+        if not words:
+            self.loop.forget(member.control.fileno())
+            return
+        if READY in words and not member.ready:
+            member.ready = True
+            if not self.stopping and all(each.ready for each in self.members.values()) and not self._said_ready:
+                self._said_ready = True
+                self._ready()
+        if words.endswith(IDLE):
+            member.idle = True
+            if self.stopping:
+                member.tell(STOP)
+            else:
+                self._arm()
+        elif AWAKE in words:
+            member.idle = False
+            self._watch_closely()
+
+    _said_ready = False
+
+    def _arm(self) -> None:
+        self.watch.arm(sum(member.idle for member in self.members.values()))
+
+    def _ring(self, count: int) -> None:
+        """Messages have come: wake as many idle children."""
+        for member in self.members.values():
+            if count <= 0:
+                break
+            if member.idle and not member.stopping:
+                member.idle = False
+                member.tell(GO)
+                count -= 1
+        self._watch_closely()
+        self._arm()
+
+    def _ended(self, member: Member) -> None:
+        """A child is gone: settle for it, and fork another one if it is still wanted."""
+        self.loop.forget(member.pidfd)
+        self.loop.forget(member.control.fileno())
+        code = member.reap()
+        del self.members[member.number]
+        self.page.clear(member.number - 1)
+        settlements, running = member.slot.inherit()
+        self.watch.settle(settlements)
+        for held in running:
+            self._orphan(member, held, code)
+        if code and not member.condemned and not self.cold:
+            logger.error("Child %d (pid %d) %s", member.number, member.pid, _how(code))
+        if member.ready:
+            self._pause = 0.1
+        member.close()
+        if self.stopping:
+            self._done_yet()
+        elif len(self.members) < self.wanted:
+            young = code != 0 and not running and monotonic() - member.since < YOUNG
+            self._pause = min(self._pause * 2, 30.0) if young else 0.1
+            self.loop.later(self._pause if young else 0, self._replace)
+
+    def _replace(self) -> None:
+        if not self.stopping and len(self.members) < self.wanted:
+            self._add()
+
+    def _orphan(self, member: Member, held: Held, code: int) -> None:
+        """A task whose child is gone: what becomes of its message."""
+        if self.cold:
+            self.watch.settle([Settlement(held.tag, held.fence, held.queue, "requeue", started=False)])
+        elif held.tag in member.condemned:
+            limit = member.condemned[held.tag]
+            self._fail(held, TimeLimitExceeded(limit))
+        else:
+            logger.error(
+                "Task %s was running in child %d (pid %d), which %s: its message is delivered again",
+                held.task,
+                member.number,
+                member.pid,
+                _how(code),
+            )
+            self.watch.settle([Settlement(held.tag, held.fence, held.queue, "requeue", started=True)])
+
+    def _fail(self, held: Held, error: Exception) -> None:
+        def answer(message: Message | None) -> None:
+            if message is None:
+                return  # the lease is lost: whoever has the message now decides
+            outcome = failure(self.app, message, error)
+            logger.error(lines.FAILED, outcome.name, outcome.task_id, repr(error))
+            stored = stores(self.app, outcome) if outcome.record else []
+            self.watch.settle(
+                [
+                    Settlement(
+                        held.tag, held.fence, held.queue, stores=stored, publications=outcome.publications
+                    )
+                ]
+            )
+
+        self.watch.recall(held.tag, held.fence, answer)
+
+    # -- watching the children --------------------------------------------------------------------------------------
+
+    def _claims(self) -> Iterator[Claim]:
+        for member in self.members.values():
+            for held in member.slot.held():
+                yield Claim(held.tag, held.fence, held.state != CLAIMED)
+
+    def _watch_closely(self) -> None:
+        """Look at the slots from now on, until there is nothing to be seen there."""
+        if self._tick is None:
+            for member in self.members.values():
+                member.slot.asleep = False
+            self._tick = self.loop.later(TICK, self._look)
+
+    def _look(self) -> None:
+        """Take over what waits behind a running task; enforce limits."""
+        self._tick = None
+        now = monotonic()
+        pause = 0.0
+        for member in self.members.values():
+            states = member.slot.states()
+            if RUNNING not in states:
+                if CLAIMED in states or DONE in states or SENDING in states or not member.idle:
+                    pause = TICK if not pause else min(pause, TICK)
+                continue
+            waits = CLAIMED in states or DONE in states
+            nearest = self._limits(member, states, now)
+            if waits:
+                since = max(member.slot.since(i) for i, state in enumerate(states) if state == RUNNING)
+                late = self._late(member, states, now, since)
+                if late:
+                    self._take_over(member)
+                else:
+                    pause = TICK
+            if nearest:
+                ahead = min(LIMIT_TICK, max(nearest - now, 0.001))
+                pause = ahead if not pause else min(pause, ahead)
+        if pause:
+            self._tick = self.loop.later(pause, self._look)
+        else:
+            # nothing to watch: children wake us when they claim more than they run, or run something limited
+            for member in self.members.values():
+                member.slot.asleep = True
+            if any(CLAIMED in member.slot.states() for member in self.members.values()):
+                self._watch_closely()
+
+    def _late(self, member: Member, states: bytes, now: float, since: float) -> bool:
+        if self.pool.loop != "serial":
+            return False  # these settle and hand back by themselves: their claims don't wait for a running task
+        if now - since > PATIENCE:
+            return True
+        return any(state == DONE and now - member.slot.since(i) > PATIENCE for i, state in enumerate(states))
+
+    def _take_over(self, member: Member) -> None:
+        settlements = member.slot.take(unstarted=True, done=True)
+        if settlements:
+            self.watch.settle(settlements)
+            self.watch.renew()
+
+    def _limits(self, member: Member, states: bytes, now: float) -> float:
+        """Interrupt and kill what has run too long; returns the nearest deadline, 0 for none."""
+        nearest = 0.0
+        for index, state in enumerate(states):
+            if state != RUNNING:
+                continue
+            soft, hard = member.slot.deadlines(index)
+            if not soft and not hard:
+                continue
+            key = ""
+            if hard and now >= hard:
+                for held in member.slot.held():
+                    if held.index == index and held.state == RUNNING and held.hard == hard:
+                        limit = round(hard - held.since, 3)
+                        logger.error("Hard time limit (%gs) exceeded for %s: its child is killed", limit, held.task)
+                        member.condemned[held.tag] = limit
+                        member.signal(signal.SIGKILL)
+                continue
+            if soft and now >= soft:
+                key = f"{index}:{soft}"
+                if key not in member.warned:
+                    member.warned = {key}
+                    member.signal(signal.SIGUSR1)
+                if hard:
+                    nearest = min(nearest, hard) if nearest else hard
+                continue
+            for deadline in (soft, hard):
+                if deadline:
+                    nearest = min(nearest, deadline) if nearest else deadline
+        return nearest
+
+    # -- orders -----------------------------------------------------------------------------------------------------
+
+    def grow(self) -> None:
+        """One child more."""
+        if self.wanted < self.page.rows:
+            self.wanted += 1
+            self.page.node(concurrency=self.wanted)
+            logger.info("One child more: %d", self.wanted)
+            self._replace()
+
+    def shrink(self) -> None:
+        """One child fewer, by a warm end; the last one stays."""
+        if self.wanted > 1:
+            self.wanted -= 1
+            self.page.node(concurrency=self.wanted)
+            logger.info("One child fewer: %d", self.wanted)
+            members = [member for member in self.members.values() if not member.stopping]
+            members.sort(key=lambda member: (not member.idle, -member.number))
+            if members:
+                self._dismiss(members[0])
+
+    def _dismiss(self, member: Member) -> None:
+        """Let a child finish what it runs and end; what it has not begun goes back now."""
+        member.stopping = True
+        member.idle = False
+        member.slot.draining = True
+        if self.pool.loop == "serial":
+            self.watch.settle(member.slot.take(unstarted=True, done=False))
+        member.tell(STOP)
+
+    def stop(self) -> None:
+        """Warm shutdown: stop fetching, hand back what is not started, finish what runs."""
+        if self.stopping:
+            return
+        self.stopping = True
+        self.notifier.stopping()
+        self.page.node(state=PAGE_STOPPING)
+        self.watch.arm(0)
+        running = 0
+        for member in self.members.values():
+            running += member.slot.states().count(RUNNING)
+            self._dismiss(member)
+        logger.warning("Warm shutdown: %d tasks are running", running)
+        if self.options.drain_timeout is not None:
+            self._drain = self.loop.later(self.options.drain_timeout, self._drained)
+        self._done_yet()
+
+    def _drained(self) -> None:
+        logger.warning("The drain deadline of %g s has passed: what runs is handed back", self.options.drain_timeout)
+        self.cold = True
+        self._kill()
+
+    def stop_cold(self) -> None:
+        """Cold shutdown: interrupt tasks now and hand every message back."""
+        if self.cold:
+            return
+        self.cold = True
+        self.exit_code = 1
+        self.reason = "cold shutdown"
+        if not self.stopping:
+            self.stop()
+        logger.warning("Cold shutdown: running tasks are interrupted and their messages handed back")
+        self._kill()
+
+    def _kill(self) -> None:
+        for member in self.members.values():
+            member.signal(signal.SIGKILL)
+
+    def _done_yet(self) -> None:
+        if self.members:
+            return
+        if self.watch.pending():
+            # the outcomes of children are still under way; without a broker they are given up after a while
+            self._last_word = self._last_word or monotonic() + 10.0
+            if monotonic() < self._last_word:
+                self.loop.later(0.01, self._done_yet)
+                return
+            logger.error("Some outcomes could not be given to the broker before the stop: their messages return")
+        self.loop.stop()
+
+    _last_word = 0.0
+
+    def dump(self) -> None:
+        """Write the stacks of all processes to the log."""
+        import faulthandler
+
+        logger.warning("Stacks of the worker and its children:")
+        faulthandler.dump_traceback(file=sys.__stderr__ or 2, all_threads=True)
+        for member in self.members.values():
+            member.signal(signal.Signals(signal.SIGRTMIN))
+
+    def reopen_log(self) -> None:
+        """After a rotation: write to the file that bears the name now."""
+        if self.rundir is not None:
+            self.rundir.reopen_log()
+        log.reopen()
+        for member in self.members.values():
+            member.signal(signal.SIGUSR2)
+
+
+def child_class(loop: str) -> Callable[[ChildPlan], object]:
+    """The kind of child that runs tasks in this way; imported in the child, where it is used."""
+    if loop == "serial":
+        from multi.worker.serial import SerialChild
+
+        return SerialChild
+    if loop == "threads":
+        from multi.worker.threaded import ThreadedChild
+
+        return ThreadedChild
+    from multi.worker.looping import LoopingChild
+
+    return LoopingChild
+
+
+def _how(code: int) -> str:
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    hint = " (out of memory?)" if -code == signal.SIGKILL else ""
+    return f"was killed by {name}{hint}"
+
+
+def _resident() -> int:
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
