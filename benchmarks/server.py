@@ -36,6 +36,11 @@ class PrivateRedis:
         assert self._process is not None, "the server is not started"
         return self._process.pid
 
+    def version(self) -> str:
+        """Of the program, as it tells it."""
+        text = subprocess.run([self.program, "--version"], capture_output=True, text=True, check=False).stdout
+        return next((word[2:] for word in text.split() if word.startswith("v=")), "unknown")
+
     def url(self, database: int = 0) -> str:
         return f"redis://127.0.0.1:{self.port}/{database}"
 

@@ -313,7 +313,7 @@ def fork(work: Callable[[], None], report: int, close: Sequence[socket.socket] =
         work()
         os.write(report, struct.pack("=d", processor_time() - before))
         status = 0
-    except BaseException:  # noqa: BLE001 - a forked child must end here, whatever happened
+    except BaseException:  # a forked child must end here, whatever happened
         sys.excepthook(*sys.exc_info())
     finally:
         os._exit(status)
@@ -334,7 +334,7 @@ def measure(setting: Setting) -> Figure:
     pids: list[int] = []
     if setting.design == "dispatch":
         pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM) for _ in range(CHILDREN)]
-        for ours, theirs in pairs:
+        for _, theirs in pairs:
             others = [end for pair in pairs for end in pair if end is not theirs]
             pids.append(fork(lambda end=theirs: serve(end, setting.results), child_write, others))  # type: ignore[misc]
         fronts = [ours for ours, _ in pairs]

@@ -1,0 +1,57 @@
+"""The peers' virtual environments: exact versions, made once, kept in .venv-bench/."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+KEPT = ROOT / ".venv-bench"
+PROGRAMS = Path(__file__).resolve().parent / "contenders"
+
+
+def environment(name: str) -> Path:
+    """The bin directory of the environment of peer `name`, made from contenders/NAME.txt when that has changed."""
+    wanted = (PROGRAMS / f"{name}.txt").read_text()
+    stamp_text = f"{sys.version}\n{wanted}"
+    home = KEPT / name
+    stamp = home / "made-from.txt"
+    if stamp.is_file() and stamp.read_text() == stamp_text:
+        return home / "bin"
+    print(f"making the environment of {name} in {home}", file=sys.stderr)
+    KEPT.mkdir(exist_ok=True)
+    (KEPT / ".gitignore").write_text("*\n")
+    shutil.rmtree(home, ignore_errors=True)
+    requirements = str(PROGRAMS / f"{name}.txt")
+    if not _with_uv(home, requirements):
+        shutil.rmtree(home, ignore_errors=True)
+        _run([sys.executable, "-m", "venv", str(home)], name)
+        _run([str(home / "bin" / "python"), "-m", "pip", "install", "-q", "-r", requirements], name)
+    stamp.write_text(stamp_text)
+    return home / "bin"
+
+
+def versions(name: str) -> dict[str, str]:
+    """Package → version, as pinned."""
+    lines = (PROGRAMS / f"{name}.txt").read_text().split()
+    return dict(line.split("==", 1) for line in lines if "==" in line)
+
+
+def _with_uv(home: Path, requirements: str) -> bool:
+    """Whether uv was there and did it (in a tenth of pip's time)."""
+    beside = Path(sys.executable).parent / "uv"
+    uv = str(beside) if beside.is_file() else shutil.which("uv")
+    if uv is None:
+        return False
+    commands = (
+        [uv, "venv", "-q", "--no-python-downloads", "--python", sys.executable, str(home)],
+        [uv, "pip", "install", "-q", "--python", str(home / "bin" / "python"), "-r", requirements],
+    )
+    return all(subprocess.run(command, capture_output=True, check=False).returncode == 0 for command in commands)
+
+
+def _run(command: list[str], name: str) -> None:
+    if subprocess.run(command, check=False).returncode:
+        raise SystemExit(f"benchmarks: cannot make the environment of {name}; this failed: {' '.join(command)}")

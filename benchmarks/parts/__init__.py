@@ -1,0 +1,1 @@
+"""The parts of the benchmarks, each with a `run(bench)`."""
