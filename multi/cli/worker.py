@@ -247,6 +247,7 @@ def _load_app(values: dict[str, Any]) -> Any:
 
 
 def _run_worker(app: Any, options: WorkerOptions) -> int:
+    from multi.app.request import current_name_and_id
     from multi.worker.banner import render
     from multi.worker.pidfile import PidFile
 
@@ -257,8 +258,8 @@ def _run_worker(app: Any, options: WorkerOptions) -> int:
         ),
         options.logfile,
     )
+    log.set_task_context(current_name_and_id)
     app.import_modules()
-    app.finalize()
     pidfile = PidFile(options.pidfile) if options.pidfile else None
     if pidfile is not None:
         pidfile.acquire()
