@@ -3,8 +3,9 @@
 .PHONY: help demo test unit check format bench docs clean dist lock
 .DELETE_ON_ERROR:
 
-BIN := .venv/bin
-READY := .venv/.ready
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
 CODE := multi deploy tests benchmarks examples docs
 # processes of a test run; the tests start many of their own, so a few suffice
 JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 4 ] && echo 4 || echo $$n)
@@ -24,7 +25,7 @@ endif
 endif
 
 $(READY): pyproject.toml requirements.lock .ci/setup
-	@.ci/setup
+	@VENV=$(VENV) PYTHON=$(PYTHON) .ci/setup
 
 demo: $(READY) ## run an example project: start nodes, send tasks, look, restart, stop
 	@$(BIN)/python examples/quickstart/demo.py
@@ -63,5 +64,5 @@ dist: $(READY) ## build sdist and wheel in dist/ and check what they hold
 
 # not in the list: for whoever changes the dependencies
 lock: $(READY)
-	@$(BIN)/uv pip compile pyproject.toml --quiet --universal --generate-hashes --python-version 3.11 --no-annotate \
+	@uv pip compile pyproject.toml --quiet --universal --generate-hashes --python-version 3.11 --no-annotate \
 		--no-header --no-emit-index-url --extra redis --extra rabbitmq --group dev -o requirements.lock
