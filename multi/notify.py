@@ -27,6 +27,11 @@ class Notifier:
         return cls(os.environ.pop("NOTIFY_SOCKET", None))
 
     @property
+    def address(self) -> str:
+        """The manager's socket, in the spelling of NOTIFY_SOCKET; "" where there is none."""
+        return "@" + self._address[1:] if self._address.startswith("\0") else self._address
+
+    @property
     def enabled(self) -> bool:
         """Whether anybody listens."""
         return self._socket is not None

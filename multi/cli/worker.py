@@ -270,7 +270,7 @@ def _run_worker(app: Any, options: WorkerOptions) -> int:
             log.redirect_stdouts(conf.worker_redirect_stdouts_level)
         from multi.worker.worker import Worker
 
-        return Worker(app, options).run()
+        return Worker(app, options, pidfile).run()
     finally:
         log.restore_stdouts()
         if pidfile is not None:

@@ -8,6 +8,10 @@ import os
 from multi.errors import NodeError
 
 
+#: How a successor learns which descriptor holds the file of its predecessor.
+HEIRLOOM = "MULTI_PIDFILE"
+
+
 class PidFile:
     """Held by a lock for as long as this process lives, so that a leftover file is told from a living worker's.
 
@@ -22,6 +26,8 @@ class PidFile:
 
     def acquire(self) -> None:
         """Write our pid. Raises `NodeError` when a living process holds the file or it can't be written."""
+        if self._take_over():
+            return
         while True:
             try:
                 fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -36,6 +42,28 @@ class PidFile:
                 os.close(fd)
                 raise
             os.close(fd)  # its owner removed it at this very moment: once more with a new file
+
+    def heirloom(self) -> tuple[int, dict[str, str]]:
+        """For a successor, which is to have file and lock: the descriptor to inherit, and the variable that names it."""
+        return self._fd, {HEIRLOOM: f"{self._fd}:{self.path}"}
+
+    def hand_over(self, pid: int) -> None:
+        """From now on the file names the successor, who removes it in the end."""
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, f"{pid}\n".encode(), 0)
+
+    def _take_over(self) -> bool:
+        number, _, path = os.environ.pop(HEIRLOOM, "").partition(":")
+        if path != self.path:
+            return False
+        fd = int(number)
+        os.set_inheritable(fd, False)
+        self._keep(fd)
+        return True
+
+    def _keep(self, fd: int) -> None:
+        self._fd, self._owner = fd, os.getpid()
+        os.register_at_fork(after_in_child=self._close)
 
     def release(self) -> None:
         """Remove the file if it is still ours; may be called again, and does nothing in a forked child."""
@@ -57,8 +85,7 @@ class PidFile:
             raise self._held(written)
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-        self._fd, self._owner = fd, os.getpid()
-        os.register_at_fork(after_in_child=self._close)
+        self._keep(fd)
         return True
 
     def _is_current(self, fd: int) -> bool:

@@ -26,12 +26,14 @@ from multi.worker.child import AWAKE, GO, IDLE, READY, STOP, ChildPlan
 from multi.worker.crew import Member, fork
 from multi.worker.serial import freeze
 from multi.worker.signals import Signals
+from multi.worker.successor import Successor, report_to_manager
 from multi.worker.slots import CLAIMED, DONE, RUNNING, SENDING, Held, Slot
 
 if TYPE_CHECKING:
     from multi.app.app import App
     from multi.message import Message
     from multi.pools.base import Pool
+    from multi.worker.pidfile import PidFile
     from multi.worker.options import WorkerOptions
 
 logger = log.get_logger("multi.worker")
@@ -50,7 +52,7 @@ YOUNG = 1.0
 class Worker:
     """One worker. `run` serves until it is told to stop and returns the exit code."""
 
-    def __init__(self, app: App, options: WorkerOptions) -> None:
+    def __init__(self, app: App, options: WorkerOptions, pidfile: PidFile | None = None) -> None:
         self.app = app
         self.options = options
         self.pool: Pool = plugins.find("multi.pools", options.pool)()
@@ -85,6 +87,10 @@ class Worker:
         self._drain: Timer | None = None
         self._pause = 0.1
         self._forked = 0
+        self._pidfile = pidfile
+        self._successor: Successor | None = None
+        self._said_ready = False
+        self._last_word = 0.0
 
     # -- life -------------------------------------------------------------------------------------------------------
 
@@ -150,6 +156,7 @@ class Worker:
         self.page.node(state=PAGE_READY, last_loop=time())
         logger.info(lines.READY, self.options.hostname)
         self.notifier.ready(f"{self.options.hostname} ready")
+        self.notifier = report_to_manager(self.notifier)
 
     def _pulse(self) -> None:
         self.page.node(last_loop=time(), rss=_resident())
@@ -200,8 +207,6 @@ class Worker:
         elif AWAKE in words:
             member.idle = False
             self._watch_closely()
-
-    _said_ready = False
 
     def _arm(self) -> None:
         self.watch.arm(sum(member.idle for member in self.members.values()))
@@ -449,7 +454,21 @@ class Worker:
             logger.error("Some outcomes could not be given to the broker before the stop: their messages return")
         self.loop.stop()
 
-    _last_word = 0.0
+    def reload(self) -> None:
+        """Let a fresh worker take over; this one stops when that one is ready."""
+        if self.stopping or self._successor is not None:
+            return
+        logger.warning("Reload: a fresh worker is started to take over")
+        self.notifier.reloading()
+        self._successor = Successor(self.loop, self.notifier, self._pidfile, self._succeeded, self._not_succeeded)
+
+    def _succeeded(self) -> None:
+        self.notifier.close()
+        self.stop()
+
+    def _not_succeeded(self) -> None:
+        self._successor = None
+        self.notifier.ready()
 
     def dump(self) -> None:
         """Write the stacks of all processes to the log."""

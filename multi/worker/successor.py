@@ -1,0 +1,93 @@
+"""Reload of a worker that no keeper looks after: a new worker with fresh code, ready before this one stops fetching.
+
+The successor is the same command line, started afresh (so that it follows a `current` link and imports new code). It
+reports to this worker first; when it is ready, the manager of the service, if there is one, hears `MAINPID=`, the pid
+file changes hands, and this worker shuts down warm.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+
+from multi.log import get_logger
+from multi.loop import Loop
+from multi.notify import Notifier
+from multi.worker.pidfile import PidFile
+
+logger = get_logger("multi.worker")
+
+#: How a successor learns the socket of the service's manager, to which it reports once it has taken over.
+MANAGER = "MULTI_MANAGER_SOCKET"
+
+
+class Successor:
+    """The next generation of this worker, from its start until it is ready or has failed."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        notifier: Notifier,
+        pidfile: PidFile | None,
+        on_ready: Callable[[], None],
+        on_failed: Callable[[], None],
+    ) -> None:
+        self._loop = loop
+        self._notifier = notifier
+        self._on_ready = on_ready
+        self._on_failed = on_failed
+        self._directory = tempfile.mkdtemp(prefix="multi-")
+        self._ears = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._ears.setblocking(False)
+        path = os.path.join(self._directory, "notify")
+        self._ears.bind(path)
+        environment = {**os.environ, "NOTIFY_SOCKET": path}
+        if notifier.address:
+            environment[MANAGER] = notifier.address
+        self._pidfile = pidfile
+        inherited: tuple[int, ...] = ()
+        if pidfile is not None:
+            fd, variable = pidfile.heirloom()
+            environment.update(variable)
+            inherited = (fd,)
+        self._process = subprocess.Popen([sys.executable, *sys.orig_argv[1:]], env=environment, pass_fds=inherited)
+        self._pidfd = os.pidfd_open(self._process.pid)
+        loop.on_readable(self._ears.fileno(), self._heard)
+        loop.on_readable(self._pidfd, self._ended)
+
+    def _heard(self) -> None:
+        if "READY=1" in self._ears.recv(65536).decode("utf-8", "replace").splitlines():
+            self._close()
+            if self._pidfile is not None:
+                self._pidfile.hand_over(self._process.pid)
+            self._notifier.mainpid(self._process.pid)
+            self._notifier.ready()
+            logger.warning("The successor (pid %d) is ready and takes over", self._process.pid)
+            self._on_ready()
+
+    def _ended(self) -> None:
+        code = self._process.wait()
+        self._close()
+        logger.error("The successor (pid %d) ended with %d before it was ready: this worker goes on", self._process.pid, code)
+        self._on_failed()
+
+    def _close(self) -> None:
+        self._loop.forget(self._ears.fileno())
+        self._loop.forget(self._pidfd)
+        self._ears.close()
+        os.close(self._pidfd)
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def report_to_manager(notifier: Notifier) -> Notifier:
+    """After the take-over a successor reports to the service's manager instead of its predecessor."""
+    address = os.environ.pop(MANAGER, None)
+    if address is None:
+        return notifier
+    notifier.close()
+    return Notifier(address)
