@@ -225,7 +225,7 @@ class LineHandler(logging.Handler):
             write_whole(self._fd, f"{text}\n".encode("utf-8", "backslashreplace"))
         except OSError:
             pass  # see above
-        except Exception:  # noqa: BLE001 (arguments that don't fit their format, as in every handler)
+        except Exception:  # arguments that don't fit their format, as in every handler
             self.handleError(record)
 
     def reopen(self) -> None:

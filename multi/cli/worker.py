@@ -19,7 +19,7 @@ from multi.nodes.options import OPTIONS, Option
 from multi.rundir import RunDir
 from multi.worker import privileges
 from multi.worker.names import expand, node_name
-from multi.worker.options import Given, WorkerOptions, check_pool, combine
+from multi.worker.options import Given, WorkerOptions, combine, find_pool
 
 # Spellings that Celery has beside those of the table.
 ALIASES = {"task_events": ("--events",), "schedule_filename": ("--schedule",)}
@@ -192,7 +192,7 @@ def check_options(values: dict[str, Any]) -> list[str]:
         if values[name] is not None and values[name] is not False:
             raise ConfigurationError(f"{spelling[name]}: {instead}")
     if values["pool"] is not None:
-        check_pool(values["pool"])
+        find_pool(values["pool"])
     return [f"{spelling[name]}: {why}" for name, why in NEEDLESS.items() if values[name] not in (None, False)]
 
 

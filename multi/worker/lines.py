@@ -39,7 +39,7 @@ def short(value: object) -> str:
     else:
         try:
             text = _repr.repr(value)
-        except Exception as error:  # noqa: BLE001 (a repr written by a user may raise anything)
+        except Exception as error:  # a repr written by a user may raise anything
             text = f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
     return text if len(text) <= RESULT_LENGTH else text[:RESULT_LENGTH] + "..."
 
@@ -102,5 +102,5 @@ def _whole(error: object) -> str:
         return str(error)
     try:
         return repr(error)
-    except Exception:  # noqa: BLE001 (as in `short`)
+    except Exception:  # as in `short`
         return f"<{type(error).__name__}>"

@@ -6,17 +6,15 @@ import logging
 import math
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from multi import plugins
 from multi.errors import ConfigurationError
 
-# What each of our pools can do. A pool that runs many tasks in one process can't kill one of them alone.
-HARD_LIMIT = frozenset({"prefork", "processes", "solo"})
-SOFT_LIMIT = frozenset({"prefork", "processes", "solo"})
-ONE_TASK = frozenset({"solo"})
+if TYPE_CHECKING:
+    from multi.pools.base import Pool
 
 
 class WorkerOptions(msgspec.Struct, kw_only=True):
@@ -67,7 +65,7 @@ def combine(given: Given, conf: Any) -> WorkerOptions:
     """
     notes: list[str] = []
     pool = given.pool or conf.worker_pool or "prefork"
-    check_pool(pool)
+    kind = find_pool(pool)()
     options = WorkerOptions(
         hostname=given.hostname,
         queues=select_queues(given.queues, given.exclude_queues, conf.task_default_queue),
@@ -80,28 +78,15 @@ def combine(given: Given, conf: Any) -> WorkerOptions:
         drain_timeout=conf.drain_timeout if given.drain_timeout is None else given.drain_timeout,
         notes=notes,
     )
-    if pool in ONE_TASK and options.concurrency != 1:
-        if given.concurrency not in (None, "auto"):
+    children = kind.children(options.concurrency)
+    if kind.loop == "serial" and children < options.concurrency:
+        if given.concurrency not in (None, 0, "auto"):
             notes.append(
-                f"The pool {pool} runs one task at a time: --concurrency {options.concurrency} changes nothing."
+                f"The pool {pool} runs {children} at a time: --concurrency {options.concurrency} changes nothing."
             )
-        options.concurrency = 1
-    for name, able, asked in (
-        ("time_limit", HARD_LIMIT, given.time_limit),
-        ("soft_time_limit", SOFT_LIMIT, given.soft_time_limit),
-    ):
-        if getattr(options, name) is None or pool in able or pool not in HARD_LIMIT | {"threads", "asyncio"}:
-            continue
-        option = f"--{name.replace('_', '-')}"
-        if asked is not None:
-            raise ConfigurationError(
-                f"{option} can't be enforced in the pool {pool!r}, where one process runs many tasks: "
-                f"use -P prefork for tasks that need a limit, or leave {option} out"
-            )
-        notes.append(
-            f"The setting task_{name} is not enforced in the pool {pool}; use -P prefork for tasks that need it."
-        )
-        setattr(options, name, None)
+        options.concurrency = children
+    if kind.loop == "threads":
+        _drop_limits(options, given)
     soft, hard = options.soft_time_limit, options.time_limit
     if soft is not None and hard is not None and soft >= hard:
         notes.append(
@@ -164,14 +149,31 @@ def _concurrency(given: int | str | None, configured: Any) -> int:
     return number
 
 
-def check_pool(name: str) -> None:
-    """Raises `ConfigurationError` when there is no pool of that name, and says which there are."""
+def find_pool(name: str) -> type[Pool]:
+    """The pool of that name. Raises `ConfigurationError` when there is none, and says which there are."""
     if name in ("gevent", "eventlet"):
         raise ConfigurationError(
             f"there is no pool {name!r} yet; meanwhile use -P threads for tasks that wait for input and output, "
             "or -P asyncio for 'async def' tasks"
         )
-    plugins.find("multi.pools", name)
+    found: type[Pool] = plugins.find("multi.pools", name)
+    return found
+
+
+def _drop_limits(options: WorkerOptions, given: Given) -> None:
+    """A thread can't be ended by force: an error where the limit was asked for here, a note where it is for all workers."""
+    for name in ("time_limit", "soft_time_limit"):
+        option = f"--{name.replace('_', '-')}"
+        if getattr(given, name):
+            raise ConfigurationError(
+                f"{option} can't be enforced in the pool {options.pool!r}, because no thread can be ended by force: "
+                f"use -P prefork for tasks that need a limit, or leave {option} out"
+            )
+        if getattr(options, name) is not None:
+            options.notes.append(
+                f"The setting task_{name} is not enforced in the pool {options.pool}; use -P prefork for tasks that need it."
+            )
+            setattr(options, name, None)
 
 
 def _first(given: Any, configured: Any) -> Any:

@@ -27,7 +27,11 @@ def run(tmp_path: Path, then: str) -> tuple[subprocess.CompletedProcess[str], st
     log = tmp_path / "w1.log"
     log.write_text("a line of an earlier run\n")
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(then=then), str(log)], capture_output=True, text=True, timeout=30
+        [sys.executable, "-c", PROGRAM.format(then=then), str(log)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=30,
     )
     return done, log.read_text()
 

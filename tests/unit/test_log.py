@@ -13,6 +13,8 @@ import pytest
 
 from multi import log
 
+say = print  # what is printed here is the subject
+
 
 @pytest.fixture(autouse=True)
 def restored() -> Iterator[None]:
@@ -225,9 +227,9 @@ def test_what_is_printed_becomes_lines_of_the_log(tmp_path: Path) -> None:
     file = tmp_path / "w1.log"
     log.setup("INFO", str(file))
     log.redirect_stdouts("WARNING")
-    print("two", "words")
-    print("no end yet", end="")
-    print("\n\n")
+    say("two", "words")
+    say("no end yet", end="")
+    say("\n\n")
     sys.stderr.write("an error\nand more")
     sys.stderr.flush()
     assert [line.partition("] ")[2] for line in lines(file)] == ["two words", "no end yet", "an error", "and more"]
@@ -237,12 +239,12 @@ def test_what_is_printed_becomes_lines_of_the_log(tmp_path: Path) -> None:
 def test_a_handler_that_prints_does_not_go_round_in_circles(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     class Printing(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            print("handled", record.getMessage())
+            say("handled", record.getMessage())
 
     log.setup("INFO", str(tmp_path / "w1.log"))
     logging.getLogger().addHandler(Printing())
     log.redirect_stdouts()
-    print("once")
+    say("once")
     log.restore_stdouts()
     assert [line.rpartition(" ")[2] for line in lines(tmp_path / "w1.log")] == ["once"]
 

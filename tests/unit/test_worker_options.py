@@ -81,7 +81,7 @@ def test_processors_follow_the_affinity() -> None:
 
 
 def test_an_unknown_pool_is_answered_with_those_there_are() -> None:
-    with pytest.raises(ConfigurationError, match="'fork'.*asyncio.*prefork.*solo.*threads"):
+    with pytest.raises(ConfigurationError, match=r"'fork'.*asyncio.*prefork.*solo.*threads"):
         made(pool="fork")
 
 
@@ -117,3 +117,16 @@ def test_solo_runs_one_task_whatever_is_asked_for() -> None:
 def test_a_soft_limit_above_the_hard_one_is_told() -> None:
     assert any("killed without notice" in note for note in made(time_limit=5.0, soft_time_limit=5.0).notes)
     assert made(time_limit=5.0, soft_time_limit=4.0).notes == []
+
+
+def test_a_limit_that_threads_cannot_enforce_is_refused_where_it_is_asked_for() -> None:
+    with pytest.raises(ConfigurationError, match="--soft-time-limit can't be enforced in the pool 'threads'"):
+        made(pool="threads", soft_time_limit=5.0)
+    assert made(pool="asyncio", soft_time_limit=5.0).soft_time_limit == 5
+
+
+def test_a_limit_in_the_settings_that_threads_cannot_enforce_is_told() -> None:
+    options = made({"task_time_limit": 60}, pool="threads")
+    assert options.time_limit is None
+    assert any("task_time_limit is not enforced in the pool threads" in note for note in options.notes)
+    assert made({"task_time_limit": 60}, pool="threads", time_limit=0.0).notes == []
