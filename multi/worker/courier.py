@@ -51,7 +51,6 @@ class CourierChild(Child):
 
     def carry(self) -> None:
         """Claim and settle until there is no more to do."""
-        idle = False
         while True:
             self.hear()
             indices, settlements = self._collect()
@@ -59,16 +58,14 @@ class CourierChild(Child):
             deliveries = self.exchange(settlements, room) if settlements or room else []
             self._release(indices)
             if deliveries:
-                idle = False
                 for delivery in deliveries:
                     self._begin(delivery)
                 continue
             if self.stopping and not self._running and not self._finished:
                 return
-            if room and not idle:
+            if room:
                 self._show()
                 self.tell(IDLE)
-                idle = True
             self.wait()
 
     def _collect(self) -> tuple[list[int], list[Settlement]]:

@@ -34,22 +34,18 @@ class SerialChild(Child):
 
     def serve(self) -> None:
         signal.signal(signal.SIGUSR1, self._soft_limit)
-        idle = False
         while True:
             self.hear()
             deliveries = self._settle(min(self._batch, self.left))
             if deliveries:
-                idle = False
                 began = monotonic()
                 ran = self._work(deliveries)
                 self._adapt(ran, monotonic() - began)
             elif self.stopping:
                 return
             else:
-                if not idle:
-                    self.row.task(0, 0.0, b"")
-                    self.tell(IDLE)
-                    idle = True
+                self.row.task(0, 0.0, b"")
+                self.tell(IDLE)
                 self.wait()
 
     def _adapt(self, ran: int, seconds: float) -> None:
