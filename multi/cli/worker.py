@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from multi import log
+from multi.cli.screen import complain
 from multi.errors import AppImportFailed, ConfigurationError, MultiError
 from multi.nodes.options import OPTIONS, Option
 from multi.rundir import RunDir
@@ -25,7 +26,7 @@ from multi.worker.options import Given, WorkerOptions, combine, find_pool
 ALIASES = {"task_events": ("--events",), "schedule_filename": ("--schedule",)}
 
 GROUPS = {
-    "App": ("app", "broker", "result_backend", "config", "include", "loader"),
+    "App": ("app", "broker", "result_backend", "config", "include"),
     "Worker": ("hostname", "loglevel", "logfile", "queues", "exclude_queues", "purge", "no_color", "quiet"),
     "Pool": (
         *("concurrency", "pool", "time_limit", "soft_time_limit", "max_tasks_per_child", "max_memory_per_child"),
@@ -290,7 +291,7 @@ def _report(error: MultiError) -> int:
     if isinstance(error, AppImportFailed) and error.cause_text:
         click.echo(error.cause_text.rstrip(), err=True)
     text = log.mask_passwords(str(error))
-    click.echo(f"Error: {text}", err=True)
+    complain(text)
     directory = RunDir.from_env()
     if directory is not None:
         directory.write_exit("error", code, text)
