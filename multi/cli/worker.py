@@ -239,7 +239,7 @@ def _replace_interpreter(executable: str) -> None:
 
 
 def _load_app(values: dict[str, Any]) -> Any:
-    from multi.app import find
+    from multi.app.find import find
 
     app = find(values["app"])
     if values["include"]:
