@@ -1,0 +1,109 @@
+"""Task workers: started, watched, deployed and stopped by one command, with the task queue they run.
+
+Everything that a program needs is importable from here. Nothing of it is loaded before it is used, so that
+`import multi` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from multi import errors as exceptions
+    from multi.app import states
+    from multi.app.app import App
+    from multi.app.app import App as Celery
+    from multi.app.eager import EagerResult
+    from multi.app.result import AsyncResult
+    from multi.app.shared import current_app, current_task, shared_task
+    from multi.app.signature import Signature, chain, signature
+    from multi.app.task import Task
+    from multi.errors import (
+        Ignore,
+        MaxRetriesExceededError,
+        MultiError,
+        NotRegistered,
+        Reject,
+        Retry,
+        SoftTimeLimitExceeded,
+        TaskRevokedError,
+        TimeLimitExceeded,
+        TimeoutError,
+        WorkerLostError,
+    )
+    from multi.log import get_task_logger
+
+_PLACES = {
+    "App": "multi.app.app",
+    "Celery": "multi.app.app:App",
+    "AsyncResult": "multi.app.result",
+    "EagerResult": "multi.app.eager",
+    "Signature": "multi.app.signature",
+    "Task": "multi.app.task",
+    "chain": "multi.app.signature",
+    "current_app": "multi.app.shared",
+    "current_task": "multi.app.shared",
+    "get_task_logger": "multi.log",
+    "shared_task": "multi.app.shared",
+    "signature": "multi.app.signature",
+    "Ignore": "multi.errors",
+    "MaxRetriesExceededError": "multi.errors",
+    "MultiError": "multi.errors",
+    "NotRegistered": "multi.errors",
+    "Reject": "multi.errors",
+    "Retry": "multi.errors",
+    "SoftTimeLimitExceeded": "multi.errors",
+    "TaskRevokedError": "multi.errors",
+    "TimeLimitExceeded": "multi.errors",
+    "TimeoutError": "multi.errors",
+    "WorkerLostError": "multi.errors",
+}
+_MODULES = {"exceptions": "multi.errors", "states": "multi.app.states"}
+
+__all__ = [
+    "App",
+    "AsyncResult",
+    "Celery",
+    "EagerResult",
+    "Ignore",
+    "MaxRetriesExceededError",
+    "MultiError",
+    "NotRegistered",
+    "Reject",
+    "Retry",
+    "Signature",
+    "SoftTimeLimitExceeded",
+    "Task",
+    "TaskRevokedError",
+    "TimeLimitExceeded",
+    "TimeoutError",
+    "WorkerLostError",
+    "chain",
+    "current_app",
+    "current_task",
+    "exceptions",
+    "get_task_logger",
+    "shared_task",
+    "signature",
+    "states",
+]
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name in _MODULES:
+        found: Any = import_module(_MODULES[name])
+    elif name in _PLACES:
+        module, _, attribute = _PLACES[name].partition(":")
+        found = getattr(import_module(module), attribute or name)
+    else:
+        raise AttributeError(f"module 'multi' has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -26,7 +26,8 @@ class Outcome(msgspec.Struct):
     `verb` says what happens to the message: "ack" (done, whatever the state), "requeue" (the task asked for another
     delivery), "park" (not due before `due`, seconds since the epoch), "bury" (to the dead-letter queue, for `reason`).
     `record` tells whether state and result are to be stored; `publications` go out in the same step (the next task of
-    a chain, callbacks, a retry).
+    a chain, callbacks, a retry). `fallen` names the tasks of a chain that will not run now, each with its group and
+    parent: they get this state too.
     """
 
     task_id: str
@@ -46,3 +47,5 @@ class Outcome(msgspec.Struct):
     runtime: float = 0.0
     expected: bool = False
     """A failure by one of the exceptions that the task `throws`: told to the log without alarm."""
+    reply_to: str | None = None
+    fallen: list[tuple[str, str | None, str | None]] = []

@@ -1,0 +1,485 @@
+"""The app: settings, tasks, and the way to broker and backend."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, overload
+
+from multi import identity
+from multi.app import current
+from multi.app.publishing import Publisher
+from multi.app.records import Recorder
+from multi.app.registry import Registry, task_name
+from multi.app.request import current_task, running
+from multi.app.result import AsyncResult
+from multi.app.task import Task, check_attributes, make
+from multi.config import Settings
+from multi.errors import BrokerUnavailable, ConfigurationError, UnsupportedOption
+from multi.outcome import Publication
+
+if TYPE_CHECKING:
+    from multi.app.result import EagerResult
+    from multi.app.signature import Signature
+    from multi.backends.base import Backend
+    from multi.brokers.base import Broker
+
+_CONSTRUCTOR_REFUSED = ("amqp", "events", "loader", "log", "control", "tasks", "fixups", "namespace_", "task_cls")
+
+
+class App:
+    """A program's task queue: `App("proj", broker="redis://localhost", backend="redis://localhost")`.
+
+    Nothing is read, connected or imported when it is made; settings are read when the first one is asked for.
+    """
+
+    def __init__(
+        self,
+        main: str | None = None,
+        *,
+        broker: str | None = None,
+        backend: str | None = None,
+        include: str | Sequence[str] | None = None,
+        config_source: Any = None,
+        namespace: str | None = None,
+        set_as_current: bool = True,
+        autofinalize: bool = True,
+        changes: Mapping[str, Any] | None = None,
+        strict_typing: bool = True,
+        **settings: Any,
+    ) -> None:
+        self.main = main
+        self.autofinalize = autofinalize
+        self.strict_typing = strict_typing
+        for name in _CONSTRUCTOR_REFUSED:
+            if settings.pop(name, None) is not None:
+                raise UnsupportedOption(f"App({name}=…): parts of the app can't be replaced by classes of your own yet")
+        arguments = {**(changes or {}), **settings}
+        for name, value in (("broker_url", broker), ("result_backend", backend), ("include", include)):
+            if value is not None:
+                arguments[name] = value
+        self.conf = Settings(arguments)
+        self.conf.watch(self._forget_derived)
+        self._config_given = False
+        self._tasks = Registry()
+        self._lock = threading.RLock()
+        self._publisher: Publisher | None = None
+        self._recorder: Recorder | None = None
+        self._broker: Broker | None = None
+        self._worker_broker: Broker | None = None
+        self._backend: Backend | None = None
+        self._backend_known = False
+        self.executor: Any = None
+        self.finalized = False
+        self._defined_in = _caller_file()
+        self._task_base: type[Task] | None = None
+        if config_source is not None:
+            self.config_from_object(config_source, namespace=namespace)
+        current.enroll(self)
+        if set_as_current:
+            self.set_current()
+
+    # settings --------------------------------------------------------------------------------------------------------
+
+    def config_from_object(
+        self, obj: Any, silent: bool = False, force: bool = False, namespace: str | None = None
+    ) -> None:
+        """Read settings from a module (object or dotted path), class, object or mapping; when first needed, or now
+        with `force`. With `namespace="CELERY"` the settings are its names that begin with CELERY_."""
+        from multi.config.sources import reader
+
+        self._config_given = True
+        self.conf.load_with(reader(obj, namespace, silent))
+        if force:
+            self.conf.check()
+
+    def config_from_envvar(self, variable_name: str, silent: bool = False, force: bool = False) -> bool:
+        """Read settings from the module that an environment variable names."""
+        import os
+
+        module = os.environ.get(variable_name)
+        if not module:
+            if silent:
+                return False
+            raise ConfigurationError(
+                f"the environment variable {variable_name!r} should name the configuration module, but is not set"
+            )
+        self.config_from_object(module, silent=silent, force=force)
+        return True
+
+    def add_defaults(self, mapping: Mapping[str, Any] | Callable[[], Mapping[str, Any]]) -> None:
+        """Set values where nothing else does."""
+        for name, value in (mapping() if callable(mapping) else mapping).items():
+            if not self.conf.is_set(name):
+                self.conf[name] = value
+
+    def _forget_derived(self) -> None:
+        self._publisher = None
+        self._recorder = None
+        self.executor = None
+        if self._broker is not None or self._backend is not None:
+            self.close()
+        self._backend_known = False
+
+    def _read_settings(self) -> None:
+        """Give an app that nobody has configured its `celeryconfig.py`."""
+        if not self._config_given and not self.conf.configured:
+            from multi.config.sources import default_reader
+
+            self._config_given = True
+            found = default_reader()
+            if found is not None:
+                self.conf.load_with(found)
+
+    # tasks -----------------------------------------------------------------------------------------------------------
+
+    @overload
+    def task(self, function: Callable[..., Any], /) -> Task: ...
+    @overload
+    def task(self, **options: Any) -> Callable[[Callable[..., Any]], Task]: ...
+    def task(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+        """Make a task of a function; as `@app.task` or `@app.task(name=..., bind=True, ...)`."""
+        if function is not None and (not callable(function) or options):
+            raise TypeError("@app.task takes one function, or options by name, as in @app.task(bind=True)")
+
+        def decorate(body: Callable[..., Any]) -> Task:
+            return self._task_from(body, dict(options))
+
+        return decorate if function is None else decorate(function)
+
+    def _task_from(self, function: Callable[..., Any], options: dict[str, Any]) -> Task:
+        options.pop("lazy", None)
+        options.pop("shared", None)
+        if isinstance(function, Task):
+            raise TypeError(f"{function.name} is a task already; decorate it once")
+        base = options.pop("base", None) or self.Task
+        bind = options.pop("bind", base.bind)
+        name = options.pop("name", None) or self.gen_task_name(function.__name__, function.__module__)
+        return self._tasks.register(make(self, function, name, base, bool(bind), options))
+
+    def register_task(self, task: Task | type[Task], **options: Any) -> Task:
+        """Register a task made of a class of your own: `app.register_task(AddTask())`."""
+        if isinstance(task, type):
+            task = task()
+        kind = type(task)
+        if not task.name:
+            task.name = kind.name = self.gen_task_name(kind.__name__, kind.__module__)
+        attributes = {
+            name: value
+            for base in reversed(kind.__mro__)
+            if base not in (Task, object)
+            for name, value in vars(base).items()
+        }
+        check_attributes(task.name, {key: value for key, value in attributes.items() if not callable(value)})
+        task._app = self
+        task.abstract = False
+        return self._tasks.register(task)
+
+    def gen_task_name(self, name: str, module: str | None) -> str:
+        return task_name(self.main, name, module)
+
+    @property
+    def Task(self) -> type[Task]:  # noqa: N802 - Celery's name
+        """The base class of this app's tasks."""
+        if self._task_base is None:
+            self._task_base = type("Task", (Task,), {"_app": self, "__module__": Task.__module__})
+        return self._task_base
+
+    @property
+    def tasks(self) -> Registry:
+        if not self.finalized:
+            self.finalize(auto=True)
+        return self._tasks
+
+    def finalize(self, auto: bool = False) -> None:
+        """Complete the app: tasks that are shared by all apps join it."""
+        with self._lock:
+            if self.finalized:
+                return
+            if auto and not self.autofinalize:
+                raise RuntimeError(
+                    "this app was made with autofinalize=False: call app.finalize() before its tasks are used"
+                )
+            self.finalized = True
+            for register in current.shared():
+                register(self)
+
+    def autodiscover_tasks(
+        self,
+        packages: Iterable[str] | Callable[[], Iterable[str]] | None = None,
+        related_name: str | None = "tasks",
+        force: bool = False,
+    ) -> None:
+        """Import `<package>.tasks` of each package when the worker loads its modules; now with `force`."""
+        if packages is None:
+            raise UnsupportedOption(
+                "autodiscover_tasks() without packages is for Django, which is not supported yet: name them"
+            )
+        self._discover.append((packages, related_name))
+        if force:
+            from multi.app.modules import discover
+
+            discover(self)
+
+    @property
+    def _discover(self) -> list[tuple[Any, str | None]]:
+        found: list[tuple[Any, str | None]] = self.__dict__.setdefault("_discoveries", [])
+        return found
+
+    def import_modules(self) -> None:
+        """Import what `include` and `imports` name, and what is to be discovered; shared tasks join the app."""
+        from multi.app.modules import import_all
+
+        self._read_settings()
+        import_all(self)
+        self.finalize()
+
+    # sending ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def publisher(self) -> Publisher:
+        found = self._publisher
+        if found is None:
+            self._read_settings()
+            found = self._publisher = Publisher(self)
+        return found
+
+    @property
+    def recorder(self) -> Recorder:
+        """How records are written and read."""
+        found = self._recorder
+        if found is None:
+            self._read_settings()
+            found = self._recorder = Recorder(self)
+        return found
+
+    def _send_plain(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """The short way for calls without options."""
+        publisher = self._publisher or self.publisher
+        if task.typing:
+            task.check_arguments(args, kwargs)
+        if publisher.eager:
+            return task.apply(args, kwargs)
+        task_id = identity.new_id()
+        publication = publisher.plain(task.name, task, task_id, args, kwargs)
+        self._publish((publication,))
+        result = AsyncResult(task_id, self)
+        if publication.message.headers["ignore_result"]:
+            result.ignored = True
+        run = running.get()
+        if run is not None and run.task.trail:
+            run.add_child(result)
+        return result
+
+    def _send(
+        self, task: Task | None, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: dict[str, Any]
+    ) -> AsyncResult | EagerResult:
+        publisher = self._publisher or self.publisher
+        if task is not None:
+            if task.typing:
+                task.check_arguments(args, kwargs)
+            if publisher.eager:
+                return task.apply(args, kwargs, **options)
+            if "shadow" not in options and type(task).shadow_name is not Task.shadow_name:
+                options["shadow"] = task.shadow_name(args, kwargs, options)
+        task_id = options.pop("task_id", None) or identity.new_id()
+        publication = publisher.build(name, task, task_id, args, kwargs, options)
+        self._publish((publication,), options.get("retry"), options.get("retry_policy"))
+        result = AsyncResult(task_id, self)
+        result.ignored = bool(publication.message.headers["ignore_result"])
+        run = running.get()
+        if run is not None and run.task.trail and options.get("add_to_parent", True):
+            run.add_child(result)
+        return result
+
+    def send_task(
+        self, name: str, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> AsyncResult:
+        """Send a task by its name, which need not be known here."""
+        known = self._tasks.get(name)
+        publisher = self._publisher or self.publisher
+        task_id = options.pop("task_id", None) or identity.new_id()
+        publication = publisher.build(name, known, task_id, args or (), kwargs or {}, options)
+        self._publish((publication,), options.get("retry"), options.get("retry_policy"))
+        result = AsyncResult(task_id, self)
+        result.ignored = bool(publication.message.headers["ignore_result"])
+        run = running.get()
+        if run is not None and run.task.trail and options.get("add_to_parent", True):
+            run.add_child(result)
+        return result
+
+    def send_many(self, calls: Iterable[Any]) -> list[AsyncResult]:
+        """Send many calls in as few round trips as possible: signatures, or tuples (task, args) or (task, args, kwargs).
+
+        All of them are built before the first one is sent, so a wrong argument sends nothing.
+        """
+        from multi.app.bulk import build_many
+
+        publications = build_many(self, calls)
+        self._publish(publications)
+        results = [AsyncResult(publication.message.headers["id"], self) for publication in publications]
+        run = running.get()
+        if run is not None and run.task.trail:
+            for result in results:
+                run.add_child(result)
+        return results
+
+    def _publish(
+        self, publications: Sequence[Publication], retry: bool | None = None, policy: Mapping[str, Any] | None = None
+    ) -> None:
+        broker = self._broker or self.broker
+        try:
+            broker.publish(publications)
+        except BrokerUnavailable:
+            if retry is None:
+                retry = self.conf.task_publish_retry
+            if not retry:
+                raise
+            self._publish_again(broker, publications, {**self.conf.task_publish_retry_policy, **(policy or {})})
+
+    def _publish_again(self, broker: Broker, publications: Sequence[Publication], policy: Mapping[str, Any]) -> None:
+        pause, limit = policy["interval_start"], policy["max_retries"]
+        attempt = 0
+        while True:
+            attempt += 1
+            time.sleep(pause)
+            pause = min(pause + policy["interval_step"], policy["interval_max"])
+            try:
+                broker.publish(publications)
+                return
+            except BrokerUnavailable:
+                if limit is not None and attempt >= limit:
+                    raise
+
+    # connections -----------------------------------------------------------------------------------------------------
+
+    @property
+    def broker(self) -> Broker:
+        """The broker that this app sends to."""
+        if self._broker is None:
+            from multi.app.connections import open_broker
+
+            self._read_settings()
+            with self._lock:
+                if self._broker is None:
+                    self._broker = open_broker(self, write=True)
+        return self._broker
+
+    @property
+    def worker_broker(self) -> Broker:
+        """The broker that a worker of this app consumes from: another one only where `broker_read_url` says so."""
+        from multi.app.connections import broker_url, open_broker
+
+        self._read_settings()
+        if broker_url(self, write=False) == broker_url(self, write=True):
+            return self.broker
+        with self._lock:
+            if self._worker_broker is None:
+                self._worker_broker = open_broker(self, write=False)
+        return self._worker_broker
+
+    @property
+    def backend(self) -> Backend | None:
+        """Where states and results are kept, None if that is switched off."""
+        if not self._backend_known:
+            from multi.app.connections import open_backend
+
+            self._read_settings()
+            with self._lock:
+                if not self._backend_known:
+                    self._backend = open_backend(self)
+                    self._backend_known = True
+        return self._backend
+
+    def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult:  # noqa: N802 - Celery's name
+        """The result of a task that was sent, by its id."""
+        return AsyncResult(task_id, self)
+
+    def signature(self, *args: Any, **kwargs: Any) -> Signature:
+        from multi.app.signature import signature
+
+        return signature(*args, app=self, **kwargs)
+
+    def close(self) -> None:
+        """Close the connections; they open again when needed."""
+        for part in (self._broker, self._worker_broker, self._backend):
+            if part is not None:
+                part.close()
+        self._broker = self._worker_broker = self._backend = None
+        self._backend_known = False
+
+    def after_fork(self) -> None:
+        """Let go of what must not be shared with the parent process; called in the child."""
+        self._broker = self._worker_broker = self._backend = None
+        self._backend_known = False
+        self._publisher = None
+        self._recorder = None
+        self.executor = None
+
+    # the rest --------------------------------------------------------------------------------------------------------
+
+    @property
+    def current_task(self) -> Task | None:
+        """The task that is running in this thread or coroutine."""
+        return current_task()
+
+    current_worker_task = current_task
+
+    def now(self) -> Any:
+        from multi import clock
+
+        return clock.now()
+
+    def set_current(self) -> None:
+        """Make this the app that is meant where none is named."""
+        current.set_current(self)
+
+    def set_default(self) -> None:
+        current.set_current(self)
+
+    def start(self, argv: Sequence[str] | None = None) -> None:
+        """Run the command line on `argv`, as the command `multi` with this app would."""
+        from multi.app.modules import run_command
+
+        run_command(self, argv)
+
+    def worker_main(self, argv: Sequence[str] | None = None) -> None:
+        """Run a worker: `app.worker_main(["worker", "-l", "INFO"])`."""
+        from multi.app.modules import run_command
+
+        run_command(self, argv, worker=True)
+
+    @property
+    def embedded_path(self) -> str:
+        """The SQLite file that serves this app where no broker is configured."""
+        from multi.app.embedded import path
+
+        return path(self._defined_in, self.main)
+
+    def __enter__(self) -> App:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> Any:
+        return _current_or_new, (self.main, dict(self.conf._arguments))
+
+    def __repr__(self) -> str:
+        return f"<App {self.main or '__main__'} at {id(self):#x}>"
+
+
+def _current_or_new(main: str | None, arguments: dict[str, Any]) -> App:
+    app = current.get()
+    return app if app.main == main else App(main, changes=arguments, set_as_current=False)
+
+
+def _caller_file() -> str | None:
+    """The file of the program that makes an app: the first frame that is not ours."""
+    import sys
+
+    frame = sys._getframe(2)
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("multi.app"):
+        frame = frame.f_back  # type: ignore[assignment]
+    return frame.f_globals.get("__file__") if frame is not None else None

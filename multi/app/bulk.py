@@ -1,0 +1,60 @@
+"""Many messages at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from multi import identity
+from multi.app.signature import Signature
+from multi.app.task import Task
+from multi.outcome import Publication
+
+if TYPE_CHECKING:
+    from multi.app.app import App
+
+_STOCK = 256
+
+
+def build_many(app: App, calls: Iterable[Any]) -> list[Publication]:
+    """The messages of `App.send_many`. Raises `TypeError` for what is no call."""
+    publisher = app.publisher
+    tasks = app.tasks
+    found: list[Publication] = []
+    stock: list[str] = []
+    for call in calls:
+        if not stock:
+            stock = identity.new_ids(_STOCK)
+        if isinstance(call, Signature):
+            options = dict(call.options)
+            task_id = options.pop("task_id", None) or stock.pop()
+            name = call["task"]
+            task = tasks.get(name)
+            args, kwargs = call.args, call.kwargs
+            if task is not None and task.typing:
+                task.check_arguments(args, kwargs)
+            if options:
+                found.append(publisher.build(name, task, task_id, args, kwargs, options))
+            else:
+                found.append(publisher.plain(name, task, task_id, args, kwargs))
+            continue
+        target, args, kwargs = _parts(call)
+        if isinstance(target, Task):
+            name, task = target.name, target
+            if task.typing:
+                task.check_arguments(args, kwargs)
+        else:
+            name, task = target, tasks.get(target)
+        found.append(publisher.plain(name, task, stock.pop(), args, kwargs))
+    return found
+
+
+def _parts(call: Any) -> tuple[Any, Sequence[Any], dict[str, Any]]:
+    try:
+        target, args = call[0], call[1]
+        kwargs = call[2] if len(call) > 2 else {}
+    except (TypeError, IndexError, KeyError):
+        target = args = kwargs = None
+    if not isinstance(target, Task | str) or not isinstance(args, list | tuple) or not isinstance(kwargs, dict):
+        raise TypeError(f"send_many takes signatures, or tuples (task, args) or (task, args, kwargs), not {call!r}")
+    return target, args, kwargs

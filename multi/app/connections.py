@@ -1,0 +1,103 @@
+"""Which broker and which backend an app's settings mean."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from multi import plugins, urls
+from multi.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from multi.app.app import App
+    from multi.backends.base import Backend
+    from multi.brokers.base import Broker
+
+#: Backend names that Celery takes without "://".
+_BARE = {"rpc": "rpc://", "redis": "redis://", "memory": "memory://", "disabled": "disabled://"}
+
+
+def broker_url(app: App, *, write: bool) -> str:
+    """The URL of the broker to send to (`write`) or to consume from; the embedded file's where none is configured."""
+    conf = app.conf
+    url: str | None = (conf.broker_write_url if write else conf.broker_read_url) or conf.broker_url
+    return url or embedded_url(app)
+
+
+def embedded_url(app: App) -> str:
+    """The URL of the SQLite file that serves where no broker is configured."""
+    from multi.app.embedded import to_url
+
+    return to_url(app.embedded_path)
+
+
+def backend_url(app: App) -> str | None:
+    """The URL of the result backend, None where there is none."""
+    url: str | None = app.conf.result_backend
+    if not url:
+        broker = broker_url(app, write=True)
+        return broker if broker.startswith("sqlite:") else None
+    url = _BARE.get(url, url)
+    if url == "amqp" or url.startswith(("amqp:", "amqps:", "pyamqp:")):
+        raise ConfigurationError(
+            "the result backend 'amqp' no longer exists: it was replaced by 'rpc://' (results as messages, for the sender "
+            "only); a backend that keeps results is redis://host:6379/0"
+        )
+    return None if url.startswith("disabled:") else url
+
+
+def open_broker(app: App, *, write: bool) -> Broker:
+    conf = app.conf
+    url = broker_url(app, write=write)
+    cls = plugins.find("multi.brokers", urls.scheme(url))
+    broker: Broker = cls(url, broker_options(app), lease=conf.worker_lease)
+    return broker
+
+
+def broker_options(app: App) -> dict[str, Any]:
+    """`broker_transport_options`, and the other settings of the connection under the names that brokers know."""
+    conf = app.conf
+    options = dict(conf.broker_transport_options)
+    options.setdefault("anchor", _anchor(app))
+    options.setdefault("connection_timeout", conf.broker_connection_timeout)
+    if conf.redis_socket_connect_timeout is not None:
+        options.setdefault("socket_connect_timeout", conf.redis_socket_connect_timeout)
+    if conf.broker_use_ssl:
+        options.setdefault("ssl", conf.broker_use_ssl)
+    if not _configured(app):
+        options.setdefault("create", "all")
+    return options
+
+
+def open_backend(app: App) -> Backend | None:
+    conf = app.conf
+    url = backend_url(app)
+    if url is None:
+        return None
+    scheme = urls.scheme(url)
+    options = dict(conf.result_backend_transport_options)
+    options.setdefault("anchor", _anchor(app))
+    if conf.redis_socket_connect_timeout is not None:
+        options.setdefault("socket_connect_timeout", conf.redis_socket_connect_timeout)
+    if conf.is_set("redis_socket_timeout"):
+        options.setdefault("socket_timeout", conf.redis_socket_timeout)
+    if conf.redis_backend_use_ssl:
+        options.setdefault("ssl", conf.redis_backend_use_ssl)
+    if scheme == "rpc":
+        options.setdefault("broker_url", broker_url(app, write=True))
+        options.setdefault("broker_options", broker_options(app))
+        options.setdefault("persistent", bool(conf.result_persistent))
+    if not _configured(app):
+        options.setdefault("create", "all")
+    cls = plugins.find("multi.backends", scheme)
+    backend: Backend = cls(url, options, expires=int(conf.result_expires or 0))
+    return backend
+
+
+def _configured(app: App) -> bool:
+    return bool(app.conf.broker_url or app.conf.broker_write_url)
+
+
+def _anchor(app: App) -> str:
+    from multi.app.embedded import project_folder
+
+    return str(project_folder(app._defined_in))

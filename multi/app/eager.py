@@ -1,0 +1,123 @@
+"""Tasks run here and now: `task.apply()`, and everything where `task_always_eager` is set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from multi import identity
+from multi.app.job import Job
+from multi.app.plan import executor
+from multi.app.result import AsyncResult, RemoteTraceback
+from multi.app.states import PROPAGATE_STATES, READY_STATES
+from multi.message import Message
+
+if TYPE_CHECKING:
+    from multi.app.task import Task
+    from multi.outcome import Outcome
+
+
+class EagerResult(AsyncResult):
+    """The result of a task that was run here: there from the start."""
+
+    __slots__ = ("_outcome",)
+
+    def __init__(self, task: Task, outcome: Outcome) -> None:
+        super().__init__(outcome.task_id, task.app)
+        self._outcome = outcome
+        self._meta = {
+            "status": outcome.state,
+            "result": outcome.result,
+            "traceback": outcome.traceback,
+            "children": [],
+            "name": outcome.name,
+        }
+
+    def get(self, timeout: float | None = None, propagate: bool = True, *args: Any, **kwargs: Any) -> Any:
+        state, value = self._outcome.state, self._outcome.result
+        if propagate and state in PROPAGATE_STATES and isinstance(value, BaseException):
+            if self._outcome.traceback:
+                value.__cause__ = RemoteTraceback(self._outcome.traceback)
+            raise value
+        return value if state in READY_STATES else None
+
+    wait = get
+
+    def forget(self) -> None:
+        """There is no record to delete."""
+
+    def __repr__(self) -> str:
+        return f"<EagerResult: {self.id}>"
+
+
+class EagerJob(Job):
+    """A run without a message behind it: its callbacks are applied, its retries made at once."""
+
+    __slots__ = ("retrying",)
+
+    def _make_request(self) -> Any:
+        request = super()._make_request()
+        request.is_eager = True
+        request.delivery_info["is_eager"] = True
+        return request
+
+
+def apply(task: Task, args: tuple[Any, ...], kwargs: dict[str, Any], options: Mapping[str, Any]) -> EagerResult:
+    """Run `task` in this thread; with `throw`, or `task_eager_propagates`, its exception is raised here."""
+    app = task.app
+    task_id = options.get("task_id") or identity.new_id()
+    outcome = _run(task, task_id, args, kwargs, options, int(options.get("retries") or 0))
+    throw = options.get("throw")
+    if throw is None:
+        throw = app.conf.task_eager_propagates
+    result = EagerResult(task, outcome)
+    if throw:
+        result.get()
+    if task.effective("store_eager_result") and outcome.record and app.backend is not None:
+        from multi.app.records import stores
+
+        app.backend.store(stores(app, outcome))
+    return result
+
+
+def _run(task: Task, task_id: str, args: Any, kwargs: Any, options: Mapping[str, Any], retries: int) -> Outcome:
+    while True:
+        job = _job(task, task_id, args, kwargs, options, retries)
+        job.retrying = None
+        outcome = job.run()
+        if job.retrying is None:
+            break
+        args, kwargs = job.retrying
+        retries += 1
+    links = options.get("link") if outcome.state == "SUCCESS" else options.get("link_error")
+    for link in links if isinstance(links, list | tuple) else [links] if links else []:
+        from multi.app.signature import signature
+
+        call = signature(link, app=task.app)
+        if outcome.state == "SUCCESS":
+            call.apply((outcome.result,))
+        else:
+            call.apply((task_id,))
+    return outcome
+
+
+def _job(task: Task, task_id: str, args: Any, kwargs: Any, options: Mapping[str, Any], retries: int) -> EagerJob:
+    app = task.app
+    ex = executor(app)
+    plan = ex.plan(task.name)
+    if plan is None or plan.task is not task:
+        from multi.app.plan import make
+
+        plan = make(task)
+    headers = {
+        "task": task.name,
+        "id": task_id,
+        "root_id": options.get("root_id") or task_id,
+        "retries": retries,
+        "ignore_result": options.get("ignore_result"),
+        **(options.get("headers") or {}),
+    }
+    message = Message(headers, b"", properties={"correlation_id": task_id, "priority": options.get("priority")})
+    return EagerJob(
+        app, ex, plan, message, headers, task_id, list(args), dict(kwargs), {}, "", False, identity.origin()
+    )

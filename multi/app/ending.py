@@ -1,0 +1,162 @@
+"""How a run ends other than well: what is stored of it, and what follows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from multi.app import aftermath, retry
+from multi.app.saferepr import saferepr
+from multi.errors import Ignore, Reject, Retry, SerializationError
+from multi.outcome import Outcome
+
+if TYPE_CHECKING:
+    from multi.app.job import Job
+
+
+def ended(job: Job, error: BaseException) -> Outcome:
+    """The outcome of a run that has raised `error`."""
+    if isinstance(error, Exception) and job.task.autoretry_for and not isinstance(error, Retry | Ignore | Reject):
+        error = retry.automatic(job.task, error) or error
+    if isinstance(error, Retry):
+        outcome = _retried(job, error)
+    elif isinstance(error, Ignore):
+        outcome = _outcome(job, "IGNORED", None, record=False)
+        outcome.publications = list(job.pending)
+    elif isinstance(error, Reject):
+        outcome = _rejected(job, error)
+    else:
+        outcome = failed(job, error, text(error))
+    # the frames of the task hold its variables, and an outcome may live for a while
+    error.__traceback__ = None
+    return outcome
+
+
+def failed(job: Job, error: BaseException, traceback: str | None, *, verb: str = "ack", reason: str = "") -> Outcome:
+    """FAILURE: recorded for the task and for the rest of its chain; errbacks follow."""
+    record = not job.ignore_result or job.plan.store_errors
+    outcome = _outcome(job, "FAILURE", error, record=record)
+    outcome.traceback = traceback
+    outcome.verb, outcome.reason = verb, reason
+    outcome.expected = bool(job.plan.throws) and isinstance(error, job.plan.throws)
+    outcome.publications = list(job.pending)
+    embed = job.embed
+    if embed:
+        outcome.fallen = aftermath.fallen(embed.get("chain"))
+        if embed.get("errbacks"):
+            try:
+                following, raised = aftermath.after_failure(
+                    job.app, embed, job.id, job.root_id, job.request, error, traceback
+                )
+            except SerializationError as trouble:
+                following, raised = [], [trouble]
+            outcome.publications += following
+            for trouble in raised:
+                _complain(job, trouble)
+    if job.plan.hooked:
+        call_hooks(job, outcome, "on_failure")
+    return outcome
+
+
+def _retried(job: Job, error: Retry) -> Outcome:
+    outcome = _outcome(job, "RETRY", error.exc, record=not job.ignore_result)
+    outcome.traceback = text(error)
+    outcome.reason = str(error)
+    outcome.publications = list(job.pending)
+    if job.plan.hooked:
+        call_hooks(job, outcome, "on_retry")
+    return outcome
+
+
+def _rejected(job: Job, error: Reject) -> Outcome:
+    outcome = _outcome(job, "REJECTED", None, record=False)
+    outcome.verb = "requeue" if error.requeue else "bury"
+    outcome.reason = f"rejected by the task: {error.reason}" if error.reason is not None else "rejected by the task"
+    outcome.publications = list(job.pending)
+    return outcome
+
+
+def _outcome(job: Job, state: str, result: Any, *, record: bool) -> Outcome:
+    headers = job.headers
+    outcome = Outcome(job.id, job.name, state, result, record=record)
+    outcome.group_id = headers.get("group")
+    outcome.parent_id = headers.get("parent_id")
+    outcome.reply_to = job.message.properties.get("reply_to")
+    if job.children:
+        outcome.children = tuples(job.children)
+    if job.executor.extended:
+        outcome.extended = extended(job)
+    return outcome
+
+
+def tuples(children: Iterable[Any]) -> list[Any]:
+    """Results in the form in which they stand in records."""
+    return [child.as_tuple() if hasattr(child, "as_tuple") else child for child in children]
+
+
+def extended(job: Job) -> dict[str, Any]:
+    """What `result_extended` adds to a record."""
+    return {
+        "name": job.name,
+        "args": _storable(job, job.args),
+        "kwargs": _storable(job, job.kwargs),
+        "worker": job.hostname,
+        "retries": job.headers.get("retries") or 0,
+        "queue": job.queue,
+    }
+
+
+def _storable(job: Job, value: Any) -> Any:
+    try:
+        job.app.recorder.dump(value)
+    except SerializationError:
+        return saferepr(value)
+    return value
+
+
+def text(error: BaseException) -> str:
+    """The traceback of a task's exception, without the frames of ours that called the task."""
+    from traceback import format_exception
+
+    tb = error.__traceback__
+    while tb is not None and tb.tb_frame.f_globals.get("__name__", "").startswith("multi.app."):
+        tb = tb.tb_next
+    return "".join(format_exception(type(error), error, tb))
+
+
+class Einfo:
+    """What hooks get as `einfo`: the exception, and its traceback as text."""
+
+    def __init__(self, exception: BaseException | None, traceback: str | None) -> None:
+        self.type = type(exception)
+        self.exception = exception
+        self.traceback = traceback or ""
+
+    def __str__(self) -> str:
+        return self.traceback
+
+
+def call_hooks(job: Job, outcome: Outcome, hook: str) -> None:
+    """Call the task's own methods for this end; what they raise is logged and changes nothing."""
+    task, hooked = job.task, job.plan.hooked
+    einfo = Einfo(outcome.result, outcome.traceback) if hook != "on_success" else None
+    try:
+        if hook in hooked:
+            if hook == "on_success":
+                task.on_success(outcome.result, job.id, job.args, job.kwargs)
+            elif hook == "on_failure":
+                task.on_failure(outcome.result, job.id, job.args, job.kwargs, einfo)
+            else:
+                task.on_retry(outcome.result, job.id, job.args, job.kwargs, einfo)
+        if hook != "on_retry" and "after_return" in hooked:
+            task.after_return(outcome.state, outcome.result, job.id, job.args, job.kwargs, einfo)
+    except Exception as trouble:  # a project's own code; the task's end stands
+        _complain(job, trouble)
+
+
+def _complain(job: Job, trouble: BaseException) -> None:
+    import logging
+
+    logging.getLogger("multi.task").error(
+        "Task %s[%s]: a hook or errback raised %r", job.name, job.id, trouble, exc_info=trouble
+    )

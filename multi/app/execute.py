@@ -1,0 +1,139 @@
+"""From a message to a job, or to an outcome where nothing is to be run."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from multi import clock
+from multi.app import aftermath, ending
+from multi.app.decoding import NO_EMBED, read
+from multi.app.job import Job
+from multi.app.plan import Executor, executor
+from multi.app.records import stores
+from multi.codecs import JSON
+from multi.errors import MultiError, NotRegistered, SerializationError, TaskRevokedError, WorkerLostError
+from multi.message import Message
+from multi.outcome import Outcome
+
+if TYPE_CHECKING:
+    from multi.app.app import App
+
+__all__ = ["Job", "failure", "prepare", "stores"]
+
+_EMBED = (b'{"callbacks":null,"errbacks":null,"chain":null,"chord":null}',)
+
+
+def prepare(app: App, message: Message, *, queue: str, redelivered: bool, starts: int, hostname: str) -> Job | Outcome:
+    """A job for `message`, or the outcome where it is not to be run.
+
+    Not run are: what can't be read or isn't accepted, unknown tasks, and what can't be honoured whole (all buried, with
+    the reason); what isn't due (parked) or has expired (REVOKED); and what has taken `max_deliveries` processes with it.
+    """
+    ex: Executor = app.executor or executor(app)
+    headers = message.headers
+    try:
+        headers, args, kwargs, embed = read(message, ex.accept, ex.zone)
+    except SerializationError as error:
+        return _unreadable(headers, error)
+    except MultiError as error:
+        return _unreadable(headers, error)
+    name: str = headers["task"]
+    task_id = headers.get("id")
+    if not isinstance(task_id, str) or not task_id:
+        return Outcome("", name, "FAILURE", verb="bury", record=False, reason="the message has no task id")
+    if headers.get("expires") is not None or headers.get("eta") is not None:
+        outcome = _in_time(headers, task_id, name, message)
+        if outcome is not None:
+            return outcome
+    plan = ex.plan(name)
+    if plan is None:
+        return _unknown(message, headers, task_id, name)
+    if embed is not NO_EMBED and any(embed.values()):
+        reason = aftermath.obstacle(embed)
+        if reason:
+            return Outcome(
+                task_id, name, "PENDING", verb="bury", record=False, reason=f"it can't be run whole here: {reason}"
+            )
+    job = Job(app, ex, plan, message, headers, task_id, args, kwargs, embed, queue, redelivered, hostname)
+    if ex.max_deliveries and starts >= ex.max_deliveries:
+        error = WorkerLostError(f"the process that ran the task ended {starts} times before the task did")
+        return ending.failed(job, error, None, verb="bury", reason=f"its process died {starts} times")
+    return job
+
+
+def failure(app: App, message: Message, exc: BaseException, *, verb: str = "ack", reason: str = "") -> Outcome:
+    """The FAILURE of a message whose process is gone: with its errbacks, and the end of its chain."""
+    ex: Executor = app.executor or executor(app)
+    try:
+        headers, args, kwargs, embed = read(message, ex.accept, ex.zone)
+    except MultiError as error:
+        return _unreadable(message.headers, error)
+    name, task_id = headers["task"], str(headers.get("id") or "")
+    plan = ex.plan(name)
+    if plan is None:
+        return Outcome(task_id, name, "FAILURE", exc, verb=verb, reason=reason, record=bool(task_id))
+    queue = (message.properties.get("delivery_info") or {}).get("routing_key") or ""
+    job = Job(app, ex, plan, message, headers, task_id, args, kwargs, embed, queue, True, "")
+    return ending.failed(job, exc, None, verb=verb, reason=reason)
+
+
+def _in_time(headers: dict[str, Any], task_id: str, name: str, message: Message) -> Outcome | None:
+    """REVOKED if it has expired, parked if it isn't due yet, None if now is the time."""
+    try:
+        if headers.get("expires") is not None and clock.to_epoch(headers["expires"]) <= time.time():
+            return Outcome(
+                task_id,
+                name,
+                "REVOKED",
+                TaskRevokedError("expired"),
+                record=not headers.get("ignore_result"),
+                group_id=headers.get("group"),
+                parent_id=headers.get("parent_id"),
+                reply_to=message.properties.get("reply_to"),
+            )
+        due = clock.to_epoch(headers["eta"]) if headers.get("eta") is not None else 0.0
+    except (ValueError, TypeError):
+        reason = f"eta or expires is no time: {headers.get('eta')!r}, {headers.get('expires')!r}"
+        return Outcome(task_id, name, "FAILURE", verb="bury", record=False, reason=reason)
+    if due > time.time():
+        return Outcome(task_id, name, "PENDING", verb="park", record=False, due=due)
+    return None
+
+
+def _unreadable(headers: dict[str, Any], error: MultiError) -> Outcome:
+    """Set aside; its sender learns why, if the headers say who that is."""
+    task_id, name = headers.get("id"), headers.get("task")
+    known = isinstance(task_id, str) and bool(task_id)
+    return Outcome(
+        task_id if known and task_id else "",
+        str(name or ""),
+        "FAILURE",
+        error,
+        verb="bury",
+        record=known,
+        reason=str(error),
+        group_id=headers.get("group"),
+        parent_id=headers.get("parent_id"),
+    )
+
+
+def _unknown(message: Message, headers: dict[str, Any], task_id: str, name: str) -> Outcome:
+    builtin = name.startswith("celery.")
+    reason = (
+        f"{name} is built into Celery's workers and can't be run here yet"
+        if builtin
+        else f"no task is registered as {name!r} here; is its module in include, and was the worker restarted since?"
+    )
+    return Outcome(
+        task_id,
+        name,
+        "PENDING" if builtin else "FAILURE",
+        None if builtin else NotRegistered(name),
+        verb="bury",
+        record=not builtin,
+        reason=reason,
+        group_id=headers.get("group"),
+        parent_id=headers.get("parent_id"),
+        reply_to=message.properties.get("reply_to"),
+    )

@@ -1,0 +1,325 @@
+"""One run of a task: from its arguments to its outcome."""
+
+from __future__ import annotations
+
+import os
+import time
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any
+
+from multi.app import aftermath, ending
+from multi.app.request import Context, custom_headers, running
+from multi.errors import EncodeError
+from multi.outcome import Outcome, Publication
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
+    from multi.app.app import App
+    from multi.app.plan import Executor, Plan
+    from multi.app.task import Task
+    from multi.message import Message
+
+
+class Job:
+    """A message that is ready to be run. `run` never raises for what the task does."""
+
+    __slots__ = (
+        "_children",
+        "_request",
+        "app",
+        "args",
+        "embed",
+        "entered",
+        "executor",
+        "headers",
+        "hostname",
+        "id",
+        "ignore_result",
+        "kwargs",
+        "message",
+        "pending",
+        "plan",
+        "queue",
+        "redelivered",
+        "root_id",
+        "soft_time_limit",
+        "task",
+        "time_limit",
+    )
+
+    def __init__(
+        self,
+        app: App,
+        executor: Executor,
+        plan: Plan,
+        message: Message,
+        headers: dict[str, Any],
+        task_id: str,
+        args: list[Any],
+        kwargs: dict[str, Any],
+        embed: dict[str, Any],
+        queue: str,
+        redelivered: bool,
+        hostname: str,
+    ) -> None:
+        self.app = app
+        self.executor = executor
+        self.plan = plan
+        self.task: Task = plan.task
+        self.message = message
+        self.headers = headers
+        self.id = task_id
+        self.root_id: str = headers.get("root_id") or task_id
+        self.args = args
+        self.kwargs = kwargs
+        self.embed = embed
+        self.queue = queue
+        self.redelivered = redelivered
+        self.hostname = hostname
+        ignore = headers.get("ignore_result")
+        self.ignore_result: bool = plan.ignore_result if ignore is None else bool(ignore)
+        limits = headers.get("timelimit")
+        if limits:
+            self.time_limit: float | None = limits[0] or plan.time_limit
+            self.soft_time_limit: float | None = limits[1] or plan.soft_time_limit
+        else:
+            self.time_limit, self.soft_time_limit = plan.time_limit, plan.soft_time_limit
+        #: messages that go out whatever becomes of this run: retries
+        self.pending: list[Publication] = []
+        self.entered = False
+        self._children: list[Any] | None = None
+        self._request: Context | None = None
+
+    @property
+    def name(self) -> str:
+        return self.plan.name
+
+    @property
+    def is_async(self) -> bool:
+        return self.plan.is_async
+
+    @property
+    def acks_early(self) -> bool:
+        """Whether the message is to be acknowledged before the run (at most once)."""
+        return self.plan.acks_early
+
+    @property
+    def priority(self) -> int | None:
+        found: int | None = self.message.properties.get("priority")
+        return found
+
+    @property
+    def request(self) -> Context:
+        """What the task sees as `self.request`; made when first looked at."""
+        found = self._request
+        if found is None:
+            found = self._request = self._make_request()
+        return found
+
+    def _make_request(self) -> Context:
+        headers, embed, properties = self.headers, self.embed, self.message.properties
+        fields = {key: headers.get(key) for key in _REQUEST_HEADERS if headers.get(key) is not None}
+        request = Context(
+            fields,
+            id=self.id,
+            root_id=self.root_id,
+            args=self.args,
+            kwargs=self.kwargs,
+            callbacks=embed.get("callbacks"),
+            errbacks=embed.get("errbacks"),
+            chain=embed.get("chain"),
+            chord=embed.get("chord"),
+            called_directly=False,
+            hostname=self.hostname,
+            ignore_result=self.ignore_result,
+            headers=custom_headers(headers),
+            properties=properties,
+            correlation_id=properties.get("correlation_id") or self.id,
+            reply_to=properties.get("reply_to"),
+            delivery_info={
+                "exchange": (properties.get("delivery_info") or {}).get("exchange", ""),
+                "routing_key": self.queue,
+                "priority": properties.get("priority"),
+                "redelivered": self.redelivered,
+            },
+        )
+        request.children = self.children
+        return request
+
+    @property
+    def children(self) -> list[Any]:
+        """The results of the tasks that this run has sent."""
+        if self._children is None:
+            self._children = []
+        return self._children
+
+    def add_child(self, child: Any) -> None:
+        self.children.append(child)
+
+    # running ---------------------------------------------------------------------------------------------------------
+
+    def run(self) -> Outcome:
+        """Run the task in this thread; an `async def` one on a loop that this thread keeps."""
+        plan = self.plan
+        token = running.set(self)
+        start = time.perf_counter()
+        try:
+            if plan.track_started or plan.hooked:
+                self._begin()
+            result = plan.call(*self.args, **self.kwargs)
+            if result.__class__ is CoroutineType:
+                result = _loop().run_until_complete(result)
+            return self._succeeded(result, time.perf_counter() - start)
+        except Exception as error:
+            return self._ended(error, time.perf_counter() - start)
+        except BaseException as error:
+            if not _of_the_task(error):
+                raise
+            return self._ended(error, time.perf_counter() - start)
+        finally:
+            running.reset(token)
+
+    async def arun(self) -> Outcome:
+        """Run the task on the loop that this is awaited on; a plain function blocks it. A cancellation goes through."""
+        plan = self.plan
+        token = running.set(self)
+        start = time.perf_counter()
+        try:
+            if plan.track_started or plan.hooked:
+                self._begin()
+            result = plan.call(*self.args, **self.kwargs)
+            if result.__class__ is CoroutineType:
+                result = await result
+            return self._succeeded(result, time.perf_counter() - start)
+        except Exception as error:
+            return self._ended(error, time.perf_counter() - start)
+        except SystemExit as error:
+            return self._ended(error, time.perf_counter() - start)
+        finally:
+            running.reset(token)
+
+    def _begin(self) -> None:
+        plan = self.plan
+        backend = self.app.backend
+        if plan.track_started and not self.ignore_result and backend is not None:
+            from multi.app.records import state_store
+
+            backend.store(
+                [
+                    state_store(
+                        self.app, self.id, "STARTED", {"pid": os.getpid(), "hostname": self.hostname}, self.request
+                    )
+                ]
+            )
+        if "before_start" in plan.hooked:
+            plan.task.before_start(self.id, self.args, self.kwargs)
+
+    def _succeeded(self, result: Any, runtime: float) -> Outcome:
+        headers = self.headers
+        outcome = Outcome(self.id, self.plan.name, "SUCCESS", result)
+        outcome.runtime = runtime
+        outcome.record = not self.ignore_result
+        outcome.group_id = headers.get("group")
+        outcome.parent_id = headers.get("parent_id")
+        outcome.reply_to = self.message.properties.get("reply_to")
+        embed = self.embed
+        if embed and (embed.get("callbacks") or embed.get("chain")):
+            follower = aftermath.Follower(
+                self.app, self.id, self.root_id, self.priority if self.executor.inherit_priority else None
+            )
+            try:
+                aftermath.after_success(follower, embed, result)
+            except EncodeError as error:
+                return self._ended(
+                    EncodeError(f"the result of {self.name} can't be passed on to the task after it: {error}"), runtime
+                )
+            outcome.publications = follower.publications
+            for child in follower.children:
+                self.add_child(child)
+        if self._children:
+            outcome.children = ending.tuples(self._children)
+        if self.pending:
+            outcome.publications = [*outcome.publications, *self.pending]
+        if self.executor.extended:
+            outcome.extended = ending.extended(self)
+        if self.plan.hooked:
+            ending.call_hooks(self, outcome, "on_success")
+        return outcome
+
+    def _ended(self, error: BaseException, runtime: float) -> Outcome:
+        outcome = ending.ended(self, error)
+        outcome.runtime = runtime
+        return outcome
+
+    def retry_with(self, args: Any, kwargs: Any, options: dict[str, Any]) -> None:
+        """Have this message go out again with other `options`, when this run is recorded."""
+        headers, embed, properties = self.headers, self.embed, self.message.properties
+        limits = headers.get("timelimit") or (None, None)
+        standing = {
+            "group_id": headers.get("group"),
+            "group_index": headers.get("group_index"),
+            "root_id": self.root_id,
+            "parent_id": headers.get("parent_id"),
+            "shadow": headers.get("shadow"),
+            "origin": headers.get("origin"),
+            "replaced_task_nesting": headers.get("replaced_task_nesting"),
+            "expires": headers.get("expires"),
+            "ignore_result": self.ignore_result,
+            "time_limit": limits[0],
+            "soft_time_limit": limits[1],
+            "chord": embed.get("chord"),
+            "chain": embed.get("chain"),
+            "link": embed.get("callbacks"),
+            "link_error": embed.get("errbacks"),
+            "reply_to": properties.get("reply_to"),
+            "priority": properties.get("priority"),
+            "headers": custom_headers(headers),
+            "stamped_headers": headers.get("stamped_headers"),
+            **(headers.get("stamps") or {}),
+        }
+        if self.queue:
+            standing["queue"] = self.queue
+        merged = {**standing, **{key: value for key, value in options.items() if value is not None}}
+        publication = self.app.publisher.build(self.name, self.task, self.id, args, kwargs, merged)
+        if merged["parent_id"] is None:
+            publication.message.headers["parent_id"] = None  # a retry is no child of its former run
+        self.pending.append(publication)
+
+
+_REQUEST_HEADERS = (
+    *("task", "shadow", "eta", "expires", "group", "group_index", "retries", "timelimit", "parent_id", "origin"),
+    *("replaced_task_nesting", "stamped_headers", "stamps", "utc"),
+)
+
+_own_loop: tuple[int, int, AbstractEventLoop] | None = None
+
+
+def _loop() -> AbstractEventLoop:
+    """The loop on which this thread runs `async def` tasks: kept, so that their clients and sessions can be."""
+    global _own_loop
+    from threading import get_ident
+
+    found = _own_loop
+    if found is None or found[0] != os.getpid() or found[1] != get_ident() or found[2].is_closed():
+        import asyncio
+
+        found = _loops.get((os.getpid(), get_ident()))
+        if found is None or found[2].is_closed():
+            found = (os.getpid(), get_ident(), asyncio.new_event_loop())
+            _loops[found[:2]] = found
+        _own_loop = found
+    return found[2]
+
+
+_loops: dict[tuple[int, int], tuple[int, int, AbstractEventLoop]] = {}
+
+
+def _of_the_task(error: BaseException) -> bool:
+    """Whether an exception that is no `Exception` is the task's own doing: `sys.exit()`, a cancellation of its own."""
+    if isinstance(error, SystemExit):
+        return True
+    import sys
+
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and isinstance(error, asyncio.CancelledError)

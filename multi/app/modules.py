@@ -1,0 +1,53 @@
+"""Imports what an app's tasks are in, and hands over to the command line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from multi.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from multi.app.app import App
+
+
+def import_all(app: App) -> None:
+    """`include`, `imports`, and what was to be discovered. Raises `ConfigurationError` for a module that isn't there."""
+    conf = app.conf
+    for name in dict.fromkeys((*(conf.include or ()), *(conf.imports or ()))):
+        try:
+            import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not (name == error.name or name.startswith(error.name + ".")):
+                raise
+            raise ConfigurationError(
+                f"the module {name!r}, which include or imports names, is not found; looked in "
+                f"{', '.join(path or '.' for path in sys.path[:3])}, …"
+            ) from None
+    discover(app)
+
+
+def discover(app: App) -> None:
+    """Import `<package>.<related>` wherever it exists."""
+    for packages, related in app._discover:
+        for package in packages() if callable(packages) else packages:
+            name = f"{package}.{related}" if related else package
+            import_module(package)
+            if find_spec(name) is not None:
+                import_module(name)
+
+
+def run_command(app: App, argv: Sequence[str] | None, *, worker: bool = False) -> None:
+    """Run the command `multi` with this app. It is found by the entry point under which it is installed."""
+    from multi import plugins
+
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if worker and "worker" not in arguments:
+        raise ValueError("the arguments of worker_main should hold 'worker', as in ['worker', '-l', 'INFO']")
+    from multi.app import find
+
+    find.given = app
+    plugins.find("console_scripts", "multi")(arguments)

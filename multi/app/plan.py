@@ -1,0 +1,107 @@
+"""What is known of a task's runs before there is one: resolved once for each type, and again when a setting changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, tzinfo
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from multi.app.task import Task
+from multi.codecs import Codec, accepted
+from multi.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from multi.app.app import App
+
+_COROUTINE = 0x80 | 0x100  # CO_COROUTINE, CO_ITERABLE_COROUTINE
+_HOOKS = ("before_start", "on_success", "on_failure", "on_retry", "after_return")
+
+
+class Plan(msgspec.Struct, eq=False):
+    """How one task is run."""
+
+    task: Task
+    name: str
+    call: Callable[..., Any]
+    is_async: bool
+    acks_early: bool
+    ignore_result: bool
+    store_errors: bool
+    track_started: bool
+    time_limit: float | None
+    soft_time_limit: float | None
+    throws: tuple[type[BaseException], ...]
+    hooked: frozenset[str]
+    custom_call: bool
+
+
+class Executor:
+    """An app's plans, and what all of them share."""
+
+    def __init__(self, app: App) -> None:
+        conf = app.conf
+        self.app = app
+        self.accept: dict[str, Codec] = accepted(conf.accept_content)
+        self.max_deliveries: int = conf.max_deliveries or 0
+        self.zone: tzinfo = zone(conf.timezone)
+        self.extended: bool = conf.result_extended
+        self.inherit_priority: bool = conf.task_inherit_parent_priority
+        self.tasks = app.tasks
+        self._plans: dict[str, Plan] = {}
+
+    def plan(self, name: str) -> Plan | None:
+        """The plan of a registered task, None for a name that isn't one."""
+        found = self._plans.get(name)
+        if found is None:
+            task = self.tasks.get(name)
+            if task is None:
+                return None
+            found = self._plans[name] = make(task)
+        return found
+
+
+def executor(app: App) -> Executor:
+    """The executor of `app`."""
+    found: Executor | None = app.executor
+    if found is None:
+        found = app.executor = Executor(app)
+    return found
+
+
+def make(task: Task) -> Plan:
+    """The plan of `task`."""
+    kind = type(task)
+    custom = kind.__call__ is not Task.__call__
+    body: Any = task.run
+    code = getattr(getattr(body, "__func__", body), "__code__", None)
+    return Plan(
+        task=task,
+        name=task.name,
+        call=task if custom else body,
+        is_async=bool(code is not None and code.co_flags & _COROUTINE),
+        acks_early=task.acks_early,
+        ignore_result=bool(task.effective("ignore_result")),
+        store_errors=bool(task.effective("store_errors_even_if_ignored")),
+        track_started=bool(task.effective("track_started")),
+        time_limit=task.effective("time_limit"),
+        soft_time_limit=task.effective("soft_time_limit"),
+        throws=tuple(task.throws),
+        hooked=frozenset(hook for hook in _HOOKS if getattr(kind, hook) is not getattr(Task, hook)),
+        custom_call=custom,
+    )
+
+
+def zone(name: str | None) -> tzinfo:
+    """The time zone of that name, UTC if there is none. Raises `ConfigurationError`."""
+    if not name or name.upper() == "UTC":
+        return UTC
+    from zoneinfo import ZoneInfo
+
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ConfigurationError(
+            f"timezone: no time zone is called {name!r}, or the system's time zone data is missing (pip install tzdata)"
+        ) from None

@@ -1,0 +1,336 @@
+"""Makes messages of protocol 2 out of calls.
+
+What is the same in all messages of one task is put into a template once; a call copies it and fills in the rest.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from multi import clock, identity
+from multi.app.request import running
+from multi.app.saferepr import saferepr
+from multi.codecs import JSON, PLAIN, Codec, codec
+from multi.compression import compress, content_type
+from multi.errors import ConfigurationError, UnsupportedOption
+from multi.message import Message
+from multi.outcome import Publication
+
+if TYPE_CHECKING:
+    from multi.app.app import App
+    from multi.app.task import Task
+
+NO_EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+
+#: Options of a call that become headers under another name, or as they are.
+_HEADER_OPTIONS = {
+    "group_id": "group",
+    "group_index": "group_index",
+    "retries": "retries",
+    "root_id": "root_id",
+    "parent_id": "parent_id",
+    "shadow": "shadow",
+    "origin": "origin",
+    "argsrepr": "argsrepr",
+    "kwargsrepr": "kwargsrepr",
+    "replaced_task_nesting": "replaced_task_nesting",
+}
+_EMBED_OPTIONS = {"link": "callbacks", "link_error": "errbacks", "chain": "chain", "chord": "chord"}
+
+#: All that `apply_async` understands.
+OPTIONS = frozenset(
+    (
+        *_HEADER_OPTIONS,
+        *_EMBED_OPTIONS,
+        *("task_id", "countdown", "eta", "expires", "queue", "priority", "serializer", "compression", "headers"),
+        *("time_limit", "soft_time_limit", "ignore_result", "reply_to", "delivery_mode", "retry", "retry_policy"),
+        *("add_to_parent", "stamped_headers", "exchange", "routing_key"),
+    )
+)
+_REFUSED = frozenset(
+    (
+        "producer",
+        "publisher",
+        "connection",
+        "router",
+        "result_cls",
+        "declare",
+        "mandatory",
+        "timeout",
+        "confirm_timeout",
+    )
+)
+
+_encode_plain = msgspec.json.Encoder().encode
+
+
+class Template(msgspec.Struct):
+    """What the messages of one task have in common."""
+
+    headers: dict[str, Any]
+    codec: Codec
+    compression: str | None
+    queue: str
+    priority: int | None
+    expires: Any
+    delivery_mode: int
+
+
+class Publisher:
+    """The message maker of one app; made anew when a setting changes."""
+
+    def __init__(self, app: App) -> None:
+        conf = app.conf
+        self.app = app
+        self.codec = codec(conf.task_serializer)
+        self.compression = content_type(conf.task_compression) if conf.task_compression else None
+        self.queue: str = conf.task_default_queue
+        self.priority: int | None = conf.task_default_priority
+        self.inherit_priority: bool = conf.task_inherit_parent_priority
+        self.levels: int = conf.task_repr_maxlevels
+        self.eager: bool = conf.task_always_eager
+        self.park: bool = conf.delayed_delivery == "broker"
+        if conf.delayed_delivery not in ("worker", "broker"):
+            raise ConfigurationError(f'delayed_delivery should be "worker" or "broker", not {conf.delayed_delivery!r}')
+        if conf.task_protocol != 2:
+            raise UnsupportedOption("task_protocol can only be 2: version 1 is understood, but no longer sent")
+        self._templates: dict[str, Template] = {}
+        self._plain = Template(self._headers("", None, None, None), self.codec, self.compression, self.queue, self.priority,
+                               None, 2)  # fmt: skip
+
+    def template(self, name: str, task: Task | None) -> Template:
+        """The template of a task; of one that is known by name only, if `task` is None."""
+        if task is None:
+            return self._plain
+        found = self._templates.get(name)
+        if found is None:
+            found = Template(
+                self._headers(name, task.time_limit, task.soft_time_limit, task.effective("ignore_result")),
+                codec(task.serializer) if task.serializer else self.codec,
+                content_type(task.compression) if task.compression else self.compression,
+                task.queue or self.queue,
+                task.priority if task.priority is not None else self.priority,
+                task.expires,
+                2,
+            )
+            self._templates[name] = found
+        return found
+
+    def _headers(self, name: str, hard: float | None, soft: float | None, ignore_result: bool | None) -> dict[str, Any]:
+        return {
+            "lang": "py",
+            "task": name,
+            "id": None,
+            "shadow": None,
+            "eta": None,
+            "expires": None,
+            "group": None,
+            "group_index": None,
+            "retries": 0,
+            "timelimit": [hard, soft],
+            "root_id": None,
+            "parent_id": None,
+            "argsrepr": "()",
+            "kwargsrepr": "{}",
+            "origin": None,
+            "ignore_result": bool(ignore_result),
+            "replaced_task_nesting": 0,
+            "stamped_headers": None,
+            "stamps": {},
+        }
+
+    def plain(
+        self, name: str, task: Task | None, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Publication:
+        """The message of a call without options."""
+        template = self._templates.get(name) or self.template(name, task)
+        if template.expires is not None:
+            return self.build(name, task, task_id, args, kwargs, {})
+        headers = template.headers.copy()
+        headers["task"] = name
+        headers["id"] = headers["root_id"] = task_id
+        priority = template.priority
+        run = running.get()
+        if run is not None:
+            headers["root_id"] = run.root_id
+            headers["parent_id"] = run.id
+            if self.inherit_priority:
+                priority = (run.request.delivery_info or {}).get("priority") or priority
+        headers["origin"] = identity.origin()
+        body = self._body(template.codec, args, kwargs, NO_EMBED, headers)
+        if template.compression:
+            headers["compression"] = template.compression
+            body = compress(body, template.compression)
+        properties = {
+            "correlation_id": task_id,
+            "reply_to": identity.oid(),
+            "delivery_mode": 2,
+            "priority": priority,
+        }
+        return Publication(
+            template.queue,
+            Message(headers, body, template.codec.content_type, template.codec.content_encoding, properties),
+        )
+
+    def _body(
+        self,
+        encoder: Codec,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        embed: Mapping[str, Any],
+        headers: dict[str, Any],
+    ) -> bytes:
+        """The encoded body; writes the reprs of the arguments into `headers`."""
+        if encoder is JSON and embed is NO_EMBED and PLAIN.issuperset(map(type, args)):
+            if not kwargs or PLAIN.issuperset(map(type, kwargs.values())):
+                try:
+                    body = _encode_plain((args, kwargs, NO_EMBED))
+                except (OverflowError, ValueError, TypeError, msgspec.MsgspecError):
+                    pass  # an integer beyond 64 bits, a lone surrogate: the slow way knows
+                else:
+                    if len(body) < 1000:
+                        headers["argsrepr"] = repr(args)
+                        if kwargs:
+                            headers["kwargsrepr"] = repr(kwargs)
+                        return body
+        headers["argsrepr"] = saferepr(args, 1024, self.levels)
+        headers["kwargsrepr"] = saferepr(kwargs, 1024, self.levels) if kwargs else "{}"
+        return encoder.dumps((args, kwargs, embed))
+
+    def build(
+        self,
+        name: str,
+        task: Task | None,
+        task_id: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        options: dict[str, Any],
+    ) -> Publication:
+        """The message of a call with options. Raises `TypeError` for an option that nobody knows."""
+        check_options(options)
+        template = self.template(name, task)
+        headers = template.headers.copy()
+        custom = options.get("headers")
+        if custom:
+            headers.update(custom)
+        headers["task"] = name
+        headers["id"] = headers["root_id"] = task_id
+        headers["origin"] = identity.origin()
+        headers["stamps"] = {}
+        priority = template.priority
+        run = running.get()
+        if run is not None:
+            headers["root_id"] = run.root_id
+            headers["parent_id"] = run.id
+            if self.inherit_priority:
+                priority = (run.request.delivery_info or {}).get("priority") or priority
+        embed: Mapping[str, Any] = NO_EMBED
+        for option, field in _EMBED_OPTIONS.items():
+            value = options.get(option)
+            if value:
+                if embed is NO_EMBED:
+                    embed = dict(NO_EMBED)
+                if field in ("callbacks", "errbacks") and not isinstance(value, list | tuple):
+                    value = [value]
+                embed[field] = value  # type: ignore[index]  # a dict since two lines above
+        eta = _moment(options.get("eta"), "eta")
+        if options.get("countdown") is not None and eta is None:
+            eta = clock.later(_span(options["countdown"], "countdown"))
+        headers["eta"] = eta
+        expires = options["expires"] if "expires" in options else template.expires
+        if expires is not None:
+            headers["expires"] = (
+                clock.later(_span(expires, "expires")) if _is_span(expires) else _moment(expires, "expires")
+            )
+        hard, soft = options.get("time_limit"), options.get("soft_time_limit")
+        if hard is not None or soft is not None:
+            standing = template.headers["timelimit"]
+            headers["timelimit"] = [standing[0] if hard is None else hard, standing[1] if soft is None else soft]
+        if options.get("ignore_result") is not None:
+            headers["ignore_result"] = bool(options["ignore_result"])
+        stamped = options.get("stamped_headers")
+        if stamped:
+            headers["stamped_headers"] = list(stamped)
+            headers["stamps"] = {stamp: options[stamp] for stamp in stamped if stamp in options}
+        encoder = codec(options["serializer"]) if options.get("serializer") else template.codec
+        body = self._body(encoder, args, kwargs, embed, headers)
+        for option, header in _HEADER_OPTIONS.items():
+            if options.get(option) is not None:
+                headers[header] = options[option]
+        squeeze = content_type(options["compression"]) if options.get("compression") else template.compression
+        if squeeze:
+            headers["compression"] = squeeze
+            body = compress(body, squeeze)
+        properties: dict[str, Any] = {
+            "correlation_id": task_id,
+            "reply_to": options.get("reply_to") or identity.oid(),
+            "delivery_mode": options.get("delivery_mode") or template.delivery_mode,
+            "priority": options["priority"] if options.get("priority") is not None else priority,
+        }
+        if headers["expires"] is not None:
+            left = clock.to_epoch(headers["expires"]) - time.time()
+            properties["expiration"] = str(max(0, int(left * 1000)))
+        message = Message(headers, body, encoder.content_type, encoder.content_encoding, properties)
+        due = clock.to_epoch(eta) if eta is not None and self.park else 0.0
+        return Publication(_queue(options, template), message, due)
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Refuse what `apply_async` doesn't know or doesn't act upon."""
+    if OPTIONS.issuperset(options):
+        return
+    stamps = options.get("stamped_headers") or ()
+    for key in options:
+        if key in OPTIONS or key in stamps:
+            continue
+        if key in _REFUSED:
+            if options[key] is None:
+                continue
+            raise UnsupportedOption(
+                f"the option {key} of apply_async is not acted upon: the app holds the connection itself"
+            )
+        from difflib import get_close_matches
+
+        near = get_close_matches(key, OPTIONS, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise TypeError(f"apply_async has no option {key!r}{hint}")
+
+
+def _queue(options: Mapping[str, Any], template: Template) -> str:
+    queue = options.get("queue")
+    name = getattr(queue, "name", queue)  # a kombu.Queue is understood by its name
+    exchange, key = options.get("exchange"), options.get("routing_key")
+    if (exchange and exchange != name) or (key and key != name):
+        raise UnsupportedOption(
+            "the options exchange and routing_key are not acted upon yet: name the queue, as in apply_async(queue='reports')"
+        )
+    return str(name) if name else template.queue
+
+
+def _is_span(value: Any) -> bool:
+    return isinstance(value, int | float | timedelta)
+
+
+def _span(value: Any, option: str) -> float:
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise TypeError(f"{option} should be a number of seconds, not {value!r}")
+    return float(seconds)
+
+
+def _moment(value: Any, option: str) -> str | None:
+    if not value:
+        return None
+    if isinstance(value, str):
+        clock.to_epoch(value)  # raises ValueError now, not in the worker
+        return value
+    try:
+        text: str = value.isoformat()
+    except AttributeError:
+        raise TypeError(f"{option} should be a datetime, not {value!r}") from None
+    return text

@@ -1,0 +1,127 @@
+"""What a running task knows about itself: `task.request`."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from multi.app.task import Task
+
+
+class Context:
+    """The request of one run; every field of Celery's, with its default."""
+
+    args: Any = None
+    callbacks: Any = None
+    called_directly = True
+    chain: Any = None
+    chord: Any = None
+    correlation_id: str | None = None
+    delivery_info: dict[str, Any] | None = None
+    errbacks: Any = None
+    eta: str | None = None
+    expires: str | None = None
+    group: str | None = None
+    group_index: int | None = None
+    headers: dict[str, Any] | None = None
+    hostname: str | None = None
+    id: str | None = None
+    ignore_result: bool | None = False
+    is_eager = False
+    kwargs: Any = None
+    logfile: str | None = None
+    loglevel: int | None = None
+    origin: str | None = None
+    parent_id: str | None = None
+    properties: dict[str, Any] | None = None
+    retries = 0
+    reply_to: str | None = None
+    replaced_task_nesting = 0
+    root_id: str | None = None
+    shadow: str | None = None
+    task: str | None = None
+    taskset: str | None = None
+    timelimit: Any = None
+    utc: bool | None = None
+    stamped_headers: Any = None
+    stamps: Any = None
+
+    def __init__(self, fields: dict[str, Any] | None = None, **more: Any) -> None:
+        self.__dict__.update(fields or {}, **more)
+        self.children: list[Any] = []
+
+    @property
+    def time_limit(self) -> float | None:
+        return self.timelimit[0] if self.timelimit else None
+
+    @property
+    def soft_time_limit(self) -> float | None:
+        return self.timelimit[1] if self.timelimit else None
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return getattr(self, key, default)
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        self.__dict__.update(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<Context: {vars(self)!r}>"
+
+
+#: Header names that are not the sender's own; what is left of the headers is `request.headers`.
+STANDARD = frozenset(
+    (
+        *(name for name in Context.__dict__ if not name.startswith("_")),
+        *("lang", "task", "argsrepr", "kwargsrepr", "compression", "redelivered", "clock", "meth", "sent_event"),
+    )
+)
+
+
+def custom_headers(headers: dict[str, Any]) -> dict[str, Any] | None:
+    """The headers that the sender added of its own, None if there are none."""
+    return {key: value for key, value in headers.items() if key not in STANDARD} or None
+
+
+class Running(Protocol):
+    """A run in progress, as those that it calls see it."""
+
+    task: Task
+    id: str
+    root_id: str
+
+    @property
+    def request(self) -> Context: ...
+
+    def add_child(self, child: Any) -> None: ...
+
+
+#: The run that this thread, or this coroutine, is in.
+running: ContextVar[Running | None] = ContextVar("multi_running", default=None)
+
+
+def current_task() -> Task | None:
+    """The task that is running here, None outside of one."""
+    run = running.get()
+    return run.task if run is not None else None
+
+
+def current_name_and_id() -> tuple[str, str] | None:
+    """For log lines: name and id of the task that is running here."""
+    run = running.get()
+    return (run.task.name, run.id) if run is not None else None
+
+
+class Direct:
+    """A task that is called as a function: it has a request, and nothing of a message."""
+
+    __slots__ = ("id", "request", "root_id", "task")
+
+    def __init__(self, task: Task, request: Context) -> None:
+        self.task = task
+        self.request = request
+        self.id = request.id or ""
+        self.root_id = request.root_id or self.id
+
+    def add_child(self, child: Any) -> None:
+        self.request.children.append(child)

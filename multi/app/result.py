@@ -1,0 +1,318 @@
+"""What a sender holds of a task that it has sent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING, Any
+
+from multi.app.request import running
+from multi.app.states import PENDING, PROPAGATE_STATES, READY_STATES, SUCCESS
+from multi.errors import BackendDisabled, TimeoutError
+
+if TYPE_CHECKING:
+    from multi.app.app import App
+    from multi.backends.base import Backend
+
+_DISABLED = (
+    "No result backend is configured, so there are no states and results to ask for. Set result_backend (for instance "
+    "redis://localhost:6379/0), or App(..., backend=...)"
+)
+
+
+class AsyncResult:
+    """The state and result of one task, asked for by its id."""
+
+    __slots__ = ("__weakref__", "_children", "_meta", "app", "id", "ignored", "parent")
+
+    def __init__(self, id: str, app: App | None = None, parent: AsyncResult | None = None, **kwargs: Any) -> None:
+        if app is None:
+            from multi.app import current
+
+            app = current.get()
+        self.id = id
+        self.app = app
+        self.parent = parent
+        self.ignored = False
+        self._meta: dict[str, Any] | None = None
+        self._children: list[AsyncResult] | None = None
+
+    @property
+    def task_id(self) -> str:
+        return self.id
+
+    @property
+    def backend(self) -> Backend:
+        found = self.app.backend
+        if found is None:
+            raise BackendDisabled(_DISABLED)
+        return found
+
+    # asking ----------------------------------------------------------------------------------------------------------
+
+    def _record(self) -> dict[str, Any]:
+        """The record as it is now; a final one is kept and not asked for again."""
+        if self._meta is not None:
+            return self._meta
+        found = self.backend.fetch((self.id,))[0]
+        if found is None:
+            return {"status": PENDING, "result": None}
+        return self._take(found)
+
+    def _take(self, record: bytes) -> dict[str, Any]:
+        meta = self.app.recorder.decode(record)
+        if meta["status"] in READY_STATES:
+            self._meta = meta
+        return meta
+
+    @property
+    def state(self) -> str:
+        """PENDING, STARTED, RETRY, SUCCESS, FAILURE, REVOKED, or a state of the task's own. Unknown ids are PENDING."""
+        found: str = self._record()["status"]
+        return found
+
+    status = state
+
+    @property
+    def result(self) -> Any:
+        """The return value; the exception, if the task has failed; what `update_state` gave; None before that."""
+        return self._record().get("result")
+
+    info = result
+
+    @property
+    def traceback(self) -> str | None:
+        """The traceback of a failed task, as text."""
+        return self._record().get("traceback")
+
+    def ready(self) -> bool:
+        """Whether the task has ended, well or not."""
+        return self.state in READY_STATES
+
+    def successful(self) -> bool:
+        return self.state == SUCCESS
+
+    def failed(self) -> bool:
+        return self.state == "FAILURE"
+
+    @property
+    def date_done(self) -> Any:
+        done = self._record().get("date_done")
+        if isinstance(done, str):
+            from datetime import datetime
+
+            return datetime.fromisoformat(done)
+        return done
+
+    @property
+    def name(self) -> str | None:
+        """With `result_extended`: the task's name; so too args, kwargs, worker, retries, queue."""
+        return self._record().get("name")
+
+    @property
+    def args(self) -> Any:
+        return self._record().get("args")
+
+    @property
+    def kwargs(self) -> Any:
+        return self._record().get("kwargs")
+
+    @property
+    def worker(self) -> str | None:
+        return self._record().get("worker")
+
+    @property
+    def retries(self) -> int | None:
+        return self._record().get("retries")
+
+    @property
+    def queue(self) -> str | None:
+        return self._record().get("queue")
+
+    def exists(self) -> bool:
+        """Whether anything is recorded under this id."""
+        return self._meta is not None or self.backend.fetch((self.id,))[0] is not None
+
+    # waiting ---------------------------------------------------------------------------------------------------------
+
+    def get(
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        interval: float | None = None,
+        no_ack: bool = True,
+        follow_parents: bool = True,
+        callback: Any = None,
+        on_message: Any = None,
+        on_interval: Any = None,
+        disable_sync_subtasks: bool = True,
+    ) -> Any:
+        """Wait for the task's end and return its result; raises its exception, unless `propagate` is False.
+
+        Raises `TimeoutError` after `timeout` seconds, and `RuntimeError` inside a task: a worker that waits for other
+        tasks may wait for itself (`disable_sync_subtasks=False` allows it).
+        """
+        if disable_sync_subtasks and running.get() is not None:
+            _refuse_in_task()
+        if self.ignored:
+            return None
+        deadline = None if timeout is None else time.monotonic() + timeout
+        if follow_parents and propagate and self.parent is not None and self._meta is None:
+            self._wait_for_parents(deadline, interval)
+        meta = self._meta
+        if meta is None:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            for record in self.backend.wait(self.id, left, interval):
+                meta = self._take(record)
+                if on_message is not None:
+                    on_message(meta)
+                if meta["status"] in READY_STATES:
+                    break
+            else:
+                raise TimeoutError(
+                    f"no result of {self.id} within {timeout} s: the task has not ended, or was never sent"
+                )
+        value = meta["result"]
+        if propagate and meta["status"] in PROPAGATE_STATES:
+            self._raise(value, meta.get("traceback"))
+        if callback is not None:
+            callback(self.id, value)
+        return value
+
+    wait = get
+
+    def _wait_for_parents(self, deadline: float | None, interval: float | None) -> None:
+        """A task of a chain can't end before those in front of it, and fails if one of them does."""
+        chain = []
+        node = self.parent
+        while node is not None:
+            chain.append(node)
+            node = node.parent
+        for ancestor in reversed(chain):
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            ancestor.get(left, True, interval, follow_parents=False, disable_sync_subtasks=False)
+
+    @staticmethod
+    def _raise(error: Any, traceback: str | None) -> None:
+        from multi.errors import RemoteError
+
+        if not isinstance(error, BaseException):
+            error = RemoteError(error)
+        if traceback:
+            error.__cause__ = RemoteTraceback(traceback)
+        raise error
+
+    def maybe_throw(self, propagate: bool = True, callback: Any = None) -> Any:
+        """The result if there is one; raises the exception of a task that has failed."""
+        meta = self._record()
+        value = meta.get("result")
+        if propagate and meta["status"] in PROPAGATE_STATES:
+            self._raise(value, meta.get("traceback"))
+        if callback is not None:
+            callback(self.id, value)
+        return value
+
+    throw = maybe_throw
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._wait_async().__await__()
+
+    async def _wait_async(self) -> Any:
+        import asyncio
+
+        if self._meta is None and not self.ignored:
+            # the backends' clients block: they wait in a thread, and the loop goes on
+            await asyncio.get_running_loop().run_in_executor(None, self._settle)
+        return self.get(disable_sync_subtasks=False)
+
+    def _settle(self) -> None:
+        self.get(propagate=False, disable_sync_subtasks=False)
+
+    # the rest --------------------------------------------------------------------------------------------------------
+
+    def forget(self) -> None:
+        """Delete the record."""
+        self._meta = None
+        self.backend.forget(self.id)
+
+    @property
+    def children(self) -> list[AsyncResult] | None:
+        """The tasks that this one has sent, once it has ended."""
+        if self._children is None:
+            found = self._record().get("children")
+            if found is None:
+                return None
+            self._children = [child for child in (from_tuple(item, self.app) for item in found) if child is not None]
+        return self._children
+
+    def collect(self, intermediate: bool = False, **kwargs: Any) -> Iterator[tuple[AsyncResult, Any]]:
+        """This result and those of all its children, each with its value."""
+        for _, node in self.iterdeps(intermediate):
+            yield node, node.get(**kwargs)
+
+    def iterdeps(self, intermediate: bool = False) -> Iterator[tuple[AsyncResult | None, AsyncResult]]:
+        """(parent, node) for this result and all below it."""
+        stack: list[tuple[AsyncResult | None, AsyncResult]] = [(None, self)]
+        while stack:
+            parent, node = stack.pop(0)
+            yield parent, node
+            if node.ready():
+                stack.extend((node, child) for child in node.children or [])
+            elif not intermediate:
+                raise RuntimeError(f"{node.id} has not ended, so its children are not known yet")
+
+    def as_tuple(self) -> tuple[Any, Any]:
+        """`((id, parent), None)`, as children stand in records."""
+        return (self.id, self.parent and self.parent.as_tuple()), None
+
+    def as_list(self) -> list[str]:
+        return [self.id, *(self.parent.as_list() if self.parent else [])]
+
+    def __str__(self) -> str:
+        return self.id
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.id}>"
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, AsyncResult):
+            return other.id == self.id
+        return other == self.id if isinstance(other, str) else NotImplemented
+
+    def __reduce__(self) -> Any:
+        return _rebuild, (type(self), self.id, self.parent)
+
+
+def _rebuild(cls: type[AsyncResult], task_id: str, parent: AsyncResult | None) -> AsyncResult:
+    return cls(task_id, None, parent)
+
+
+class RemoteTraceback(Exception):
+    """Shows the traceback that an exception had in the worker, as the cause of the one that is raised here."""
+
+    def __str__(self) -> str:
+        return "\n" + str(self.args[0])
+
+
+def from_tuple(item: Any, app: App) -> AsyncResult | None:
+    """A result from its tuple form, as children stand in records; None for a form that is not known."""
+    if isinstance(item, str):
+        return AsyncResult(item, app)
+    try:
+        head, _ = item
+    except (TypeError, ValueError):
+        return None
+    if isinstance(head, str):
+        return AsyncResult(head, app)
+    task_id, parent = head
+    return AsyncResult(task_id, app, from_tuple(parent, app) if parent else None)
+
+
+def _refuse_in_task() -> None:
+    raise RuntimeError(
+        "Never call result.get() within a task! The worker that waits may be the one that should run it. Link the tasks, "
+        "or allow it with disable_sync_subtasks=False"
+    )

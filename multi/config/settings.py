@@ -1,0 +1,243 @@
+"""`app.conf`: the settings in force, as attributes and as a mapping."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from typing import Any
+
+from multi.config.table import NOTED, REFUSED, TABLE, Setting, upper_names
+from multi.config.values import OwnName, convert
+from multi.errors import ConfigurationError, UnknownSetting, UnsupportedOption
+
+_ENVIRONMENT = {
+    "broker_url": "CELERY_BROKER_URL",
+    "broker_read_url": "CELERY_BROKER_READ_URL",
+    "broker_write_url": "CELERY_BROKER_WRITE_URL",
+    "result_backend": "CELERY_RESULT_BACKEND",
+}
+_OLD_PREFIXES = ("CELERY_", "CELERYD_", "CELERYBEAT_")
+
+
+class Settings(MutableMapping[str, Any]):
+    """The settings of one app.
+
+    What wins, strongest first: the environment (`MULTI_<SETTING>`; for the URLs also Celery's variables), what was set
+    through this object, the arguments of `App`, the configuration object, the default. Old upper-case names are
+    understood everywhere. A name that is nearly one of ours, or unknown under a prefix of ours, is an error; any other
+    name belongs to the project and is kept as it is.
+    """
+
+    _load: Callable[[], Mapping[str, Any]] | None
+
+    def __init__(self, arguments: Mapping[str, Any] | None = None) -> None:
+        set_ = object.__setattr__
+        set_(self, "_arguments", {})
+        set_(self, "_loaded", {})
+        set_(self, "_changes", {})
+        set_(self, "_own", {})
+        set_(self, "_load", None)
+        set_(self, "_watchers", [])
+        for name, value in (arguments or {}).items():
+            self._put(self._arguments, name, value)
+
+    # sources ---------------------------------------------------------------------------------------------------------
+
+    def load_with(self, load: Callable[[], Mapping[str, Any]]) -> None:
+        """Take the configuration from what `load` gives, when a setting is first asked for; drops earlier changes."""
+        object.__setattr__(self, "_load", load)
+        self._loaded.clear()
+        self._changes.clear()
+        self._own.clear()
+        self._changed()
+
+    def watch(self, callback: Callable[[], None]) -> None:
+        """Call `callback` whenever a setting has changed, so that nothing derived from the old value is used on."""
+        self._watchers.append(callback)
+
+    @property
+    def configured(self) -> bool:
+        """Whether anybody has said anything: arguments, an object, or a change."""
+        return bool(self._load or self._arguments or self._changes)
+
+    def _fill(self) -> None:
+        load = self._load
+        if load is not None:
+            object.__setattr__(self, "_load", None)
+            try:
+                found = load()
+                for name, value in found.items():
+                    self._put(self._loaded, name, value)
+            except BaseException:
+                # what is wrong now is wrong at the next question too, and must be said again
+                object.__setattr__(self, "_load", load)
+                self._loaded.clear()
+                raise
+
+    def _put(self, layer: dict[str, Any], key: str, value: Any) -> None:
+        name = None if isinstance(key, OwnName) else resolve(key)
+        if name is None:
+            self._own[str(key)] = value
+            return
+        setting = TABLE[name]
+        value = convert(setting, value, key)
+        if key != name and name in layer and layer is self._loaded and layer[name] != value:
+            raise ConfigurationError(f"{key} and {name} are two names of one setting, with different values; keep one")
+        _refuse(setting, value)
+        layer[name] = value
+
+    def _changed(self) -> None:
+        for callback in self._watchers:
+            callback()
+
+    # reading ---------------------------------------------------------------------------------------------------------
+
+    def _known(self, name: str) -> Any:
+        setting = TABLE[name]
+        text = os.environ.get(f"MULTI_{name.upper()}")
+        if text is None and name in _ENVIRONMENT:
+            text = os.environ.get(_ENVIRONMENT[name])
+        if text:
+            value = convert(setting, text, f"MULTI_{name.upper()}", from_text=True)
+            _refuse(setting, value)
+            return value
+        if self._load is not None:
+            self._fill()
+        for layer in (self._changes, self._arguments, self._loaded):
+            if name in layer:
+                return layer[name]
+        return setting.default.copy() if isinstance(setting.default, dict) else setting.default
+
+    def __getitem__(self, key: str) -> Any:
+        if key in TABLE:
+            return self._known(key)
+        if self._load is not None:
+            self._fill()
+        if key in self._own:
+            return self._own[key]
+        name = _upper(key)
+        if name is not None:
+            return self._known(name)
+        raise KeyError(key)
+
+    def __getattr__(self, key: str) -> Any:
+        if key.startswith("__"):
+            raise AttributeError(key)
+        try:
+            return self[key]
+        except KeyError:
+            near = _near(key)
+            hint = f"; did you mean {near!r}?" if near else ""
+            raise UnknownSetting(f"no setting is called {key!r}{hint}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        self._fill()
+        yield from TABLE
+        yield from self._own
+
+    def __len__(self) -> int:
+        self._fill()
+        return len(TABLE) + len(self._own)
+
+    def is_set(self, name: str) -> bool:
+        """Whether somebody has given `name` a value, be it its default."""
+        self._fill()
+        environment = os.environ.get(f"MULTI_{name.upper()}") or os.environ.get(_ENVIRONMENT.get(name, "")) or ""
+        return bool(environment) or any(name in layer for layer in (self._changes, self._arguments, self._loaded))
+
+    # writing ---------------------------------------------------------------------------------------------------------
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        # a configuration object that is still to be read must not come over what is set now
+        self._put(self._changes, key, value)
+        self._changed()
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        self[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        name = resolve(key)
+        if name is None:
+            del self._own[key]
+        else:
+            self._changes.pop(name, None)
+            self._changed()
+
+    def __delattr__(self, key: str) -> None:
+        del self[key]
+
+    # reports ---------------------------------------------------------------------------------------------------------
+
+    def notes(self) -> list[str]:
+        """A line for each setting that was changed and has no meaning here; the worker logs them at its start."""
+        lines = []
+        for name, setting in TABLE.items():
+            if setting.standing == NOTED and self.is_set(name) and self._known(name) != setting.default:
+                lines.append(f"setting {name}: {setting.note}")
+        return lines
+
+    def check(self) -> None:
+        """Read everything once, so that all that is wrong shows now and not at first use."""
+        self._fill()
+        for name in TABLE:
+            self._known(name)
+
+    def __repr__(self) -> str:
+        from multi.urls import mask
+
+        shown = {name: self._known(name) for name in TABLE if self.is_set(name)}
+        return f"<Settings {mask(repr(shown))}>"
+
+
+def resolve(key: str) -> str | None:
+    """The setting that `key` names, None for a key of the project's own. Raises `UnknownSetting` for a near miss."""
+    if key in TABLE:
+        return key
+    name = _upper(key)
+    if name is not None:
+        return name
+    near = _near(key)
+    if key.startswith(_OLD_PREFIXES):
+        hint = f"; did you mean {near}?" if near else ""
+        raise UnknownSetting(f"no setting is called {key!r}{hint}")
+    if near is not None:
+        raise UnknownSetting(f"no setting is called {key!r}; did you mean {near!r}?")
+    return None
+
+
+_uppers: dict[str, str] = {}
+
+
+def _upper(key: str) -> str | None:
+    if not key.isupper():
+        return None
+    if not _uppers:
+        _uppers.update(upper_names())
+    return _uppers.get(key)
+
+
+def _near(key: str) -> str | None:
+    """The known name that `key` is probably meant to be: for an upper-case one "OLD_NAME (new_name)"."""
+    if len(key) < 6:
+        return None
+    from difflib import get_close_matches
+
+    if key.isupper():
+        if not key.startswith((*_OLD_PREFIXES, "BROKER_")):
+            return None
+        _upper("CELERY_")  # fills the table of names
+        # CELERY_CONCURRENCY is CELERYD_CONCURRENCY, and not CELERY_COMPRESSION, though as near
+        rest = key.removeprefix("CELERYD_").removeprefix("CELERYBEAT_").removeprefix("CELERY_")
+        for prefix in _OLD_PREFIXES:
+            if prefix + rest in _uppers:
+                return f"{prefix}{rest} ({_uppers[prefix + rest]})"
+        found = get_close_matches(key, _uppers, 1, 0.8 if key.startswith(_OLD_PREFIXES) else 0.9)
+        return f"{found[0]} ({_uppers[found[0]]})" if found else None
+    found = get_close_matches(key, TABLE, 1, 0.87)
+    return found[0] if found else None
+
+
+def _refuse(setting: Setting, value: Any) -> None:
+    if setting.standing == REFUSED and value != setting.default:
+        note = f": {setting.note}" if setting.note else "; remove it, or leave these tasks to Celery's workers for now"
+        raise UnsupportedOption(f"the setting {setting.name} is not acted upon yet{note}")

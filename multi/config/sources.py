@@ -1,0 +1,116 @@
+"""Where settings come from: modules, classes, objects, mappings, celeryconfig.py."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+
+from multi.config.table import TABLE, upper_names
+from multi.config.values import OwnName
+from multi.errors import ConfigurationError, UnknownSetting
+
+DEFAULT_MODULE = "celeryconfig"
+
+Reader = Callable[[], Mapping[str, Any]]
+
+
+def reader(source: Any, namespace: str | None, silent: bool) -> Reader:
+    """A function that reads the settings of `source` when they are needed."""
+
+    def read() -> Mapping[str, Any]:
+        found = load(source, silent)
+        return strip(found, namespace) if namespace else found
+
+    return read
+
+
+def default_reader() -> Reader | None:
+    """The reader of `celeryconfig.py`, or of the module that CELERY_CONFIG_MODULE names; None if there is none."""
+    module = os.environ.get("CELERY_CONFIG_MODULE")
+    if not module:
+        if DEFAULT_MODULE not in sys.modules and not _exists(DEFAULT_MODULE):
+            return None
+        module = DEFAULT_MODULE
+    return reader(module, None, False)
+
+
+def _exists(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def load(source: Any, silent: bool = False) -> dict[str, Any]:
+    """The public names of `source` and their values. Raises `ConfigurationError` if a module can't be imported."""
+    if isinstance(source, str):
+        try:
+            source = _symbol(source)
+        except (ImportError, AttributeError) as error:
+            if silent:
+                return {}
+            raise ConfigurationError(f"the configuration {source!r} can't be loaded: {error}") from error
+    if isinstance(source, Mapping):
+        return {str(key): value for key, value in source.items()}
+    found = {}
+    for name in dir(source):
+        if name.startswith("_"):
+            continue
+        value = getattr(source, name)
+        # what a module has imported or defined for itself is no setting
+        if isinstance(value, ModuleType) or (callable(value) and name not in TABLE and not name.isupper()):
+            continue
+        found[name] = value
+    return found
+
+
+def _symbol(path: str) -> Any:
+    """`pkg.mod`, `pkg.mod:attribute`, or `pkg.mod.attribute`."""
+    module, _, attribute = path.partition(":")
+    if attribute:
+        found: Any = import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+        return found
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        parent, _, last = module.rpartition(".")
+        if not parent or error.name != module:
+            raise
+        found = import_module(parent)
+        if not hasattr(found, last):
+            raise
+        return getattr(found, last)
+
+
+def strip(found: Mapping[str, Any], namespace: str) -> dict[str, Any]:
+    """The settings among `found`: names under the prefix, without it; the project's own names as they are.
+
+    Under the prefix stands the new name (CELERY_TASK_ALWAYS_EAGER); an old one is understood too if it has the prefix
+    by itself (CELERY_ALWAYS_EAGER). Raises `UnknownSetting` for any other name under the prefix.
+    """
+    prefix = namespace.upper().rstrip("_") + "_"
+    known = {prefix + name.upper(): name for name in TABLE}
+    old = upper_names()
+    settings: dict[str, Any] = {}
+    for key, value in found.items():
+        upper = key.upper()
+        if upper in known:
+            settings[known[upper]] = value
+        elif prefix == "CELERY_" and key in old:
+            settings[old[key]] = value
+        elif upper.startswith(prefix) and key.isupper():
+            from difflib import get_close_matches
+
+            near = get_close_matches(upper, known, 1, 0.6)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise UnknownSetting(f"no setting is called {key!r}{hint}")
+        else:
+            settings.setdefault(OwnName(key), value)
+    return settings
