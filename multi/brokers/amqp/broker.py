@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from amqp import spec
@@ -13,9 +14,9 @@ from multi.brokers.amqp import letters, topology
 from multi.brokers.amqp.outbox import Outbox
 from multi.brokers.amqp.watch import AMQPWatch
 from multi.brokers.base import Abilities, Broker, DeadLetter, Watch, WatchEvents
-from multi.connections.amqp import Closed, Link, Lost, Steps, Unreachable, addresses, explain
+from multi.connections.amqp import Address, Closed, Link, Lost, Steps, Unreachable, addresses, explain, refuses
 from multi.connections.amqp.content import encode, properties
-from multi.errors import BrokerUnavailable, ConfigurationError
+from multi.errors import BrokerRefused, BrokerUnavailable, ConfigurationError
 from multi.loop import Loop
 from multi.outcome import Publication
 from multi.store import Storage
@@ -29,7 +30,7 @@ _ANSWER = 30.0
 class AMQPBroker(Broker):
     """One RabbitMQ, named by one URL or several joined by `;`.
 
-    Options: `heartbeat`, `connect_timeout` and `confirm_timeout` (seconds), `ssl`, `max_priority` (declares queues with
+    Options: `heartbeat`, `connection_timeout` and `confirm_timeout` (seconds), `ssl`, `max_priority` (declares queues with
     priorities up to this number), `delay_queue_type` ("quorum" or "classic"), `consumer_timeout` (the server's, if it
     isn't 1800 s).
     """
@@ -62,21 +63,21 @@ class AMQPBroker(Broker):
         return self.addresses[0].place
 
     def publish(self, publications: Sequence[Publication]) -> None:
-        left = [
-            (each.queue, encode(properties(each.message)), each.message.body) for each in publications
-        ]  # encoded first: what can't travel must not leave half a batch behind
+        left = list(publications)
+        for each in left:
+            encode(properties(each.message))  # what can't travel must not leave half a batch behind
         self._after_fork()
         with self._lock:
-            for attempt in (1, 2):
+            while left:
                 fresh = self._link is None
                 try:
-                    left = self._send(left)
+                    self._send(left)
                     return
                 except _Unsent as exc:
-                    left = exc.left
                     # A connection that was left from before may be long dead; a new one deserves no second try.
-                    if fresh or attempt == 2 or not exc.lost:
-                        raise BrokerUnavailable(exc.reason) from exc
+                    if fresh or not exc.lost:
+                        raise exc.error from exc
+                    left = exc.left
 
     def watch(
         self, loop: Loop, queues: Sequence[str], storage: Storage | None, owner: str, events: WatchEvents
@@ -87,7 +88,7 @@ class AMQPBroker(Broker):
         try:
             Link.open(self.addresses).close()
         except Unreachable as exc:
-            raise BrokerUnavailable(str(exc)) from exc
+            raise _error(exc.address, exc.reason) from exc
 
     def depth(self, queue: str) -> int:
         found = self._ask(lambda link: link.run(topology.exists(link.session, queue)))
@@ -115,42 +116,36 @@ class AMQPBroker(Broker):
             if link is not None:
                 link.close()
 
-    def _send(self, parts: list[tuple[str, bytes, bytes]]) -> list[tuple[str, bytes, bytes]]:
-        """Send all parts and wait until the server has them. Raises `_Unsent` with those that it hasn't."""
-        open_parts = dict(enumerate(parts))
+    def _send(self, publications: list[Publication]) -> None:
+        """Send all and wait until the server has them. Raises `_Unsent` with those that it hasn't."""
+        unsent = dict(enumerate(publications))
         failures: list[str] = []
+        told = 0
 
         def done(number: int, failure: str) -> None:
+            nonlocal told
+            told += 1
             if failure:
                 failures.append(failure)
             else:
-                open_parts.pop(number, None)
-
-        def unsent(reason: str, lost: bool) -> _Unsent:
-            return _Unsent(list(open_parts.values()), reason, lost)
+                del unsent[number]
 
         try:
             link, outbox = self._connected()
-            heard = [0]
-
-            def told(number: int, failure: str) -> None:
-                heard[0] += 1
-                done(number, failure)
-
-            for number, (queue, encoded, body) in enumerate(parts):
-                outbox.to_queue(queue, encoded, body, lambda failure, number=number: told(number, failure))  # type: ignore[misc]
+            for number, publication in enumerate(publications):
+                outbox.publish(publication, partial(done, number))
                 if len(link.session.output) > _PIPE:
                     link.wait(lambda: len(link.session.output) <= _PIPE, self.confirm_timeout, "room to send")
-            link.wait(lambda: heard[0] == len(parts), self.confirm_timeout, "the confirmation of what was sent")
+            link.wait(lambda: told == len(publications), self.confirm_timeout, "the confirmation of what was sent")
         except Unreachable as exc:
-            raise unsent(str(exc), False) from exc
+            raise _Unsent([], _error(exc.address, exc.reason), lost=False) from exc
         except Lost as exc:
             address = self._link.address if self._link is not None else self.addresses[0]
             self._drop()
-            raise unsent(explain(address, exc), True) from exc
+            raise _Unsent(list(unsent.values()), _error(address, exc), lost=True) from exc
         if failures:
-            raise unsent(f"RabbitMQ at {link.address} did not take a message: {failures[0]}", False)
-        return []
+            error = BrokerUnavailable(f"RabbitMQ at {link.address} did not take a message: {failures[0]}")
+            raise _Unsent([], error, lost=False)
 
     def _connected(self) -> tuple[Link, Outbox]:
         if self._link is None or self._outbox is None:
@@ -166,7 +161,7 @@ class AMQPBroker(Broker):
         try:
             link = Link.open(self.addresses)
         except Unreachable as exc:
-            raise BrokerUnavailable(str(exc)) from exc
+            raise _error(exc.address, exc.reason) from exc
         try:
             return action(link)
         except Closed as exc:
@@ -198,11 +193,15 @@ _PIPE = 1 << 20  # bytes that wait to be written while more are made
 
 
 class _Unsent(Exception):
-    def __init__(self, left: list[tuple[str, bytes, bytes]], reason: str, lost: bool) -> None:
+    def __init__(self, left: list[Publication], error: BrokerUnavailable, *, lost: bool) -> None:
         self.left = left
-        self.reason = reason
+        self.error = error
         self.lost = lost
-        super().__init__(reason)
+        super().__init__(str(error))
+
+
+def _error(address: Address, reason: Lost) -> BrokerUnavailable:
+    return (BrokerRefused if refuses(reason) else BrokerUnavailable)(explain(address, reason))
 
 
 def _purge(link: Link, queue: str) -> Steps[int]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from multi.brokers.amqp.talk import LENGTH, Ask, Tell
 from multi.brokers.base import Delivery, Lane, Settlement
 from multi.errors import BrokerLost
 from multi.store import Storage
@@ -17,30 +18,8 @@ from multi.store import Storage
 if TYPE_CHECKING:
     from multi.brokers.amqp.seat import Seat
 
-LENGTH = Struct("<I")
 GENERATION = Struct("<Q")
 _READ_SIZE = 1 << 18
-
-
-class Ask(msgspec.Struct, array_like=True):
-    """From a lane: settle these, then give me up to `claim` messages.
-
-    `seen` counts the deliveries that were pushed to this lane so far, as far as it knows; `bye` takes the lane's leave.
-    """
-
-    number: int
-    seen: int
-    claim: int
-    settlements: list[Settlement]
-    bye: bool = False
-
-
-class Tell(msgspec.Struct, array_like=True):
-    """To a lane: the answer to its question `number`, or (number 0) what came by itself; `lost` says why not."""
-
-    number: int
-    lost: str = ""
-    deliveries: list[Delivery] = []
 
 
 class AMQPPort:
@@ -52,7 +31,7 @@ class AMQPPort:
     def open(self) -> Lane:
         """In the child: its lane. The worker's own descriptors are closed here, as far as they are still open."""
         seat = self._seat
-        end = seat.lane_end.dup()
+        end = seat.line.lane_end()
         seat.watch.leave_to_child()
         return AMQPLane(end, seat.page, seat.fence_base, seat.watch.lane_storage)
 
@@ -103,6 +82,8 @@ class AMQPLane(Lane):
         if answer.lost:
             raise BrokerLost(answer.lost)
         self._spare += answer.deliveries
+        # What was pushed right after the answer may have been read with it: the descriptor would not tell of it again.
+        self._receive(wait=False)
         found = self._current(self._fence())
         taken, self._spare = found[:claim], found[claim:]
         return taken

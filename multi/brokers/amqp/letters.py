@@ -17,15 +17,12 @@ from multi.connections.amqp.session import Arrival
 
 def read(session: Session, queue: str) -> Steps[list[DeadLetter]]:
     """All dead letters of `queue`; they return to their place when the channel closes."""
-    found = []
     arrivals = yield from _take_all(session, queue)
     if arrivals is None:
         return []
     channel, taken = arrivals
-    for arrival in taken:
-        found.append(_letter(queue, arrival))
     channel.close()
-    return found
+    return [_letter(queue, arrival) for arrival in taken]
 
 
 def replay(link: Link, outbox: Outbox, queue: str, wanted: set[str] | None, timeout: float) -> int:

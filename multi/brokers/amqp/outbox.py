@@ -13,7 +13,9 @@ from amqp import spec
 
 from multi.brokers.amqp import topology
 from multi.connections.amqp import Channel, Closed, Lost, Session, Steps
+from multi.connections.amqp.content import encode, properties
 from multi.connections.amqp.session import Arrival
+from multi.outcome import Publication
 
 #: Told "" when the server has the message, else why it hasn't.
 Done = Callable[[str], None]
@@ -47,6 +49,16 @@ class Outbox:
     def __len__(self) -> int:
         """How many messages are sent and not confirmed."""
         return len(self._sent)
+
+    def publish(self, publication: Publication, done: Done) -> None:
+        """Send a task, or park it. Raises `EncodeError` for a header that can't travel."""
+        sent = publication.message
+        found = properties(sent)
+        if publication.due > time():
+            found.pop("expiration", None)  # it would end the message where it waits; the task's header says it too
+            self.later(publication.queue, publication.due, encode(found), sent.body, done)
+        else:
+            self.to_queue(publication.queue, encode(found), sent.body, done)
 
     def to_queue(self, queue: str, properties: bytes, body: bytes, done: Done) -> None:
         """Send to a queue for tasks, which is declared the first time."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections import deque
 from mmap import mmap
 from typing import TYPE_CHECKING, Any
@@ -11,26 +9,25 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from amqp import spec
 
-from multi.brokers.amqp.lane import GENERATION, LENGTH, Ask, Tell
+from multi.brokers.amqp.lane import GENERATION
+from multi.brokers.amqp.talk import Ask, Line, Tell
 from multi.brokers.base import Delivery, Settlement
 from multi.connections.amqp import Channel, Closed, Lost, Session
 from multi.connections.amqp.content import message
 from multi.connections.amqp.session import Arrival
+from multi.log import get_logger
 from multi.loop import Timer
 from multi.message import Message
 
 if TYPE_CHECKING:
     from multi.brokers.amqp.watch import AMQPWatch
 
+logger = get_logger("multi.broker")
+
 STARTS = "x-multi-starts"
-_AHEAD = 256  # the most messages fetched before anybody has asked for them
-_READ_SIZE = 1 << 18
-_LINGER = 0.01  # how long one that nobody asks for stays here before it goes back
+_LINGER = 0.02  # how long a message that came too late for its lane stays here before it goes back
 #: What a server adds on a message's way through parking and dead letters, and what it counts.
 _TRACES = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-multi-")
-
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Ask)
 
 
 class Held(msgspec.Struct):
@@ -49,8 +46,9 @@ class Held(msgspec.Struct):
 class Seat:
     """Takes exactly what the lane asks for: the channel's prefetch is what is held plus what is wanted.
 
-    When a lane asks for many at a time its tasks are short; then as many are fetched ahead, and go back if the lane
-    doesn't come for them at once. So no message waits behind a long task.
+    Fetching ahead was measured and is slower: what the lane doesn't come for in time has to go back, and counts as
+    delivered before from then on. A lane that waits is handed what has come as soon as anything has; the rest of what it
+    had wanted stays here for a moment, in case it comes again soon.
     """
 
     def __init__(self, watch: AMQPWatch, number: int, owner: str) -> None:
@@ -61,7 +59,6 @@ class Seat:
         self.want = 0
         self._prefix = f"{number}."
         self._generation = 0
-        self._ahead = 0
         self._ready: deque[Held] = deque()
         self._pushed = 0
         self._channel: Channel | None = None
@@ -70,12 +67,9 @@ class Seat:
         self._acks: list[int] = []
         self._backs: list[int] = []
         self._linger: Timer | None = None
-        self._input = bytearray()
-        self._output = bytearray()
-        self.end, self.lane_end = socket.socketpair()
-        self._marks = (inode(self.end), inode(self.lane_end))
-        self.end.setblocking(False)
-        watch.loop.on_readable(self.end.fileno(), self._read)
+        self._leaving = False
+        self._under_way = 0
+        self.line = Line(watch.loop, self._asked, self._child_gone)
 
     @property
     def fence(self) -> str:
@@ -98,9 +92,25 @@ class Seat:
         self._next_generation()
 
     def leave(self) -> None:
-        """Give up the seat; the server puts what is held back into its queues."""
-        self._close_end()
-        self.lane_end.close()
+        """Give up the seat; the server puts what is still held back into its queues. What is being settled ends first."""
+        self.line.close()
+        self._leaving = True
+        self._leave_if_done()
+
+    def begin(self) -> None:
+        """A settlement is under way."""
+        self._under_way += 1
+
+    def finish(self) -> None:
+        """A settlement is through, or given up."""
+        self._under_way -= 1
+        if self._leaving:
+            self.flush()
+            self._leave_if_done()
+
+    def _leave_if_done(self) -> None:
+        if self._under_way:
+            return
         if self._linger is not None:
             self._linger.cancel()
         channel = self._drop_channel()
@@ -109,14 +119,6 @@ class Seat:
             self.watch.write()
         self._next_generation()
         self.watch.seats.pop(self._prefix, None)
-
-    def close_copies(self) -> None:
-        """In a forked child: close both ends, unless somebody did so and their numbers name something else now."""
-        for end, mark in zip((self.end, self.lane_end), self._marks, strict=True):
-            if inode(end) == mark:
-                end.close()
-            else:
-                end.detach()
 
     def flush(self) -> None:
         """Tell the server what is settled and how many more are wanted. First the new limit, then the acknowledgements:
@@ -129,7 +131,7 @@ class Seat:
             return
         acks, self._acks = sorted(self._acks), []
         backs, self._backs = self._backs, []
-        more = max(0, self.want + self._ahead - len(self._ready))
+        more = max(0, self.want - len(self._ready))
         self._tune(channel, len(self.held) - len(acks) - len(backs), more)
         for number in backs:
             channel.send(spec.Basic.Nack, "Lbb", (number, False, True))
@@ -204,9 +206,7 @@ class Seat:
 
     def _on_cancel(self, tag: str) -> None:
         queue = self.watch.queues[int(tag)]
-        self.watch.log.warning(
-            "RabbitMQ ended the consumption of queue %r (was it deleted?); declaring it again", queue
-        )
+        logger.warning("RabbitMQ ended the consumption of queue %r (was it deleted?); declaring it again", queue)
         channel = self._drop_channel()
         if channel is not None:
             channel.close()
@@ -233,7 +233,6 @@ class Seat:
         self._ready.clear()
         self._acks.clear()
         self._backs.clear()
-        self._ahead = 0
         self._prefetch = 0
         self._consuming = False
 
@@ -264,13 +263,18 @@ class Seat:
             deliveries = self._take(self.want)
             self.want = 0
             self._pushed += len(deliveries)
-            self._tell(Tell(0, "", deliveries))
+            self.line.tell(Tell(0, "", deliveries))
+        self._keep_ready()
+
+    def _keep_ready(self) -> None:
+        """Let what has come and was not handed over stay for a moment."""
         if self._ready and self._linger is None:
             self._linger = self.watch.loop.later(_LINGER, self._return_unwanted)
 
     def _return_unwanted(self) -> None:
-        self._linger = None
-        self._ahead = 0
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
         ready, self._ready = self._ready, deque()
         for held in ready:
             self.give_back(held)
@@ -293,45 +297,21 @@ class Seat:
                 break
         return taken
 
-    def _read(self) -> None:
-        try:
-            while data := self.end.recv(_READ_SIZE):
-                self._input += data
-                self._serve()
-                if len(data) < _READ_SIZE:
-                    return
-        except BlockingIOError:
-            return
-        except OSError:
-            pass  # as at the end of the stream
-        # The child is gone. What it held is the worker's to settle; `leave` returns the rest.
-        self._close_end()
+    def _child_gone(self) -> None:
+        """What it held is the worker's to settle; `leave` returns the rest."""
         self.want = 0
         self._return_unwanted()
 
-    def _close_end(self) -> None:
-        if self.end.fileno() >= 0:
-            self.watch.loop.forget(self.end.fileno())
-            self.end.close()
-
-    def _serve(self) -> None:
-        held = self._input
-        while len(held) >= LENGTH.size:
-            end = LENGTH.size + LENGTH.unpack_from(held)[0]
-            if len(held) < end:
-                return
-            ask = _decoder.decode(bytes(held[LENGTH.size : end]))
-            del held[:end]
-            self.lane_end.close()  # the lane has its own now; this one would hide the child's death
-            if ask.bye:
-                self.leave()
-                return
+    def _asked(self, ask: Ask) -> None:
+        if ask.bye:
+            self.leave()
+        else:
             self._answer(ask)
 
     def _answer(self, ask: Ask) -> None:
         if self._channel is None:
             self.want = max(0, ask.claim - (self._pushed - ask.seen))
-            self._tell(Tell(ask.number, self.watch.down or "the connection to RabbitMQ was lost"))
+            self.line.tell(Tell(ask.number, self.watch.down or "the connection to RabbitMQ was lost"))
             return
         failures: list[str] = []
         left = len(ask.settlements) + 1
@@ -353,50 +333,17 @@ class Seat:
         claim = 0 if failures else max(0, ask.claim - (self._pushed - ask.seen))
         deliveries = self._take(claim)
         self.want = 0 if deliveries else claim
-        self._ahead = min(ask.claim, _AHEAD) if ask.claim > 1 else 0
-        if not ask.claim and self._ready:
+        if ask.claim:
+            self._keep_ready()
+        elif self._ready:
             self._return_unwanted()
-        self._tell(Tell(ask.number, "; ".join(failures), deliveries))
+        self.line.tell(Tell(ask.number, "; ".join(failures), deliveries))
         self.flush()
-
-    def _tell(self, tell: Tell) -> None:
-        encoded: Any
-        try:
-            encoded = _encoder.encode(tell)
-        except (TypeError, ValueError, UnicodeEncodeError) as exc:
-            # A header that can't be handed on: the message is told as one that can't be decoded.
-            for each in tell.deliveries:
-                each.fault = f"its headers can't be handed on: {exc}"
-                each.message = None
-            encoded = _encoder.encode(tell)
-        self._output += LENGTH.pack(len(encoded)) + encoded
-        self._write()
-
-    def _write(self) -> None:
-        try:
-            while self._output:
-                sent = self.end.send(self._output)
-                del self._output[:sent]
-        except BlockingIOError:
-            self.watch.loop.on_writable(self.end.fileno(), self._write)
-            return
-        except OSError:
-            self._output.clear()  # the child is gone; `_read` sees to it
-            return
-        self.watch.loop.on_writable(self.end.fileno(), None)
 
 
 def without_traces(headers: dict[str, Any]) -> dict[str, Any]:
     """The headers as their sender made them. (With the server's traces, it would drop a message that is parked twice.)"""
     return {key: value for key, value in headers.items() if not key.startswith(_TRACES)}
-
-
-def inode(end: socket.socket) -> int:
-    """What an open descriptor is, whatever its number; -1 if it isn't open."""
-    try:
-        return os.fstat(end.fileno()).st_ino
-    except OSError:
-        return -1
 
 
 def _ignore(_: Any) -> None:

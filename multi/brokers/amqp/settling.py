@@ -60,9 +60,8 @@ class Settling:
                     self._left += 1
                     outbox.reply(queue, encode(found), store.value, self._sent)
         for publication in settlement.publications:
-            sent = publication.message
             self._left += 1
-            outbox.to_queue(publication.queue, encode(properties(sent)), sent.body, self._sent)
+            outbox.publish(publication, self._sent)
         if settlement.verb != "ack":
             self._left += 1
             self._move(outbox, settlement)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -14,8 +13,9 @@ from multi.brokers.amqp.outbox import Outbox
 from multi.brokers.amqp.seat import Seat
 from multi.brokers.amqp.settling import Settling
 from multi.brokers.base import Port, Settlement, WatchEvents
-from multi.connections.amqp import Closed, Lost, Session, Wire, explain
-from multi.errors import BackendUnavailable
+from multi.connections.amqp import Address, Closed, Lost, Session, Wire, explain, refuses
+from multi.errors import BackendUnavailable, BrokerRefused
+from multi.log import get_logger
 from multi.loop import Loop, Timer
 from multi.message import Message
 from multi.store import Storage
@@ -23,9 +23,11 @@ from multi.store import Storage
 if TYPE_CHECKING:
     from multi.brokers.amqp.broker import AMQPBroker
 
-_FIRST_PAUSE = 0.2
-_LONGEST_PAUSE = 10.0
-_STORE_AGAIN = 1.0
+logger = get_logger("multi.broker")
+
+_FIRST_PAUSE = 1.0
+_LONGEST_PAUSE = 32.0
+_SETTLE_AGAIN = 1.0
 _FAREWELL = 2.0
 
 
@@ -48,7 +50,6 @@ class AMQPWatch:
         self.seats: dict[str, Seat] = {}
         self.shared_limit = True
         self.down = "not connected to RabbitMQ yet"
-        self.log = logging.getLogger("multi.brokers.amqp")
         self._events = events
         self._storage = storage
         #: Results that are messages go out over this connection, before the acknowledgement; others the lanes store.
@@ -67,7 +68,7 @@ class AMQPWatch:
         self._silent = 0
         self._arrived: set[Seat] = set()
         self._settling = 0
-        self._kept: list[Settlement] = []
+        self._kept: list[tuple[Seat, Settlement]] = []
         self._stopped = False
 
     @property
@@ -95,6 +96,9 @@ class AMQPWatch:
 
     def arm(self, idle: int) -> None:
         """Nothing to do: lanes that wait are handed what comes."""
+
+    def renew(self) -> None:
+        """Nothing to do: claims last as long as the channel."""
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         for settlement in settlements:
@@ -134,7 +138,7 @@ class AMQPWatch:
         if self._wire is not None:
             self._wire.close_copy()
         for seat in self.seats.values():
-            seat.close_copies()
+            seat.line.close_copies()
 
     # for the seats
 
@@ -160,7 +164,13 @@ class AMQPWatch:
             done("")
             return
         held.settling = True
-        Settling(self, seat, held, settlement, done).run()
+        seat.begin()
+
+        def ended(failure: str) -> None:
+            done(failure)
+            seat.finish()
+
+        Settling(self, seat, held, settlement, ended).run()
 
     def redeclare(self, seat: Seat) -> None:
         """Declare all queues again, and then give `seat` a channel again."""
@@ -175,7 +185,7 @@ class AMQPWatch:
         if reason.code == 404:
             self.redeclare(seat)
         elif reason.code == 406:
-            self.log.warning(
+            logger.warning(
                 "RabbitMQ took back the messages of one child and will deliver them again: %s "
                 "(a task that runs longer than the server's consumer_timeout, 30 minutes by default, does this; "
                 "raise it in rabbitmq.conf)",
@@ -191,40 +201,43 @@ class AMQPWatch:
         return self.seats.get(tag[: tag.find(".") + 1])
 
     def _settle(self, settlement: Settlement) -> None:
+        seat = self._seat(settlement.tag)
+        if seat is None or seat.find(settlement) is None:
+            return
         if settlement.stores and self.lane_storage is not None:
-            seat = self._seat(settlement.tag)
-            if seat is None or seat.find(settlement) is None:
-                return
             try:
                 self.lane_storage.store(settlement.stores)
             except BackendUnavailable as exc:
-                self.log.warning("a result can't be stored, trying again: %s", exc)
-                if not self._kept:
-                    self.loop.later(_STORE_AGAIN, self._settle_kept)
-                self._kept.append(settlement)
+                self._keep(seat, settlement, f"a result can't be stored: {exc}")
                 return
             settlement = msgspec.structs.replace(settlement, stores=[])
         self._settling += 1
 
         def done(failure: str) -> None:
             self._settling -= 1
-            if failure and self._outbox is not None:
-                self.log.warning("a task's message can't be settled, trying again: %s", failure)
-                if not self._kept:
-                    self.loop.later(_STORE_AGAIN, self._settle_kept)
-                self._kept.append(settlement)
+            if failure and not self.down:
+                self._keep(seat, settlement, f"a message can't be settled: {failure}")
 
         self.carry_out(settlement, done)
 
+    def _keep(self, seat: Seat, settlement: Settlement, why: str) -> None:
+        logger.error("%s; trying again", why)
+        seat.begin()
+        self._kept.append((seat, settlement))
+        if len(self._kept) == 1:
+            self.loop.later(_SETTLE_AGAIN, self._settle_kept)
+
     def _settle_kept(self) -> None:
         kept, self._kept = self._kept, []
-        self.settle(kept)
+        self.settle([settlement for _, settlement in kept])
+        for seat, _ in kept:
+            seat.finish()
 
     # the connection
 
     def _connect(self) -> None:
         self._again = None
-        address = self.broker.addresses[self._next_address % len(self.broker.addresses)]
+        address = self._address()
         try:
             wire = self._wire = Wire(address, heartbeat=address.heartbeat, on_ready=self._on_ready)
         except Lost as exc:
@@ -290,6 +303,7 @@ class AMQPWatch:
     def _up(self) -> None:
         self.down = ""
         self._pause = _FIRST_PAUSE
+        self._next_address = 0
         for seat in list(self.seats.values()):
             seat.open(self.session)
         self._events.on_up()
@@ -311,24 +325,35 @@ class AMQPWatch:
 
     def _lost(self, reason: Lost) -> None:
         """The connection is gone, or could not be made: void everything, tell the worker, try again."""
-        wire = self._wire
         if self._stopped:
             return
-        address = wire.address if wire is not None else self.broker.addresses[0]
+        wire = self._wire
+        address = wire.address if wire is not None else self._address()
         self._cancel_timers()
         self._forget_wire()
-        if isinstance(reason, Closed) and reason.code == 540 and self.shared_limit:
-            self.shared_limit = False  # a quorum queue: it limits each consumer, not the channel
-        self.down = explain(address, reason)
+        quorum = isinstance(reason, Closed) and reason.code == 540 and self.shared_limit
+        text = explain(address, reason)
+        self.down = text
         for seat in list(self.seats.values()):
             seat.void()
         if wire is not None:
             wire.session.end(reason)
             wire.close()
+        if quorum:
+            self.shared_limit = False  # a quorum queue limits each consumer, not the channel
+            self._again = self.loop.later(0, self._connect)
+            return
         self._next_address += 1
-        self._again = self.loop.later(self._pause, self._connect)
-        self._pause = min(self._pause * 2, _LONGEST_PAUSE)
-        self._events.on_down(self.down)
+        if refuses(reason) and self._next_address >= len(self.broker.addresses):
+            self._events.on_refused(BrokerRefused(text))
+            return
+        pause = self._pause
+        self._pause = min(pause * 2, _LONGEST_PAUSE)
+        self._again = self.loop.later(pause, self._connect)
+        self._events.on_down(f"{text}; trying again in {pause:g} s")
+
+    def _address(self) -> Address:
+        return self.broker.addresses[self._next_address % len(self.broker.addresses)]
 
     def _forget_wire(self) -> None:
         if self._watched >= 0:

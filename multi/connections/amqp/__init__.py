@@ -14,7 +14,7 @@ except ModuleNotFoundError as exc:
 from multi.connections.amqp.address import Address, addresses
 from multi.connections.amqp.link import Link, Unreachable
 from multi.connections.amqp.session import Channel, Closed, Lost, Request, Session, Steps
-from multi.connections.amqp.wire import Wire, explain
+from multi.connections.amqp.wire import Wire, explain, refuses
 
 __all__ = [
     "Address",
@@ -29,4 +29,5 @@ __all__ = [
     "Wire",
     "addresses",
     "explain",
+    "refuses",
 ]

@@ -42,8 +42,8 @@ class Address(msgspec.Struct, frozen=True):
 def addresses(url: str, options: Mapping[str, Any]) -> list[Address]:
     """The addresses of a URL, or of several joined by `;` that are tried in turn. Raises `ConfigurationError`.
 
-    Options: `heartbeat` and `connect_timeout` in seconds, `ssl` (True, or a mapping with `ca_certs`, `certfile`,
-    `keyfile`, `cert_reqs`). A URL's own `?heartbeat=` and `?connect_timeout=` come first.
+    Options: `heartbeat` and `connection_timeout` in seconds, `ssl` (True, or a mapping with `ca_certs`, `certfile`,
+    `keyfile`, `cert_reqs`). A URL's own `?heartbeat=` and `?connection_timeout=` come first.
     """
     found = [_address(single, options) for single in urls.split(url)]
     if not found:
@@ -64,7 +64,7 @@ def _address(url: str, options: Mapping[str, Any]) -> Address:
         vhost=vhost,
         tls=tls,
         tls_options=dict(wanted) if isinstance(wanted, Mapping) else {},
-        connect_timeout=_seconds("connect_timeout", parts.query, options, 5.0) or 5.0,
+        connect_timeout=_seconds("connection_timeout", parts.query, options, 4.0) or 4.0,
         heartbeat=_seconds("heartbeat", parts.query, options, 60.0),
     )
 

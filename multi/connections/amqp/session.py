@@ -186,7 +186,7 @@ class Channel:
             content = Content()
             content.inbound_header(payload)
             properties = content.properties
-        except Exception as exc:  # noqa: BLE001  (py-amqp's unpacking raises anything; one odd message is not the end)
+        except Exception as exc:  # whatever py-amqp's unpacking raises: one odd message must not end the connection
             fault = f"its properties can't be read: {exc}"
         self._arrival = Arrival(_arguments(method, args), properties, b"", fault)
         self._chunks = []
@@ -374,8 +374,8 @@ class Session:
 
 
 def _arguments(method: Method, payload: bytes) -> list[Any]:
-    format = _FORMATS.get(method)
-    if not format:
+    wanted = _FORMATS.get(method)
+    if not wanted:
         return []
-    found: list[Any] = loads(format, payload, 4)[0]
+    found: list[Any] = loads(wanted, payload, 4)[0]
     return found

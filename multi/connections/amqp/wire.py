@@ -186,6 +186,11 @@ def explain(address: Address, reason: Lost) -> str:
     return f"RabbitMQ at {address} can't be used: {text}; {remedy}"
 
 
+def refuses(reason: Lost) -> bool:
+    """Whether the server answers and refuses: waiting doesn't help then."""
+    return isinstance(reason, Closed) and reason.code in (402, 403, 530)
+
+
 def _look_up(address: Address) -> list[tuple[int, Any]]:
     try:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
