@@ -25,6 +25,7 @@ from multi.loop import Loop
 from multi.message import Message
 from multi.outcome import Publication
 from multi.store import Storage, Store
+from multi.urls import mask
 
 
 class Abilities(msgspec.Struct, frozen=True):
@@ -191,6 +192,11 @@ class Broker(ABC):
         self.url = url
         self.options = dict(options or {})
         self.lease = lease
+
+    @property
+    def masked(self) -> str:
+        """The URL as it may be printed."""
+        return mask(self.url)
 
     @abstractmethod
     def publish(self, publications: Sequence[Publication]) -> None:

@@ -15,7 +15,7 @@ from time import monotonic, time
 from multi.app.execute import Job, prepare
 from multi.brokers.base import Delivery, Settlement
 from multi.outcome import Outcome
-from multi.worker.child import IDLE, Child, ChildPlan
+from multi.worker.child import GO, IDLE, Child, ChildPlan
 from multi.worker.serial import resident
 
 
@@ -28,6 +28,7 @@ class CourierChild(Child):
         self._free = list(range(plan.entries))
         self._finished: deque[tuple[int, Delivery, Job, Outcome]] = deque()
         self._running: dict[int, tuple[float, str]] = {}
+        self._told_idle = False
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     @abstractmethod
@@ -58,15 +59,24 @@ class CourierChild(Child):
             deliveries = self.exchange(settlements, room) if settlements or room else []
             self._release(indices)
             if deliveries:
+                self._told_idle = False
                 for delivery in deliveries:
                     self._begin(delivery)
                 continue
             if self.stopping and not self._running and not self._finished:
                 return
-            if room:
+            if room and not self._told_idle:
                 self._show()
+                self._told_idle = True
                 self.tell(IDLE)
             self.wait()
+
+    def hear(self) -> bytes:
+        words = super().hear()
+        if GO in words:
+            # we count as awake now; whoever finds nothing then must say so again
+            self._told_idle = False
+        return words
 
     def _collect(self) -> tuple[list[int], list[Settlement]]:
         indices: list[int] = []

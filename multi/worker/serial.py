@@ -30,10 +30,11 @@ class SerialChild(Child):
         self._oldest = 0.0
         self._batch = 1
         self._soft = 0.0  # when the running task is to be interrupted (monotonic s), 0 for never
+        self._soft_limit = 0.0
         self._next = 0
 
     def serve(self) -> None:
-        signal.signal(signal.SIGUSR1, self._soft_limit)
+        signal.signal(signal.SIGUSR1, self._interrupt)
         while True:
             self.hear()
             deliveries = self._settle(min(self._batch, self.left))
@@ -142,7 +143,7 @@ class SerialChild(Child):
         if job.acks_early:
             self.exchange([Settlement(delivery.tag, delivery.fence, delivery.queue)], 0)
         if soft:
-            self._soft = now + soft
+            self._soft, self._soft_limit = now + soft, soft
         try:
             outcome = job.run()
             self._soft = 0.0
@@ -164,11 +165,11 @@ class SerialChild(Child):
         if not self.slot.finish(index, settlement):
             self._flush()
 
-    def _soft_limit(self, *_: object) -> None:
+    def _interrupt(self, *_: object) -> None:
         """The worker's USR1. It may come late, when the next task runs already: the deadline tells."""
         if self._soft and monotonic() >= self._soft:
-            limit, self._soft = self._soft, 0.0
-            raise SoftTimeLimitExceeded(limit)
+            self._soft = 0.0
+            raise SoftTimeLimitExceeded(self._soft_limit)
 
 
 def resident() -> int:
