@@ -19,6 +19,8 @@ class Backend(ABC):
     """
 
     place: str = ""
+    expects: bool = False
+    """Whether a result that comes before anybody listens is lost."""
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, expires: int = 86400) -> None:
         self.url = url
@@ -28,6 +30,12 @@ class Backend(ABC):
     @abstractmethod
     def encode(self, task_id: str, record: bytes, *, reply_to: str | None = None) -> Store:
         """The store operation that records `record` as the state of `task_id`; touches nothing."""
+
+    def expect(self, task_ids: Sequence[str]) -> None:
+        """This thread is about to send these tasks: be ready to hear of them. Called where `expects` is true.
+
+        Raises `BackendUnavailable`.
+        """
 
     @abstractmethod
     def store(self, stores: Sequence[Store]) -> None:
