@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         SoftTimeLimitExceeded,
         TaskRevokedError,
         TimeLimitExceeded,
-        TimeoutError,
+        TimeoutError,  # noqa: A004 - Celery's name
         WorkerLostError,
     )
     from multi.log import get_task_logger

@@ -136,7 +136,11 @@ def dump_json(value: Any) -> bytes:
     if type(value) in PLAIN:
         try:
             return _encode_fast(value)
-        except Exception:  # an integer beyond 64 bits, a lone surrogate: the slow way knows
+        except (
+            OverflowError,
+            ValueError,
+            msgspec.MsgspecError,
+        ):  # an integer beyond 64 bits, a lone surrogate: the slow way knows
             pass
     try:
         return _encode_text(value).encode("ascii")
@@ -196,11 +200,12 @@ def _load_msgpack(data: bytes) -> Any:
 
 
 def _yaml() -> Any:
+    from importlib import import_module
+
     try:
-        import yaml
+        return import_module("yaml")
     except ImportError:
         raise MissingExtra("yaml", "pyyaml", "the serializer 'yaml'") from None
-    return yaml
 
 
 def _dump_yaml(value: Any) -> bytes:

@@ -75,21 +75,20 @@ def _lzma() -> ModuleType:
 
 
 def _brotli() -> ModuleType:
-    try:
-        import brotli
-    except ImportError:
-        raise MissingExtra("brotli", "brotli", "the compression 'brotli'") from None
-    module: ModuleType = brotli
-    return module
+    return _extra("brotli", "brotli")
 
 
 def _zstd() -> ModuleType:
+    return _extra("zstandard", "zstd")
+
+
+def _extra(module: str, name: str) -> ModuleType:
+    from importlib import import_module
+
     try:
-        import zstandard
+        return import_module(module)
     except ImportError:
-        raise MissingExtra("zstandard", "zstandard", "the compression 'zstd'") from None
-    module: ModuleType = zstandard
-    return module
+        raise MissingExtra(module, module, f"the compression {name!r}") from None
 
 
 _MODULES: dict[str, Callable[[], ModuleType]] = {

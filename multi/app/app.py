@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
-from multi import identity
 from multi.app import current
 from multi.app.publishing import Publisher
 from multi.app.records import Recorder
 from multi.app.registry import Registry, task_name
-from multi.app.request import current_task, running
+from multi.app.request import current_task
 from multi.app.result import AsyncResult
-from multi.app.task import Task, check_attributes, make
+from multi.app.sending import Sender
+from multi.app.task import Task as BaseTask
+from multi.app.task import check_attributes, make
 from multi.config import Settings
-from multi.errors import BrokerUnavailable, ConfigurationError, UnsupportedOption
-from multi.outcome import Publication
+from multi.errors import ConfigurationError, UnsupportedOption
 
 if TYPE_CHECKING:
-    from multi.app.result import EagerResult
     from multi.app.signature import Signature
     from multi.backends.base import Backend
     from multi.brokers.base import Broker
 
+_CONNECTED = ("broker_", "result_", "redis_", "worker_lease")
 _CONSTRUCTOR_REFUSED = ("amqp", "events", "loader", "log", "control", "tasks", "fixups", "namespace_", "task_cls")
 
 
-class App:
+class App(Sender):
     """A program's task queue: `App("proj", broker="redis://localhost", backend="redis://localhost")`.
 
     Nothing is read, connected or imported when it is made; settings are read when the first one is asked for.
@@ -56,9 +55,8 @@ class App:
             if settings.pop(name, None) is not None:
                 raise UnsupportedOption(f"App({name}=…): parts of the app can't be replaced by classes of your own yet")
         arguments = {**(changes or {}), **settings}
-        for name, value in (("broker_url", broker), ("result_backend", backend), ("include", include)):
-            if value is not None:
-                arguments[name] = value
+        named = {"broker_url": broker, "result_backend": backend, "include": include}
+        arguments.update((name, value) for name, value in named.items() if value is not None)
         self.conf = Settings(arguments)
         self.conf.watch(self._forget_derived)
         self._config_given = False
@@ -73,7 +71,7 @@ class App:
         self.executor: Any = None
         self.finalized = False
         self._defined_in = _caller_file()
-        self._task_base: type[Task] | None = None
+        self._task_base: type[BaseTask] | None = None
         if config_source is not None:
             self.config_from_object(config_source, namespace=namespace)
         current.enroll(self)
@@ -114,13 +112,13 @@ class App:
             if not self.conf.is_set(name):
                 self.conf[name] = value
 
-    def _forget_derived(self) -> None:
+    def _forget_derived(self, name: str | None) -> None:
+        """Make anew, when next needed, what was made with the old value of the setting `name` (None: of any)."""
         self._publisher = None
         self._recorder = None
         self.executor = None
-        if self._broker is not None or self._backend is not None:
+        if name is None or name.startswith(_CONNECTED):
             self.close()
-        self._backend_known = False
 
     def _read_settings(self) -> None:
         """Give an app that nobody has configured its `celeryconfig.py`."""
@@ -135,30 +133,30 @@ class App:
     # tasks -----------------------------------------------------------------------------------------------------------
 
     @overload
-    def task(self, function: Callable[..., Any], /) -> Task: ...
+    def task(self, function: Callable[..., Any], /) -> BaseTask: ...
     @overload
-    def task(self, **options: Any) -> Callable[[Callable[..., Any]], Task]: ...
+    def task(self, function: None = None, /, **options: Any) -> Callable[[Callable[..., Any]], BaseTask]: ...
     def task(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         """Make a task of a function; as `@app.task` or `@app.task(name=..., bind=True, ...)`."""
         if function is not None and (not callable(function) or options):
             raise TypeError("@app.task takes one function, or options by name, as in @app.task(bind=True)")
 
-        def decorate(body: Callable[..., Any]) -> Task:
+        def decorate(body: Callable[..., Any]) -> BaseTask:
             return self._task_from(body, dict(options))
 
         return decorate if function is None else decorate(function)
 
-    def _task_from(self, function: Callable[..., Any], options: dict[str, Any]) -> Task:
+    def _task_from(self, function: Callable[..., Any], options: dict[str, Any]) -> BaseTask:
         options.pop("lazy", None)
         options.pop("shared", None)
-        if isinstance(function, Task):
+        if isinstance(function, BaseTask):
             raise TypeError(f"{function.name} is a task already; decorate it once")
         base = options.pop("base", None) or self.Task
         bind = options.pop("bind", base.bind)
         name = options.pop("name", None) or self.gen_task_name(function.__name__, function.__module__)
         return self._tasks.register(make(self, function, name, base, bool(bind), options))
 
-    def register_task(self, task: Task | type[Task], **options: Any) -> Task:
+    def register_task(self, task: BaseTask | type[BaseTask], **options: Any) -> BaseTask:
         """Register a task made of a class of your own: `app.register_task(AddTask())`."""
         if isinstance(task, type):
             task = task()
@@ -168,7 +166,7 @@ class App:
         attributes = {
             name: value
             for base in reversed(kind.__mro__)
-            if base not in (Task, object)
+            if base not in (BaseTask, object)
             for name, value in vars(base).items()
         }
         check_attributes(task.name, {key: value for key, value in attributes.items() if not callable(value)})
@@ -180,10 +178,10 @@ class App:
         return task_name(self.main, name, module)
 
     @property
-    def Task(self) -> type[Task]:  # noqa: N802 - Celery's name
+    def Task(self) -> type[BaseTask]:  # noqa: N802 - Celery's name
         """The base class of this app's tasks."""
         if self._task_base is None:
-            self._task_base = type("Task", (Task,), {"_app": self, "__module__": Task.__module__})
+            self._task_base = type("Task", (BaseTask,), {"_app": self, "__module__": BaseTask.__module__})
         return self._task_base
 
     @property
@@ -235,10 +233,11 @@ class App:
         import_all(self)
         self.finalize()
 
-    # sending ---------------------------------------------------------------------------------------------------------
+    # what is derived from the settings -------------------------------------------------------------------------------
 
     @property
     def publisher(self) -> Publisher:
+        """How messages are made."""
         found = self._publisher
         if found is None:
             self._read_settings()
@@ -253,104 +252,6 @@ class App:
             self._read_settings()
             found = self._recorder = Recorder(self)
         return found
-
-    def _send_plain(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """The short way for calls without options."""
-        publisher = self._publisher or self.publisher
-        if task.typing:
-            task.check_arguments(args, kwargs)
-        if publisher.eager:
-            return task.apply(args, kwargs)
-        task_id = identity.new_id()
-        publication = publisher.plain(task.name, task, task_id, args, kwargs)
-        self._publish((publication,))
-        result = AsyncResult(task_id, self)
-        if publication.message.headers["ignore_result"]:
-            result.ignored = True
-        run = running.get()
-        if run is not None and run.task.trail:
-            run.add_child(result)
-        return result
-
-    def _send(
-        self, task: Task | None, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: dict[str, Any]
-    ) -> AsyncResult | EagerResult:
-        publisher = self._publisher or self.publisher
-        if task is not None:
-            if task.typing:
-                task.check_arguments(args, kwargs)
-            if publisher.eager:
-                return task.apply(args, kwargs, **options)
-            if "shadow" not in options and type(task).shadow_name is not Task.shadow_name:
-                options["shadow"] = task.shadow_name(args, kwargs, options)
-        task_id = options.pop("task_id", None) or identity.new_id()
-        publication = publisher.build(name, task, task_id, args, kwargs, options)
-        self._publish((publication,), options.get("retry"), options.get("retry_policy"))
-        result = AsyncResult(task_id, self)
-        result.ignored = bool(publication.message.headers["ignore_result"])
-        run = running.get()
-        if run is not None and run.task.trail and options.get("add_to_parent", True):
-            run.add_child(result)
-        return result
-
-    def send_task(
-        self, name: str, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
-    ) -> AsyncResult:
-        """Send a task by its name, which need not be known here."""
-        known = self._tasks.get(name)
-        publisher = self._publisher or self.publisher
-        task_id = options.pop("task_id", None) or identity.new_id()
-        publication = publisher.build(name, known, task_id, args or (), kwargs or {}, options)
-        self._publish((publication,), options.get("retry"), options.get("retry_policy"))
-        result = AsyncResult(task_id, self)
-        result.ignored = bool(publication.message.headers["ignore_result"])
-        run = running.get()
-        if run is not None and run.task.trail and options.get("add_to_parent", True):
-            run.add_child(result)
-        return result
-
-    def send_many(self, calls: Iterable[Any]) -> list[AsyncResult]:
-        """Send many calls in as few round trips as possible: signatures, or tuples (task, args) or (task, args, kwargs).
-
-        All of them are built before the first one is sent, so a wrong argument sends nothing.
-        """
-        from multi.app.bulk import build_many
-
-        publications = build_many(self, calls)
-        self._publish(publications)
-        results = [AsyncResult(publication.message.headers["id"], self) for publication in publications]
-        run = running.get()
-        if run is not None and run.task.trail:
-            for result in results:
-                run.add_child(result)
-        return results
-
-    def _publish(
-        self, publications: Sequence[Publication], retry: bool | None = None, policy: Mapping[str, Any] | None = None
-    ) -> None:
-        broker = self._broker or self.broker
-        try:
-            broker.publish(publications)
-        except BrokerUnavailable:
-            if retry is None:
-                retry = self.conf.task_publish_retry
-            if not retry:
-                raise
-            self._publish_again(broker, publications, {**self.conf.task_publish_retry_policy, **(policy or {})})
-
-    def _publish_again(self, broker: Broker, publications: Sequence[Publication], policy: Mapping[str, Any]) -> None:
-        pause, limit = policy["interval_start"], policy["max_retries"]
-        attempt = 0
-        while True:
-            attempt += 1
-            time.sleep(pause)
-            pause = min(pause + policy["interval_step"], policy["interval_max"])
-            try:
-                broker.publish(publications)
-                return
-            except BrokerUnavailable:
-                if limit is not None and attempt >= limit:
-                    raise
 
     # connections -----------------------------------------------------------------------------------------------------
 
@@ -396,10 +297,11 @@ class App:
         """The result of a task that was sent, by its id."""
         return AsyncResult(task_id, self)
 
-    def signature(self, *args: Any, **kwargs: Any) -> Signature:
+    def signature(self, task: Any, args: Any = None, kwargs: Any = None, options: Any = None, **more: Any) -> Signature:
+        """A call of a task, by its name or itself, to be made later."""
         from multi.app.signature import signature
 
-        return signature(*args, app=self, **kwargs)
+        return signature(task, args, kwargs, options, app=self, **more)
 
     def close(self) -> None:
         """Close the connections; they open again when needed."""
@@ -420,7 +322,7 @@ class App:
     # the rest --------------------------------------------------------------------------------------------------------
 
     @property
-    def current_task(self) -> Task | None:
+    def current_task(self) -> BaseTask | None:
         """The task that is running in this thread or coroutine."""
         return current_task()
 

@@ -55,10 +55,12 @@ class EagerJob(Job):
 
     __slots__ = ("retrying",)
 
+    retrying: tuple[Any, Any] | None
+
     def _make_request(self) -> Any:
         request = super()._make_request()
         request.is_eager = True
-        request.delivery_info["is_eager"] = True
+        request.delivery_info = {**(request.delivery_info or {}), "is_eager": True}
         return request
 
 

@@ -48,8 +48,8 @@ def failed(job: Job, error: BaseException, traceback: str | None, *, verb: str =
                 following, raised = aftermath.after_failure(
                     job.app, embed, job.id, job.root_id, job.request, error, traceback
                 )
-            except SerializationError as trouble:
-                following, raised = [], [trouble]
+            except SerializationError as unsendable:
+                following, raised = [], [unsendable]
             outcome.publications += following
             for trouble in raised:
                 _complain(job, trouble)

@@ -11,8 +11,7 @@ from multi.app.decoding import NO_EMBED, read
 from multi.app.job import Job
 from multi.app.plan import Executor, executor
 from multi.app.records import stores
-from multi.codecs import JSON
-from multi.errors import MultiError, NotRegistered, SerializationError, TaskRevokedError, WorkerLostError
+from multi.errors import MultiError, NotRegistered, TaskRevokedError, WorkerLostError
 from multi.message import Message
 from multi.outcome import Outcome
 
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from multi.app.app import App
 
 __all__ = ["Job", "failure", "prepare", "stores"]
-
-_EMBED = (b'{"callbacks":null,"errbacks":null,"chain":null,"chord":null}',)
 
 
 def prepare(app: App, message: Message, *, queue: str, redelivered: bool, starts: int, hostname: str) -> Job | Outcome:
@@ -34,8 +31,6 @@ def prepare(app: App, message: Message, *, queue: str, redelivered: bool, starts
     headers = message.headers
     try:
         headers, args, kwargs, embed = read(message, ex.accept, ex.zone)
-    except SerializationError as error:
-        return _unreadable(headers, error)
     except MultiError as error:
         return _unreadable(headers, error)
     name: str = headers["task"]
@@ -57,8 +52,8 @@ def prepare(app: App, message: Message, *, queue: str, redelivered: bool, starts
             )
     job = Job(app, ex, plan, message, headers, task_id, args, kwargs, embed, queue, redelivered, hostname)
     if ex.max_deliveries and starts >= ex.max_deliveries:
-        error = WorkerLostError(f"the process that ran the task ended {starts} times before the task did")
-        return ending.failed(job, error, None, verb="bury", reason=f"its process died {starts} times")
+        lost = WorkerLostError(f"the process that ran the task ended {starts} times before the task did")
+        return ending.failed(job, lost, None, verb="bury", reason=f"its process died {starts} times")
     return job
 
 

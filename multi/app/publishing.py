@@ -242,7 +242,7 @@ class Publisher:
         if options.get("countdown") is not None and eta is None:
             eta = clock.later(_span(options["countdown"], "countdown"))
         headers["eta"] = eta
-        expires = options["expires"] if "expires" in options else template.expires
+        expires = options.get("expires", template.expires)
         if expires is not None:
             headers["expires"] = (
                 clock.later(_span(expires, "expires")) if _is_span(expires) else _moment(expires, "expires")

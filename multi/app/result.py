@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from multi.app.request import running
 from multi.app.states import PENDING, PROPAGATE_STATES, READY_STATES, SUCCESS
-from multi.errors import BackendDisabled, TimeoutError
+from multi.errors import BackendDisabled, TimeoutError  # noqa: A004 - Celery's name
 
 if TYPE_CHECKING:
     from multi.app.app import App

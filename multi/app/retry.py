@@ -94,7 +94,7 @@ def automatic(task: Task, error: BaseException) -> BaseException | None:
 
 def backoff(factor: int, retries: int, maximum: int, jitter: bool) -> int:
     """Seconds before the next attempt: doubling, limited, and with `jitter` anywhere between 0 and that."""
-    countdown = min(maximum, factor * 2**retries)
+    countdown: int = min(maximum, factor * 2**retries)
     if jitter:
         countdown = random.randrange(countdown + 1)
     return max(0, countdown)

@@ -34,7 +34,7 @@ class Proxy:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._get_current_object()(*args, **kwargs)
 
-    @property
+    @property  # type: ignore[misc]  # read-only, so that isinstance() sees what it stands for
     def __class__(self) -> Any:
         return type(self._get_current_object())
 

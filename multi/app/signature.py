@@ -161,13 +161,13 @@ class Signature(dict[str, Any]):
                 options[key] = value
         return AsyncResult(task_id, self.app)
 
-    def __or__(self, other: Any) -> Chain:
+    def __or__(self, other: Any) -> Any:
         if not isinstance(other, Signature):
             return NotImplemented
         return Chain(*_steps(self), *_steps(other), app=self._app)
 
     def __reduce__(self) -> Any:
-        return type(self).__base__ is dict and Signature or _revive, (dict(self),)
+        return _revive, (dict(self),)
 
     def __repr__(self) -> str:
         parts = [repr(arg) for arg in self.args] + [f"{key}={value!r}" for key, value in self.kwargs.items()]
@@ -250,13 +250,15 @@ def _revive(fields: dict[str, Any]) -> Signature:
     return signature(fields)
 
 
-def signature(task: Any, *args: Any, app: App | None = None, **kwargs: Any) -> Signature:
+def signature(
+    task: Any, args: Any = None, kwargs: Any = None, options: Any = None, app: App | None = None, **more: Any
+) -> Signature:
     """A signature of a task, a name, or a signature's dict as it comes out of a message."""
     if isinstance(task, Signature):
         return task
     if isinstance(task, Mapping):
         return Chain(task, app=app) if task.get("subtask_type") == "chain" else Signature(task, app=app)
-    return Signature(task, *args, app=app, **kwargs)
+    return Signature(task, args, kwargs, options, app, **more)
 
 
 def chain(*tasks: Any, **options: Any) -> Chain:

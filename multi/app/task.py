@@ -11,7 +11,8 @@ from multi.errors import ConfigurationError, UnknownSetting, UnsupportedOption
 
 if TYPE_CHECKING:
     from multi.app.app import App
-    from multi.app.result import AsyncResult, EagerResult
+    from multi.app.eager import EagerResult
+    from multi.app.result import AsyncResult
     from multi.app.signature import Signature
 
 #: Attributes that nothing acts upon yet, with their defaults: any other value is refused when the task is registered.
@@ -159,11 +160,11 @@ class Task:
 
     def delay(self, *args: Any, **kwargs: Any) -> AsyncResult:
         """Send the task to a worker, called with these arguments."""
-        return self.app._send_plain(self, args, kwargs)
+        return self.apply_async(args, kwargs)
 
     def apply_async(
         self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
-    ) -> AsyncResult | EagerResult:
+    ) -> AsyncResult:
         """Send the task to a worker. The options are Celery's: task_id, queue, countdown, eta, expires, link, ..."""
         args = () if args is None else args
         kwargs = {} if kwargs is None else kwargs
@@ -173,7 +174,7 @@ class Task:
             raise TypeError(f"the keyword arguments of {self.name} should be a mapping, not {type(kwargs).__name__}")
         if not options:
             return self.app._send_plain(self, args, kwargs)
-        return self.app._send(self, self.name, args, kwargs, options)
+        return self.app._send(self, args, kwargs, options)
 
     def send_many(self, calls: Iterable[Sequence[Any]]) -> list[AsyncResult]:
         """Send one message for each tuple of positional arguments, in as few round trips as possible."""

@@ -49,10 +49,11 @@ class Settings(MutableMapping[str, Any]):
         self._loaded.clear()
         self._changes.clear()
         self._own.clear()
-        self._changed()
+        self._changed(None)
 
-    def watch(self, callback: Callable[[], None]) -> None:
-        """Call `callback` whenever a setting has changed, so that nothing derived from the old value is used on."""
+    def watch(self, callback: Callable[[str | None], None]) -> None:
+        """Call `callback` with the name of a setting that has changed (None: any may have), so that nothing derived
+        from its old value is used on."""
         self._watchers.append(callback)
 
     @property
@@ -86,9 +87,10 @@ class Settings(MutableMapping[str, Any]):
         _refuse(setting, value)
         layer[name] = value
 
-    def _changed(self) -> None:
+    def _changed(self, key: str | None) -> None:
+        name = None if key is None else resolve(key)
         for callback in self._watchers:
-            callback()
+            callback(name or key)
 
     # reading ---------------------------------------------------------------------------------------------------------
 
@@ -150,7 +152,7 @@ class Settings(MutableMapping[str, Any]):
     def __setitem__(self, key: str, value: Any) -> None:
         # a configuration object that is still to be read must not come over what is set now
         self._put(self._changes, key, value)
-        self._changed()
+        self._changed(key)
 
     def __setattr__(self, key: str, value: Any) -> None:
         self[key] = value
@@ -161,7 +163,7 @@ class Settings(MutableMapping[str, Any]):
             del self._own[key]
         else:
             self._changes.pop(name, None)
-            self._changed()
+            self._changed(name)
 
     def __delattr__(self, key: str) -> None:
         del self[key]

@@ -1,0 +1,134 @@
+"""The sending half of an app."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from multi import identity
+from multi.app.publishing import Publisher
+from multi.app.request import running
+from multi.app.result import AsyncResult
+from multi.app.task import Task
+from multi.errors import BrokerUnavailable
+from multi.outcome import Publication
+
+if TYPE_CHECKING:
+    from multi.app.eager import EagerResult
+    from multi.app.registry import Registry
+    from multi.brokers.base import Broker
+    from multi.config import Settings
+
+
+class Sender:
+    """What `App` has of this: calls become messages, messages are published, results are handed out."""
+
+    conf: Settings
+    _tasks: Registry
+    _publisher: Publisher | None
+    _broker: Broker | None
+
+    @property
+    def broker(self) -> Broker:
+        raise NotImplementedError
+
+    @property
+    def publisher(self) -> Publisher:
+        raise NotImplementedError
+
+    def send_task(
+        self, name: str, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> AsyncResult:
+        """Send a task by its name, which need not be known here."""
+        return self._send_built(self._tasks.get(name), name, args or (), kwargs or {}, options)
+
+    def send_many(self, calls: Iterable[Any]) -> list[AsyncResult]:
+        """Send many calls in as few round trips as possible: signatures, or tuples (task, args) or (task, args, kwargs).
+
+        All of them are built before the first one is sent, so a wrong argument sends nothing.
+        """
+        from multi.app.bulk import build_many
+
+        publications = build_many(self, calls)  # type: ignore[arg-type]  # a Sender is always an App
+        self._publish(publications)
+        results = [self._result(publication) for publication in publications]
+        run = running.get()
+        if run is not None and run.task.trail:
+            for result in results:
+                run.add_child(result)
+        return results
+
+    def _send_plain(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> AsyncResult | EagerResult:
+        """The short way, for calls without options."""
+        publisher = self._publisher or self.publisher
+        if task.typing:
+            task.check_arguments(args, kwargs)
+        if publisher.eager:
+            return task.apply(args, kwargs)
+        publication = publisher.plain(task.name, task, identity.new_id(), args, kwargs)
+        self._publish((publication,))
+        result = self._result(publication)
+        run = running.get()
+        if run is not None and run.task.trail:
+            run.add_child(result)
+        return result
+
+    def _send(
+        self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any], options: dict[str, Any]
+    ) -> AsyncResult | EagerResult:
+        """The way of a known task with options."""
+        if task.typing:
+            task.check_arguments(args, kwargs)
+        if (self._publisher or self.publisher).eager:
+            return task.apply(args, kwargs, **options)
+        if "shadow" not in options and type(task).shadow_name is not Task.shadow_name:
+            options["shadow"] = task.shadow_name(args, kwargs, options)
+        return self._send_built(task, task.name, args, kwargs, options)
+
+    def _send_built(
+        self, task: Task | None, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: dict[str, Any]
+    ) -> AsyncResult:
+        publisher = self._publisher or self.publisher
+        task_id = options.pop("task_id", None) or identity.new_id()
+        publication = publisher.build(name, task, task_id, args, kwargs, options)
+        self._publish((publication,), options.get("retry"), options.get("retry_policy"))
+        result = self._result(publication)
+        run = running.get()
+        if run is not None and run.task.trail and options.get("add_to_parent", True):
+            run.add_child(result)
+        return result
+
+    def _result(self, publication: Publication) -> AsyncResult:
+        headers = publication.message.headers
+        result = AsyncResult(headers["id"], self)  # type: ignore[arg-type]  # a Sender is always an App
+        if headers["ignore_result"]:
+            result.ignored = True
+        return result
+
+    def _publish(
+        self, publications: Sequence[Publication], retry: bool | None = None, policy: Mapping[str, Any] | None = None
+    ) -> None:
+        broker = self._broker or self.broker
+        try:
+            broker.publish(publications)
+        except BrokerUnavailable:
+            if retry is None:
+                retry = self.conf.task_publish_retry
+            if not retry:
+                raise
+            self._publish_again(broker, publications, {**self.conf.task_publish_retry_policy, **(policy or {})})
+
+    def _publish_again(self, broker: Broker, publications: Sequence[Publication], policy: Mapping[str, Any]) -> None:
+        pause, limit = policy["interval_start"], policy["max_retries"]
+        attempt = 0
+        while True:
+            attempt += 1
+            time.sleep(pause)
+            pause = min(pause + policy["interval_step"], policy["interval_max"])
+            try:
+                broker.publish(publications)
+                return
+            except BrokerUnavailable:
+                if limit is not None and attempt >= limit:
+                    raise
