@@ -1,0 +1,147 @@
+"""The group of all commands: finds one, loads it alone, and turns errors into a message and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from multi.cli.screen import complain
+from multi.errors import ConfigurationError, MultiError, NodeNotFound
+from multi.nodes.options import OPTIONS
+
+DONE, FAILED, USAGE, UNKNOWN, FORCED = 0, 1, 2, 4, 5
+
+#: Name, where it is, what it does; in the order of `multi --help`.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "start": ("multi.cli.start:start", "Start nodes; OK means that they consume."),
+    "stop": ("multi.cli.stop:stop", "Tell nodes to stop when what they run is done."),
+    "stopwait": ("multi.cli.stop:stopwait", "Stop nodes and wait until all their processes are gone."),
+    "restart": ("multi.cli.restart:restart", "Stop nodes and start them as they were, or with changes."),
+    "kill": ("multi.cli.stop:kill", "End all processes of nodes at once."),
+    "status": ("multi.cli.status:status", "What nodes are doing."),
+    "logs": ("multi.cli.logs:logs", "The last lines of nodes' logs."),
+    "show": ("multi.cli.show:show", "The command lines of nodes, without starting them."),
+    "names": ("multi.cli.show:names", "The full names of nodes."),
+    "ls": ("multi.cli.ls:ls", "The nodes that are known."),
+    "worker": ("multi.cli.worker:worker", "Run a worker in the foreground."),
+}
+
+EXAMPLES = """\b
+Examples:
+  multi start w1 w2 -A proj -l INFO      start two nodes of the app in proj
+  multi start 3 -A proj -c 4 -Q a,b      start w1, w2 and w3
+  multi restart w1 -c 8                  the same node again, with another setting
+  multi status                           what they are doing
+  multi stopwait w1 w2                   returns when they are gone
+  multi worker -A proj -l INFO           a worker in the foreground
+
+Exit codes: 0 what was asked holds, 1 failed, 2 wrong usage or configuration, 4 unknown node or not yours,
+5 done, but by force.
+
+\b
+Completion in the shell (for zsh and fish put their names in place of bash):
+  eval "$(_MULTI_COMPLETE=bash_source multi)"
+"""
+
+
+class Group(click.Group):
+    """Commands that are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[name][0].partition(":")
+        found = getattr(importlib.import_module(module), attribute)
+        assert isinstance(found, click.Command)
+        return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            import difflib
+
+            near = difflib.get_close_matches(args[0], COMMANDS, 1, 0.5)
+            hint = f"did you mean {near[0]!r}?" if near else "`multi --help` lists them."
+            ctx.fail(f"There is no command {args[0]!r}; {hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, meaning) for name, (_, meaning) in COMMANDS.items()])
+
+
+def _before(command: click.Group) -> click.Group:
+    """Options that may stand before the subcommand as well as after it."""
+    for option in OPTIONS:
+        if option.everywhere:
+            command.params.append(
+                click.Option(
+                    list(option.spellings),
+                    is_flag=option.metavar is None,
+                    metavar=option.metavar,
+                    help=option.meaning,
+                )
+            )
+    return command
+
+
+def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from multi import __version__
+
+        click.echo(f"multi v{__version__}")
+        ctx.exit()
+
+
+@click.group(
+    cls=Group, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
+@click.option("--state-dir", metavar="DIR", help="Where nodes are kept, run and log (also MULTI_STATE_DIR).")
+@click.option(
+    "-V", "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Say the version."
+)
+@click.pass_context
+def cli(ctx: click.Context, /, **given: Any) -> None:
+    """Start, watch, restart and stop the workers of a task queue."""
+    ctx.obj = {name: value for name, value in given.items() if value not in (None, False)}
+
+
+_before(cli)
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code for an error of ours."""
+    from multi.controller.places import NotYours
+
+    if isinstance(error, ConfigurationError):
+        return USAGE
+    if isinstance(error, NodeNotFound | NotYours):
+        return UNKNOWN
+    return FAILED
+
+
+def run() -> int:
+    """Run the command line of this process; the exit status."""
+    try:
+        result = cli.main(prog_name="multi", standalone_mode=False)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return 130
+    except MultiError as error:
+        complain(str(error))
+        return exit_code(error)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has enough; the interpreter must not complain about it
+        return DONE
+    return result if isinstance(result, int) else DONE

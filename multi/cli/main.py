@@ -1,0 +1,17 @@
+"""The command `multi`: answers what is quick at once, and loads the rest only when it is asked for."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> int:
+    """Run the command line of this process; the exit status."""
+    if sys.argv[1:] in (["--version"], ["-V"]):
+        from multi import __version__
+
+        sys.stdout.write(f"multi v{__version__}\n")
+        return 0
+    from multi.cli.group import run
+
+    return run()

@@ -1,0 +1,94 @@
+"""What the commands print: plain lines, with colours only where somebody sees them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+
+class Screen:
+    """Standard output. `quiet` leaves out everything but what a command was asked for."""
+
+    def __init__(self, *, quiet: bool = False, color: bool = True) -> None:
+        self.quiet = quiet
+        self.color = color and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+    def header(self) -> None:
+        """Who speaks."""
+        from multi import __version__
+
+        self.line(f"multi v{__version__}")
+
+    def section(self, text: str) -> None:
+        """What is done now."""
+        self.line(f"> {text}")
+
+    def item(self, node: object, text: str, *, good: bool | None = None) -> None:
+        """What becomes of one node."""
+        self.line(f"    > {node}: {self.paint(text, good)}")
+
+    def detail(self, text: str) -> None:
+        """More about the line before."""
+        self.line(f"      {text}")
+
+    def line(self, text: str = "") -> None:
+        if not self.quiet:
+            self.show(text)
+
+    def show(self, text: str) -> None:
+        """Print, also when quiet: it is what the command is for."""
+        click.echo(text)
+
+    def paint(self, text: str, good: bool | None) -> str:
+        """In green, red or, for None, as it is."""
+        if not self.color or good is None:
+            return text
+        return click.style(text, fg="green" if good else "red")
+
+    def table(self, head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
+        """Columns as wide as they need to be; those numbered in `right` are aligned to the right."""
+        widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+        for number, row in enumerate([head, *rows]):
+            cells = [
+                cell.rjust(width) if column in right else cell.ljust(width)
+                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ]
+            text = "  ".join(cells).rstrip()
+            self.show(click.style(text, bold=True) if number == 0 and self.color else text)
+
+
+def complain(text: str) -> None:
+    """An error, on standard error."""
+    painted = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    click.echo(f"{click.style('multi:', fg='red') if painted else 'multi:'} {text}", err=True)
+
+
+def ago(seconds: float) -> str:
+    """A span of time in at most two units."""
+    whole = int(seconds)
+    if whole < 60:
+        return f"{max(0, whole)}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
+
+
+def size(amount: int) -> str:
+    """Bytes in the unit that fits."""
+    if amount >= 1 << 30:
+        return f"{amount / (1 << 30):.1f} GB"
+    return f"{amount / (1 << 20):.1f} MB"
+
+
+def clock(when: float) -> str:
+    """A moment, with the date when it isn't today's."""
+    import time
+
+    local = time.localtime(when)
+    same_day = local[:3] == time.localtime()[:3]
+    return time.strftime("%H:%M:%S" if same_day else "%Y-%m-%d %H:%M:%S", local)

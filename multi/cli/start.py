@@ -1,0 +1,182 @@
+"""`multi start`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from multi.cli.group import DONE, FAILED
+from multi.cli.nodes import NodesCommand, Request, record_of, refuse_shared_files, state_dir_option
+from multi.cli.screen import Screen, clock, complain
+from multi.controller import start as starting
+from multi.controller.launch import command, environment
+from multi.controller.node import Node
+from multi.controller.start import ALREADY, OK, WAITING, Result, Start
+from multi.errors import ConfigurationError
+from multi.nodes.spec import NodeSpec, difference, kept_environment
+
+POLICY = (
+    click.option("--env", multiple=True, metavar="NAME[=VALUE]", help="Keep this variable with the node."),
+    click.option(
+        "--restart",
+        type=click.Choice(("on-failure", "always", "never")),
+        help="When a worker that has ended is started again (default: on-failure).",
+    ),
+    click.option(
+        "--restart-delay", type=click.FloatRange(min=0), metavar="SECONDS", help="Before the first restart (1)."
+    ),
+    click.option(
+        "--max-crashes", type=click.IntRange(min=1), metavar="N", help="Give up after N crashes in a row (5)."
+    ),
+    click.option(
+        "--healthy-after", type=click.FloatRange(min=0), metavar="SECONDS", help="Then crashes are counted anew (60)."
+    ),
+    click.option(
+        "--quit-after", type=click.FloatRange(min=0), metavar="SECONDS", help="When stopping: QUIT after this time."
+    ),
+    click.option(
+        "--kill-after", type=click.FloatRange(min=0), metavar="SECONDS", help="When stopping: KILL after this time."
+    ),
+    click.option("--log-size", metavar="SIZE", help="Rotate the log at this size (10MB; 0: never)."),
+    click.option("--log-keep", type=click.IntRange(min=1), metavar="N", help="Keep N old logs (5)."),
+    click.option("--range-prefix", metavar="TEXT", help="Of the names that a number stands for (w)."),
+    click.option(
+        "--timeout",
+        type=click.FloatRange(min=0),
+        metavar="SECONDS",
+        default=starting.TIMEOUT,
+        help="How long to wait until nodes are ready (60).",
+    ),
+)
+
+
+def policy_options(function: Any) -> Any:
+    """The options of a command that starts nodes."""
+    for option in reversed(POLICY):
+        function = option(function)
+    return function
+
+
+@click.command(cls=NodesCommand, passes_on=True)
+@click.argument("nodes", nargs=-1)
+@policy_options
+@click.option(
+    "--foreground", is_flag=True, help="Be the node's keeper, in the foreground (for supervisord, containers)."
+)
+@state_dir_option
+@click.pass_context
+def start(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
+    """Start nodes, given by name or by their number, and wait until they consume.
+
+    What follows is kept with each node, so that later commands need only its name. Without -A, a node starts as it was,
+    with what is given changed.
+
+    \b
+    multi start w1 w2 -A proj -l INFO
+    multi start 3 -A proj -c 4 -Q a,b --pidfile=/run/proj/%n.pid
+    multi start w1
+    """
+    request = Request(ctx, given)
+    chosen = request.nodes(nodes, to_start=True)
+    if given["foreground"]:
+        foreground(request, chosen)
+    screen = request.screen
+    screen.header()
+    starts = prepare(request, chosen)
+    screen.section("Starting nodes...")
+    ctx.exit(report(screen, starts, given["timeout"]))
+
+
+def prepare(request: Request, nodes: list[Node]) -> list[Start]:
+    """What to start, everything checked before anything starts."""
+    specs = [(node, *specification(request, node)) for node in nodes]
+    records = [(node, record_of(node, spec)) for node, spec, _ in specs]
+    refuse_shared_files(records)
+    for node, spec, old in specs:
+        if old is not None:
+            for line in difference(old, spec):
+                request.screen.item(node, line)
+    return [Start(node, record, spec.env) for (node, spec, _), (_, record) in zip(specs, records, strict=True)]
+
+
+def specification(request: Request, node: Node, *, anew: bool | None = None) -> tuple[NodeSpec, NodeSpec | None]:
+    """The specification to start `node` with, and the kept one where this is a change of it."""
+    new = request.spec(node)
+    old = node.spec()
+    if anew is None:
+        anew = "app" in request.options
+    if old is None or anew:
+        return new, None
+    changed = old.changed(new)
+    if request.own.get("env"):
+        given = kept_environment({}, []) | _given(request)
+        changed.env = {**old.env, **given}
+    return changed, old
+
+
+def _given(request: Request) -> dict[str, str]:
+    wanted = {text.partition("=")[0] for text in request.own["env"]}
+    everything = kept_environment(dict(os.environ), list(request.own["env"]))
+    return {name: value for name, value in everything.items() if name in wanted}
+
+
+def report(screen: Screen, starts: list[Start], timeout: float) -> int:
+    """Start, and print what becomes of each; the exit code."""
+    code = DONE
+    for news in starting.start_all(starts, timeout):
+        if isinstance(news, Result):
+            code = max(code, show(screen, news, timeout))
+        else:
+            node, text = news
+            screen.item(node, f"starting: {text}")
+    return code
+
+
+def show(screen: Screen, result: Result, timeout: float, *, restarted: bool = False) -> int:
+    """Print one result; the exit code that it means."""
+    node = result.node
+    if result.kind == OK and restarted:
+        screen.section(
+            f"Restarting node {node}: {screen.paint(f'OK (pid {result.pid}, ready in {result.seconds:.1f} s)', True)}"
+        )
+        return DONE
+    if result.kind == OK:
+        screen.item(node, f"OK (pid {result.pid}, ready in {result.seconds:.1f} s)", good=True)
+        return DONE
+    if result.kind == ALREADY:
+        screen.item(node, f"already running (pid {result.pid}, since {clock(result.since)})", good=True)
+        return DONE
+    if result.kind == WAITING:
+        screen.item(node, f"not ready after {timeout:g} s, still starting (pid {result.pid})", good=False)
+        why = f": {result.message}" if result.message else ""
+        complain(
+            f"{node} is not ready yet{why}; it goes on trying. See `multi logs {node.name.short}`, "
+            f"or end it with `multi stop {node.name.short}`"
+        )
+        return FAILED
+    screen.item(node, "FAILED", good=False)
+    complain(f"{node} did not start: {result.message}")
+    if result.lines:
+        click.echo(f"The last lines of {node.log_file}:", err=True)
+        for line in result.lines:
+            click.echo(f"    {line}", err=True)
+    return FAILED
+
+
+def foreground(request: Request, nodes: list[Node]) -> None:
+    """Become the keeper of one node; its lines go to standard error unless a log file is given."""
+    if len(nodes) != 1:
+        raise ConfigurationError("--foreground is for a single node")
+    node = nodes[0]
+    spec, _ = specification(request, node)
+    record = record_of(node, spec)
+    if "logfile" not in spec.options:
+        record["log_file"] = None
+        record["argv"] = spec.argv(None)
+    node.place.make()
+    sys.stdout.flush()
+    words = command(node, node.put(record))
+    os.execve(words[0], words, environment(node, spec.env))

@@ -1,0 +1,159 @@
+"""`multi stop`, `multi stopwait`, `multi kill`."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import click
+
+from multi.cli.group import DONE, FAILED, FORCED
+from multi.cli.nodes import NodesCommand, Request, parse_signal, state_dir_option
+from multi.cli.screen import Screen, complain
+from multi.controller import stop as stopping
+from multi.controller.stop import Down, Stop
+
+_KILL_PATIENCE = 3.0
+
+LADDER = (
+    click.option(
+        "--signal", "signal_name", metavar="SIGNAL", default="TERM", help="TERM, INT, QUIT or KILL; also as -QUIT."
+    ),
+    click.option("--quit-after", type=click.FloatRange(min=0), metavar="SECONDS", help="QUIT after this time."),
+    click.option("--kill-after", type=click.FloatRange(min=0), metavar="SECONDS", help="KILL after this time."),
+)
+ALL = click.option("--all", "every", is_flag=True, help="All nodes of the project.")
+
+
+def ladder_options(function: Any) -> Any:
+    """How a node is brought down."""
+    for option in reversed(LADDER):
+        function = option(function)
+    return function
+
+
+@click.command(cls=NodesCommand)
+@click.argument("nodes", nargs=-1)
+@ladder_options
+@ALL
+@state_dir_option
+@click.pass_context
+def stop(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
+    """Tell nodes to stop; they finish what they run. Doesn't wait for it.
+
+    \b
+    multi stop w1 w2
+    multi stop w1 --quit-after 60 --kill-after 90
+    multi stop w1 -QUIT
+    """
+    request = Request(ctx, given)
+    screen = request.screen
+    chosen = request.nodes(nodes)
+    screen.header()
+    for each in send(screen, [stopping.begin(node) for node in chosen], given):
+        each.close()
+    ctx.exit(DONE)
+
+
+@click.command(cls=NodesCommand)
+@click.argument("nodes", nargs=-1)
+@ladder_options
+@click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="How long to wait (for ever).")
+@ALL
+@state_dir_option
+@click.pass_context
+def stopwait(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
+    """Stop nodes and wait until every process of theirs is gone.
+
+    \b
+    multi stopwait w1 w2
+    multi stopwait --all --kill-after 300
+    """
+    request = Request(ctx, given)
+    screen = request.screen
+    chosen = request.nodes(nodes)
+    screen.header()
+    stops = send(screen, [stopping.begin(node) for node in chosen], given)
+    ctx.exit(wait(screen, stops, given["timeout"]))
+
+
+@click.command(cls=NodesCommand)
+@click.argument("nodes", nargs=-1)
+@ALL
+@state_dir_option
+@click.pass_context
+def kill(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
+    """End all processes of nodes at once. What they ran is delivered again, to others.
+
+    \b
+    multi kill w1
+    """
+    request = Request(ctx, given)
+    screen = request.screen
+    chosen = request.nodes(nodes)
+    screen.header()
+    stops = send(screen, [stopping.begin(node) for node in chosen], {"signal_name": "KILL"})
+    for down in stopping.wait_down(stops, _KILL_PATIENCE):
+        screen.item(down.node, "DOWN", good=True)
+    rest = [each for each in stops if not each.is_down]
+    for each in rest:
+        stopping.force(each)
+    for down in stopping.wait_down(rest, _KILL_PATIENCE):
+        screen.item(down.node, "DOWN", good=True)
+    stuck = [each for each in rest if not each.is_down]
+    for each in stuck:
+        complain(
+            f"{each.node} (pid {each.pid}) is still there {_KILL_PATIENCE:g} s after KILL; it may be waiting for a disk"
+        )
+    ctx.exit(FAILED if stuck else DONE)
+
+
+def send(screen: Screen, stops: list[Stop], given: dict[str, Any]) -> list[Stop]:
+    """Send the signal to all, and say so; returns the nodes that were not down already."""
+    number = parse_signal(given["signal_name"])
+    screen.section("Stopping nodes...")
+    sent = []
+    for each in stops:
+        if each.send(number, given.get("quit_after"), given.get("kill_after")):
+            screen.item(each.node, f"{signal.Signals(number).name[3:]} -> {each.pid}")
+            sent.append(each)
+        else:
+            screen.item(each.node, "DOWN")
+            each.close()
+    return sent
+
+
+def wait(screen: Screen, stops: list[Stop], timeout: float | None) -> int:
+    """Wait for all, and tell of each; the exit code."""
+    code = DONE
+    if not stops:
+        return code
+    announce(screen, stops)
+    for down in stopping.wait_down(stops, timeout):
+        code = max(code, show(screen, down))
+    for each in stops:
+        if not each.is_down:
+            code = FAILED
+            each.close()
+            complain(
+                f"{each.node} (pid {each.pid}) still runs after {timeout:g} s: it finishes its tasks. To hurry it: "
+                f"multi stop {each.node.name.short} --quit-after 0, or multi kill {each.node.name.short}"
+            )
+    return code
+
+
+def announce(screen: Screen, stops: list[Stop]) -> None:
+    """Say for whom we wait."""
+    count = f"{len(stops)} node{'s' if len(stops) > 1 else ''}"
+    screen.section(f"Waiting for {count} -> {', '.join(str(each.pid) for each in stops)}...")
+
+
+def show(screen: Screen, down: Down) -> int:
+    """Tell that a node is down; the exit code that it means."""
+    if down.forced:
+        screen.item(down.node, "DOWN, killed", good=False)
+        return FORCED
+    screen.item(down.node, "DOWN", good=True)
+    if down.message:
+        screen.detail(down.message)
+    return DONE

@@ -1,0 +1,126 @@
+"""Finds the nodes that a command means."""
+
+from __future__ import annotations
+
+import os
+
+from multi.controller import places, project
+from multi.controller.node import Node
+from multi.controller.places import Places
+from multi.controller.project import Project
+from multi.errors import NodeNotFound
+from multi.nodes import names
+from multi.nodes.names import NodeName
+
+
+class Fleet:
+    """The nodes of this user, seen from a directory and with an app in mind."""
+
+    def __init__(self, cwd: str, app: str | None = None, state_dir: str | None = None) -> None:
+        self.cwd = cwd
+        self.app = app
+        self.places: Places = places.resolve(state_dir, cwd)
+        self._current: Project | None = None
+        self._looked = False
+
+    @property
+    def current(self) -> Project | None:
+        """The project that a bare node name means: that of `-A`, of multi.toml, or the one that this directory is in."""
+        if not self._looked:
+            self._current = self._find_current()
+            self._looked = True
+        return self._current
+
+    def to_start(self, texts: list[str], host: str | None = None) -> list[Node]:
+        """The nodes of these names, known or new."""
+        found = []
+        for text in dict.fromkeys(texts):
+            name = names.parse(text, host)
+            known = self._known(name, "@" in text or host is not None)
+            if len(known) > 1:
+                raise self._ambiguous(text, known)
+            if known:
+                found += known
+            else:
+                home = self.current or project.find(self.app, self.cwd)
+                found.append(self._node(home, name))
+        return found
+
+    def known(self, texts: list[str], host: str | None = None) -> list[Node]:
+        """The nodes of these names; an error for one that was never started."""
+        found = []
+        for text in dict.fromkeys(texts):
+            name = names.parse(text, host)
+            known = self._known(name, "@" in text or host is not None)
+            if not known:
+                raise self._unknown(text)
+            if len(known) > 1:
+                raise self._ambiguous(text, known)
+            found += known
+        return found
+
+    def all(self, *, everywhere: bool = False) -> list[Node]:
+        """All nodes of the current project; of every project where there is no current one, or with `everywhere`."""
+        if self.current is not None and not everywhere:
+            return self._of(self.current)
+        return [node for key in self.places.projects() for node in self._of(self._project(key))]
+
+    def _known(self, name: NodeName, is_full: bool) -> list[Node]:
+        if self.current is not None:
+            found = _matching(self._of(self.current), name, is_full)
+            if found or self.app is not None:
+                return found
+        return _matching(self.all(everywhere=True), name, is_full)
+
+    def _of(self, home: Project) -> list[Node]:
+        found = []
+        for text in self.places.nodes(home.key):
+            short, _, host = text.partition("@")
+            found.append(self._node(home, NodeName(short, host)))
+        return sorted(found, key=lambda node: _natural(str(node)))
+
+    def _node(self, home: Project, name: NodeName) -> Node:
+        return Node(name, self.places.node(home, str(name)))
+
+    def _project(self, key: str) -> Project:
+        return Project(key, self.places.location(key))
+
+    def _find_current(self) -> Project | None:
+        if self.app is not None:
+            return project.find(self.app, self.cwd)
+        settings, folder = project.read_settings(self.cwd)
+        if settings.get("name"):
+            return project.of(settings["name"], folder)
+        around = [
+            found
+            for found in map(self._project, self.places.projects())
+            if found.location and os.path.join(self.cwd, "").startswith(os.path.join(found.location, ""))
+        ]
+        return max(around, key=lambda found: len(found.location), default=None)
+
+    def _unknown(self, text: str) -> NodeNotFound:
+        nodes = self.all()
+        where = f"in the project at {self.current.location}" if self.current is not None else "here"
+        known = f"known are {', '.join(sorted({node.name.short for node in nodes}))}" if nodes else "there are none yet"
+        return NodeNotFound(f"no node {text!r} {where}: {known}; `multi ls --all` lists those of every project")
+
+    @staticmethod
+    def _ambiguous(text: str, nodes: list[Node]) -> NodeNotFound:
+        listed = "".join(f"\n    {node} in {node.place.project.location}" for node in nodes)
+        return NodeNotFound(
+            f"{text!r} may be one of several nodes; name the project with -A, or go to its folder:{listed}"
+        )
+
+
+def _matching(nodes: list[Node], name: NodeName, is_full: bool) -> list[Node]:
+    found = [node for node in nodes if node.name == name]
+    if not found and not is_full:
+        # a machine that has got another name since
+        found = [node for node in nodes if node.name.short == name.short]
+    return found
+
+
+def _natural(text: str) -> list[tuple[int, str]]:
+    import re
+
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text) if part]

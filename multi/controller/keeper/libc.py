@@ -1,0 +1,53 @@
+"""The few system calls that the standard library has no function for.
+
+They go through `_ctypes` itself: the module `ctypes` on top of it would cost the keeper 3 ms and half a megabyte. Where
+`_ctypes` is missing, a keeper goes without: its worker's orphans go to init, and the log is looked at from time to time.
+"""
+
+from __future__ import annotations
+
+try:
+    import _ctypes
+except ImportError:  # an interpreter built without libffi
+    _ctypes = None  # type: ignore[assignment]
+
+IN_MODIFY = 0x2
+_IN_NONBLOCK_CLOEXEC = 0o4000 | 0o2000000
+_PR_SET_NAME = 15
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def _call(name: str, *arguments: object) -> int:
+    if _ctypes is None:
+        return -1
+    try:
+        function = _ctypes.dlsym(_ctypes.dlopen(None, 2), name)  # type: ignore[arg-type]
+    except OSError:
+        return -1
+    result: int = _ctypes.call_function(function, arguments)
+    return result
+
+
+def become_subreaper() -> bool:
+    """Make every orphan among this process's descendants its own child; the setting survives an exec."""
+    return _call("prctl", _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+
+
+def set_name(name: str) -> None:
+    """The name that `ps -e` and `top` show."""
+    _call("prctl", _PR_SET_NAME, name.encode("ascii", "replace")[:15], 0, 0, 0)
+
+
+def inotify() -> int:
+    """A descriptor that tells of changes to files; -1 when there is none to be had."""
+    return _call("inotify_init1", _IN_NONBLOCK_CLOEXEC)
+
+
+def watch(fd: int, path: str, events: int) -> int:
+    """Let `fd` tell of `events` at `path`; the number of the watch, or -1."""
+    return _call("inotify_add_watch", fd, path.encode("utf-8", "surrogateescape"), events)
+
+
+def unwatch(fd: int, number: int) -> None:
+    """Take a watch back."""
+    _call("inotify_rm_watch", fd, number)

@@ -1,0 +1,296 @@
+"""The keeper's loop: it sleeps until a signal, a message, an end or a time, and does the step that follows."""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]
+import os
+import select
+import struct
+import time
+
+from . import libc, proc, record
+from .channel import Channel
+from .logfile import PAUSE, Log
+from .node import RELOADING, RUNNING, STARTING, STOPPING, Node, try_lock
+from .worker import CURRENT, INCOMING, Worker, adopt, adopt_holder, ended
+
+HELD = 3  # exit status: another keeper has this node
+_TRIES, _PAUSE = 20, 0.002
+_LOOK_WITHOUT_INOTIFY = 30.0
+#: Where a stats page holds its state, and what stands there when the worker is ready (`multi.stats`).
+_STATE = struct.Struct("<I")
+_STATE_AT, _READY = 16, 1
+
+_STOP = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGQUIT)
+_PASS_ON = (_signal.SIGUSR1, _signal.SIGTTIN, _signal.SIGTTOU)
+_HANDLED = (*_STOP, *_PASS_ON, _signal.SIGHUP, _signal.SIGUSR2, _signal.SIGCHLD)
+
+
+def main(rundir: str, new_spec: str = "") -> int:
+    """Keep the node whose runtime directory this is, until it is over.
+
+    `new_spec` is a specification to put in place of the kept one; that happens only once the node is ours, so that of two
+    commands that start it at once the loser changes nothing.
+    """
+    os.umask(0o077)
+    keeper_lock = os.open(f"{rundir}/keeper.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    worker_lock = os.open(f"{rundir}/worker.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    if not _lock(keeper_lock):
+        return HELD
+    try:
+        if new_spec:
+            os.replace(new_spec, f"{os.path.dirname(new_spec)}/spec.json")
+        spec = record.read(f"{rundir}/spec.json")
+        if "argv" not in spec:
+            return _refuse(f"the specification {rundir}/spec.json can't be read")
+        log = Log(spec.get("log_file"), spec.get("log_size", 0), max(1, spec.get("log_keep", 5)))
+        node = Node(rundir, spec, log, worker_lock, proc.boot_id())
+        keeper = Keeper(node, Channel(f"{rundir}/notify"))
+        keeper.prepare()
+    except OSError as error:
+        return _refuse(f"{error.filename or rundir}: {error.strerror or error}")
+    return keeper.run()
+
+
+def _refuse(why: str) -> int:
+    os.write(2, f"{why}\n".encode("utf-8", "backslashreplace"))
+    return 1
+
+
+def _lock(fd: int) -> bool:
+    # a command that looks whether the node is running holds the lock for an instant
+    for _ in range(_TRIES):
+        if try_lock(fd):
+            return True
+        time.sleep(_PAUSE)
+    return False
+
+
+class Keeper:
+    """Turns what happens into the node's steps."""
+
+    def __init__(self, node: Node, channel: Channel) -> None:
+        self.node = node
+        self.channel = channel
+        self.poll = select.poll()
+        self.wakeup, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.sweeping: dict[int, tuple[Worker, os.waitid_result | None]] = {}
+
+    def prepare(self) -> None:
+        """Everything that can fail, before anybody is told that the node has a keeper."""
+        node = self.node
+        node.address = self.channel.address
+        node.keeper = {"pid": os.getpid(), "start": proc.start_time(os.getpid()), "boot": node.boot}
+        _signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
+        for number in _HANDLED:
+            _signal.signal(number, _ignore)
+        libc.become_subreaper()
+        libc.set_name(f"multi:{node.name.partition('@')[0]}")
+        for fd in (self.wakeup, self.channel.fileno()):
+            self.poll.register(fd, select.POLLIN)
+        if node.log.watch_fd >= 0:
+            self.poll.register(node.log.watch_fd, select.POLLIN)
+        elif node.log.path is not None and node.log.max_bytes > 0:
+            node.timers["log"] = time.monotonic()
+        if node.spec.get("pidfile"):
+            record.write_text(node.spec["pidfile"], f"{os.getpid()}\n")
+        node.has_lock = _lock(node.lock)
+        node.generation = record.read(f"{node.rundir}/status.json").get("generation", 0)
+        if not node.has_lock:
+            self._adopt()
+        alive = {one.generation for one in node.workers}
+        for name in os.listdir(node.rundir):
+            if name.startswith(("stats.", "exit.")) and name.split(".")[1] not in map(str, alive):
+                os.unlink(f"{node.rundir}/{name}")
+
+    def run(self) -> int:
+        """The loop."""
+        node = self.node
+        if not node.workers:
+            node.start()
+        if node.log.path is not None:
+            # whoever started us has read so far; from here on the log is the place for what we say
+            os.dup2(node.log.fd, 1)
+            os.dup2(node.log.fd, 2)
+        while node.done is None:
+            self._turn()
+        if node.spec.get("pidfile"):
+            try:
+                os.unlink(node.spec["pidfile"])
+            except OSError:
+                pass  # somebody was quicker
+        self.channel.close()
+        return node.done
+
+    def _turn(self) -> None:
+        node = self.node
+        timeout = None
+        if node.timers:
+            timeout = max(0.0, min(node.timers.values()) - time.monotonic()) * 1000 + 1
+        ready = {fd for fd, _ in self.poll.poll(timeout)}
+        if self.channel.fileno() in ready:
+            # before the ends: what a worker said last is worth hearing
+            self._hear()
+        if self.wakeup in ready:
+            self._signals()
+        if node.log.watch_fd in ready:
+            self.poll.unregister(node.log.watch_fd)
+            node.timers["log"] = time.monotonic() + PAUSE
+        for one in [*node.workers]:
+            if not one.is_child and one.pidfd in ready:
+                self.poll.unregister(one.pidfd)
+                self._sweep(one, None)
+        for pid in [*self.sweeping]:
+            if pid in self.sweeping:
+                self._swept(*self.sweeping[pid])
+        now = time.monotonic()
+        for timer in [name for name, due in node.timers.items() if due <= now]:
+            node.timers.pop(timer, None)
+            self._due(timer)
+
+    def _due(self, timer: str) -> None:
+        node = self.node
+        if timer == "start":
+            node.start()
+        elif timer in ("quit", "kill"):
+            node.climb(timer)
+        elif timer == "log":
+            if node.log.is_full() and node.log.rotate():
+                node.tell(_signal.SIGUSR2)
+            if node.log.watch_fd >= 0:
+                self.poll.register(node.log.watch_fd, select.POLLIN)
+            else:
+                node.timers["log"] = time.monotonic() + _LOOK_WITHOUT_INOTIFY
+
+    def _hear(self) -> None:
+        while (message := self.channel.receive()) is not None:
+            if not message.is_request:
+                self.node.heard(message)
+            elif message.may_command and self.node.done is None:
+                self.node.asked(message)
+
+    def _signals(self) -> None:
+        node = self.node
+        for number in os.read(self.wakeup, 4096):
+            if number == _signal.SIGCHLD:
+                self._reap()
+            elif node.done is not None:
+                return
+            elif number in _STOP:
+                node.stop(number)
+            elif number == _signal.SIGHUP:
+                node.hup()
+            elif number == _signal.SIGUSR2:
+                node.log.reopen()
+                node.tell(number)
+            else:
+                node.tell(number)
+
+    # ---- ends
+
+    def _reap(self) -> None:
+        """Look which children have ended: a worker is held as a zombie until its session is empty."""
+        workers = {one.pid: one for one in self.node.workers if one.is_child}
+        for pid in [*workers]:
+            if pid not in self.sweeping:
+                info = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                if info is not None:
+                    self._sweep(workers[pid], info)
+        for pid in proc.children() or ():
+            if pid not in workers:
+                try:
+                    os.waitpid(pid, os.WNOHANG)
+                except ChildProcessError:
+                    pass  # gone already
+
+    def _sweep(self, one: Worker, info: os.waitid_result | None) -> None:
+        """A worker has ended; whatever is left of its session ends now, since nobody looks after it any more."""
+        self.sweeping[one.pid] = (one, info)
+
+    def _swept(self, one: Worker, info: os.waitid_result | None) -> None:
+        left = one.leftovers()
+        if left:
+            kept = []
+            for pid in left:
+                fd = proc.open_identified(pid, proc.start_time(pid))
+                if fd < 0:
+                    continue
+                if proc.session(pid) == one.pid:
+                    try:
+                        _signal.pidfd_send_signal(fd, _signal.SIGKILL)
+                    except OSError:
+                        pass  # it has just ended
+                kept.append(fd)
+            if one.is_child:
+                for fd in kept:
+                    os.close(fd)
+                if kept:
+                    return  # each of them is ours now, and its end wakes us
+            else:
+                _wait_for(kept)
+                self.node.timers.setdefault("sweep", time.monotonic())
+                return
+        del self.sweeping[one.pid]
+        node = self.node
+        node.worker_ended(one, ended(one, info, f"{node.rundir}/exit.{one.generation}.json"))
+
+    # ---- adoption
+
+    def _adopt(self) -> None:
+        """Take over the workers of a keeper that is gone."""
+        node = self.node
+        before = record.read(f"{node.rundir}/status.json")
+        for entry in before.get("workers", ()):
+            one = adopt(entry, before.get("boot", ""), node.boot)
+            if one is not None:
+                node.workers.append(one)
+        if not node.workers:
+            one = adopt_holder(f"{node.rundir}/worker.lock")
+            if one is None:
+                raise OSError(0, "the worker's lock is held, by a process that can't be found", node.rundir)
+            node.workers.append(one)
+        node.restarts = before.get("restarts", 0)
+        node.crashes = before.get("crashes", 0)
+        node.text = before.get("text", "")
+        node.ever_ready = True  # a crash of it is to be followed by a restart, like one of a worker of our own
+        for one in node.workers:
+            self.poll.register(one.pidfd, select.POLLIN)
+            one.healthy_since = time.monotonic()
+        if not any(one.role == CURRENT for one in node.workers):
+            (next((one for one in node.workers if one.role == INCOMING), node.workers[0])).role = CURRENT
+        current = next(one for one in node.workers if one.role == CURRENT)
+        pids = ", ".join(str(one.pid) for one in node.workers)
+        node.log.say("WARNING", f"{node.name}: a new keeper (pid {os.getpid()}) has adopted the worker {pids}")
+        node.state = STOPPING if before.get("state") == STOPPING else STARTING
+        node.since = before.get("since", node.since)
+        # a READY that was said while nobody listened stands on the worker's page
+        for one in [*node.workers]:
+            if one.ready is None and (one.generation == 0 or _is_ready(f"{node.rundir}/stats.{one.generation}")):
+                node.was_ready(one)
+        if node.state == STARTING and current.ready is not None:
+            reloading = any(one.role == INCOMING for one in node.workers)
+            node.state = RELOADING if reloading else RUNNING
+        node.write()
+
+
+def _is_ready(page: str) -> bool:
+    try:
+        with open(page, "rb") as file:
+            file.seek(_STATE_AT)
+            (state,) = _STATE.unpack(file.read(_STATE.size))
+    except (OSError, struct.error):
+        return False
+    return bool(state == _READY)
+
+
+def _wait_for(fds: list[int]) -> None:
+    """Wait until these processes, which have been sent KILL, are gone."""
+    for fd in fds:
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        poll.poll(5000)
+        os.close(fd)
+
+
+def _ignore(number: int, frame: object) -> None:
+    """The number has gone through the wake-up descriptor already."""

@@ -1,0 +1,99 @@
+"""Starts keepers: detached from the terminal and from every descriptor of the command that starts them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from multi.controller import keep_path
+from multi.controller.node import Node
+from multi.controller.places import translated
+
+#: What belongs to the process that runs the command, and not to the node.
+_NOT_PASSED_ON = (
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "MAINPID",
+    "MULTI_RUN_DIR",
+    "MULTI_GENERATION",
+    "MULTI_LOG_FILE",
+    "MULTI_LOCK_FD",
+)
+
+
+class Launched:
+    """A keeper that this command has started: its process, and the pipe for its last words if it can't begin."""
+
+    def __init__(self, pid: int, fd: int, words: int) -> None:
+        self.pid = pid
+        self.fd = fd
+        self._words = words
+
+    def collect(self) -> tuple[int, str]:
+        """Reap it after its end: exit status (negative: a signal) and last words."""
+        _, status = os.waitpid(self.pid, 0)
+        with open(self._words, "rb") as pipe:
+            self._words = -1
+            text = pipe.read().decode("utf-8", "replace").strip()
+        return os.waitstatus_to_exitcode(status), text
+
+    def close(self) -> None:
+        """Give the descriptors back; a keeper that runs goes on."""
+        os.close(self.fd)
+        if self._words >= 0:
+            os.close(self._words)
+
+
+def environment(node: Node, kept: dict[str, str]) -> dict[str, str]:
+    """What the node's processes get: the variables of whoever starts it, and over them what is kept."""
+    found = {**os.environ, **kept}
+    for name in _NOT_PASSED_ON:
+        found.pop(name, None)
+    return found
+
+
+def command(node: Node, new_spec: str = "") -> list[str]:
+    """The keeper's command line."""
+    words = [sys.executable, "-I", "-S", keep_path(), str(node), node.place.run]
+    return [*words, new_spec] if new_spec else words
+
+
+def launch(node: Node, kept_environment: dict[str, str], new_spec: str = "") -> Launched:
+    """Start a keeper for `node`. A loader that imports the app once for many nodes would take this function's place."""
+    words = command(node, new_spec)
+    variables = environment(node, kept_environment)
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    with translated(node.place.run):
+        pid = os.fork()
+    if pid == 0:
+        try:
+            _become_keeper(words, variables, writer)
+        finally:
+            os._exit(1)
+    os.close(writer)
+    return Launched(pid, os.pidfd_open(pid), reader)
+
+
+def _become_keeper(words: list[str], variables: dict[str, str], writer: int) -> None:
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    os.dup2(writer, 2)
+    os.chdir("/")
+    # descriptors that this command itself was given (of a make, of a test runner) must not live as long as the node
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2:
+            try:
+                os.set_inheritable(int(name), False)
+            except OSError:
+                pass  # the listing's own
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        os.execve(words[0], words, variables)
+    except OSError as error:
+        os.write(2, f"{words[0]} can't be run: {error.strerror}\n".encode())

@@ -1,0 +1,181 @@
+"""One node as commands see it: what is kept of it, whether it runs, and its keeper's ear."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from typing import Any
+
+from multi.controller.keeper import channel, proc
+from multi.controller.keeper import node as life
+from multi.controller.places import NodePlace, NotYours, translated
+from multi.errors import NodeError
+from multi.nodes.names import NodeName
+from multi.nodes.spec import NodeSpec
+from multi.rundir import RunDir, held
+
+CRASHED, ORPHANED = "crashed", "orphaned"
+
+
+class Status:
+    """A node's state at one moment, from its locks and its keeper's record."""
+
+    def __init__(self, state: str, record: dict[str, Any]) -> None:
+        self.state = state
+        self.record = record
+
+    @property
+    def keeper(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.record.get("keeper") or {}
+        return found
+
+    @property
+    def keeper_pid(self) -> int:
+        return int(self.keeper.get("pid", 0))
+
+    @property
+    def has_keeper(self) -> bool:
+        return self.state not in (CRASHED, ORPHANED, life.STOPPED, life.FAILED)
+
+    @property
+    def workers(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.record.get("workers") or []
+        return found
+
+    @property
+    def worker(self) -> dict[str, Any] | None:
+        """The worker that does the work, or is about to."""
+        return next((one for one in self.workers if one["role"] == "current"), None)
+
+    @property
+    def since(self) -> float:
+        return float(self.record.get("since", 0.0))
+
+    @property
+    def message(self) -> str:
+        """What the keeper has to say about the state."""
+        return str(self.record.get("message") or self.record.get("text") or "")
+
+
+class Node:
+    """A node that has a place; it may be kept or new, running or not."""
+
+    def __init__(self, name: NodeName, place: NodePlace) -> None:
+        self.name = name
+        self.place = place
+        self.rundir = RunDir(place.run)
+
+    def __str__(self) -> str:
+        return str(self.name)
+
+    # ---- what is kept
+
+    def record(self) -> dict[str, Any] | None:
+        """The kept file as it is."""
+        value = _read(self.place.spec_file)
+        return value or None
+
+    def spec(self) -> NodeSpec | None:
+        """The kept specification, None for a node that was never started."""
+        record = self.record()
+        return NodeSpec.from_record(record) if record else None
+
+    @property
+    def log_file(self) -> str | None:
+        """Where its lines are."""
+        record = self.record() or {}
+        return record.get("log_file")
+
+    # ---- whether it runs
+
+    def status(self) -> Status:
+        """Its state now."""
+        record = _read(self.rundir.status_file)
+        state = record.get("state", life.STOPPED)
+        if self._held(self.rundir.keeper_lock):
+            keeper = record.get("keeper") or {}
+            if keeper.get("start") != proc.start_time(keeper.get("pid", 0)) or state in (life.STOPPED, life.FAILED):
+                # a new keeper that has not written yet, or one that has written its last and is about to go
+                ending = keeper.get("start") == proc.start_time(keeper.get("pid", 0)) != ""
+                return Status(life.STOPPING, record) if ending else Status(life.STARTING, {})
+            return Status(state, record)
+        if self._held(self.rundir.worker_lock):
+            return Status(ORPHANED, record)
+        if state not in (life.STOPPED, life.FAILED):
+            return Status(CRASHED, {**record, "workers": []})
+        return Status(state, record)
+
+    def _held(self, path: str) -> bool:
+        try:
+            return held(path)
+        except PermissionError as error:
+            raise NotYours(f"{self} is not yours: {path} can't be opened; run multi as its owner") from error
+
+    def keeper_fd(self, status: Status) -> int:
+        """A descriptor that becomes readable when the keeper of `status` ends; -1 when it has ended."""
+        keeper = status.keeper
+        if not keeper or keeper.get("boot") != proc.boot_id():
+            return -1
+        return proc.open_identified(keeper["pid"], keeper["start"])
+
+    def ask(self, request: str, **fields: object) -> bool:
+        """Send its keeper a request; False when no keeper listens."""
+        address = channel.address(self.rundir.notify_socket)
+        lines = [
+            channel.HELLO,
+            f"request={request}",
+            *(f"{key}={value}" for key, value in fields.items() if value is not None),
+        ]
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+            try:
+                sender.sendto("\n".join(lines).encode(), "\0" + address[1:] if address.startswith("@") else address)
+            except PermissionError as error:
+                raise NotYours(f"{self} is not yours: its keeper takes no requests from you") from error
+            except OSError:
+                return False
+        return True
+
+    # ---- changing what is kept
+
+    def put(self, record: dict[str, Any]) -> str:
+        """Write a new specification beside the kept one; its keeper puts it in place once it has the node."""
+        path = f"{self.place.spec_file}.{os.getpid()}"
+        with translated(path):
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                with open(fd, "w", encoding="utf-8") as file:
+                    json.dump(record, file, indent=1)
+                    file.write("\n")
+            except BaseException:
+                os.unlink(path)
+                raise
+        return path
+
+    def tail_from(self, offset: int, lines: int = 20) -> list[str]:
+        """The last lines of what was added to its log after `offset`."""
+        path = self.log_file
+        if path is None:
+            return []
+        try:
+            with open(path, "rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(offset if offset <= size else 0, size - 65536))
+                return file.read().decode("utf-8", "replace").splitlines()[-lines:]
+        except OSError:
+            return []
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            value = json.load(file)
+    except FileNotFoundError:
+        return {}
+    except PermissionError as error:
+        raise NotYours(f"{path} can't be read: it belongs to another user; run multi as that user") from error
+    except (OSError, ValueError) as error:
+        raise NodeError(f"{path} can't be read: {error}; define the node anew with: multi start … -A …") from error
+    if not isinstance(value, dict):
+        raise NodeError(f"{path} holds no node; define the node anew with: multi start … -A …")
+    return value

@@ -1,0 +1,193 @@
+"""Starting nodes, many at once: a node is started when its keeper says that its worker consumes."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from multi.controller.keeper.main import HELD
+from multi.controller.keeper.node import BACKOFF, RELOADING, RUNNING, STOPPED, STOPPING
+from multi.controller.launch import Launched, launch
+from multi.controller.node import ORPHANED, Node, Status
+from multi.controller.watch import Watch
+
+TIMEOUT = 60.0
+OK, ALREADY, FAILED, WAITING = "ok", "already", "failed", "waiting"
+_LOOK = 1.0  # for the rare keeper that can't be watched, since it has not said yet who it is
+
+
+class Result(NamedTuple):
+    """What became of one start; `lines` are the last ones of its log, where it failed."""
+
+    node: Node
+    kind: str
+    pid: int = 0
+    seconds: float = 0.0
+    since: float = 0.0
+    message: str = ""
+    lines: tuple[str, ...] = ()
+
+
+class Start:
+    """One node's way from whatever it is to running.
+
+    `record` is a new specification (None: the kept one), `environment` what is kept of the environment with it.
+    """
+
+    def __init__(self, node: Node, record: dict[str, Any] | None, environment: dict[str, str]) -> None:
+        self.node = node
+        self.record = record
+        self.environment = environment
+        self.begun = time.monotonic()
+        self.launched: Launched | None = None
+        self.mine = 0  # the pid of the keeper that we have started, once there is one
+        self.told = ""
+        self._followed = -1
+        self._nudged = False
+        self._log_from = 0
+
+    def begin(self, watch: Watch) -> None:
+        """Set out."""
+        watch.directory(self.node.place.run)
+        status = self.node.status()
+        if not status.has_keeper:
+            self._launch(watch, adopt=status.state == ORPHANED)
+
+    def step(self, watch: Watch) -> Result | None:
+        """Go as far as it goes now; the result when it is over."""
+        if self.launched is not None and _ended(self.launched.fd):
+            return self._lost(watch)
+        status = self.node.status()
+        if status.state in (RUNNING, RELOADING):
+            return self._arrived(status)
+        if self.launched is not None:
+            return None  # ours, or the one that ours gives way to: its end wakes us
+        if not status.has_keeper:
+            self._unfollow(watch)
+            self._launch(watch, adopt=status.state == ORPHANED)
+        elif status.state == BACKOFF and not self._nudged:
+            self._nudged = self.node.ask("reload")  # does not wait for the end of the pause
+        if self.launched is None and self._followed < 0:
+            self._followed = self.node.keeper_fd(status)
+            if self._followed >= 0:
+                watch.process(self._followed)
+        elif self._followed >= 0 and _ended(self._followed):
+            self._unfollow(watch)
+        return None
+
+    @property
+    def is_watched(self) -> bool:
+        return self.launched is not None or self._followed >= 0
+
+    def news(self) -> str:
+        """What a node that takes long says about itself; each news once."""
+        text = self.node.status().message
+        if text == self.told:
+            return ""
+        self.told = text
+        return text
+
+    def close(self, watch: Watch) -> None:
+        """Let go of it, whatever it does."""
+        self._unfollow(watch)
+        if self.launched is not None:
+            watch.forget(self.launched.fd)
+            self.launched.close()
+            self.launched = None
+
+    def waiting(self) -> Result:
+        """The result when the patience is over before the node is ready."""
+        status = self.node.status()
+        return Result(self.node, WAITING, status.keeper_pid, time.monotonic() - self.begun, message=status.message)
+
+    def _launch(self, watch: Watch, *, adopt: bool) -> None:
+        new_spec = "" if adopt or self.record is None else self.node.put(self.record)
+        log_file = (self.record or self.node.record() or {}).get("log_file")
+        try:
+            self._log_from = os.stat(log_file).st_size if log_file else 0
+        except OSError:
+            self._log_from = 0
+        self.launched = launch(self.node, self.environment, new_spec)
+        self._new_spec = new_spec
+        self.mine = 0 if adopt else self.launched.pid
+        watch.process(self.launched.fd)
+
+    def _arrived(self, status: Status) -> Result:
+        worker = status.worker or {}
+        if status.keeper_pid == self.mine:
+            return Result(self.node, OK, status.keeper_pid, time.monotonic() - self.begun)
+        return Result(self.node, ALREADY, status.keeper_pid, since=worker.get("ready") or status.since)
+
+    def _lost(self, watch: Watch) -> Result | None:
+        """The keeper that we started has ended."""
+        assert self.launched is not None
+        watch.forget(self.launched.fd)
+        code, words = self.launched.collect()
+        self.launched.close()
+        self.launched = None
+        if self._new_spec and os.path.exists(self._new_spec):
+            os.unlink(self._new_spec)
+        if code == HELD:
+            return None  # somebody else's keeper was quicker: follow that one
+        status = self.node.status()
+        if words or status.keeper_pid != self.mine:
+            return Result(self.node, FAILED, message=words or f"its keeper has ended ({_status(code)})")
+        message = status.message or f"its keeper has ended ({_status(code)})"
+        if status.state in (STOPPED, STOPPING):
+            message = f"it was stopped before it was ready{': ' + message if status.message else ''}"
+        return Result(self.node, FAILED, message=message, lines=tuple(self.node.tail_from(self._log_from)))
+
+    def _unfollow(self, watch: Watch) -> None:
+        if self._followed >= 0:
+            watch.forget(self._followed)
+            os.close(self._followed)
+            self._followed = -1
+
+
+def start_all(starts: list[Start], timeout: float = TIMEOUT) -> Iterator[Result | tuple[Node, str]]:
+    """Start all at once; results as they come, and (node, text) for news of a node that takes its time."""
+    with Watch() as watch:
+        for start in starts:
+            start.node.place.make()
+        for start in starts:
+            start.begin(watch)
+        yield from follow(starts, watch, timeout)
+
+
+def follow(starts: list[Start], watch: Watch, timeout: float) -> Iterator[Result | tuple[Node, str]]:
+    """What becomes of starts that have begun with `watch`."""
+    pending = list(starts)
+    try:
+        deadline = time.monotonic() + timeout
+        while pending:
+            for start in [*pending]:
+                result = start.step(watch)
+                if result is not None:
+                    pending.remove(start)
+                    start.close(watch)
+                    yield result
+                elif time.monotonic() - start.begun > _LOOK and (text := start.news()):
+                    yield start.node, text
+            left = deadline - time.monotonic()
+            if pending and left <= 0:
+                for start in [*pending]:
+                    pending.remove(start)
+                    start.close(watch)
+                    yield start.waiting()
+            elif pending:
+                young = any(time.monotonic() - start.begun <= _LOOK for start in pending)
+                watch.wait(left if all(one.is_watched for one in pending) and not young else min(left, _LOOK))
+    finally:
+        for start in pending:
+            start.close(watch)
+
+
+def _ended(fd: int) -> bool:
+    return bool(select.select([fd], [], [], 0)[0])
+
+
+def _status(code: int) -> str:
+    return f"exit status {code}" if code >= 0 else f"killed by signal {-code}"

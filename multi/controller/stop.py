@@ -1,0 +1,171 @@
+"""Stopping nodes, many at once: a node is down when its keeper has ended, which goes last."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from multi.controller.keeper import proc
+from multi.controller.keeper.node import FAILED
+from multi.controller.launch import launch
+from multi.controller.node import ORPHANED, Node, Status
+from multi.controller.watch import Watch
+from multi.errors import NodeError
+
+_ADOPTION = 10.0
+
+
+class Stop:
+    """One node on its way down."""
+
+    def __init__(self, node: Node, status: Status, fd: int) -> None:
+        self.node = node
+        self.status = status
+        self.pid = status.keeper_pid
+        self.fd = fd
+        self._request: tuple[int, float | None, float | None] = (signal.SIGTERM, None, None)
+
+    @property
+    def is_down(self) -> bool:
+        return self.fd < 0
+
+    def send(self, number: int, quit_after: float | None = None, kill_after: float | None = None) -> bool:
+        """Ask the keeper to stop its node; False when the node is down already."""
+        self._request = (number, quit_after, kill_after)
+        if self.is_down:
+            return False
+        if number == signal.SIGKILL:
+            asked = self.node.ask("kill")
+        else:
+            asked = self.node.ask("stop", signal=number, quit_after=quit_after, kill_after=kill_after)
+        if not asked:
+            # no ear, or a full one: the signal itself says as much, to the process that we hold
+            try:
+                signal.pidfd_send_signal(self.fd, signal.SIGTERM if number == signal.SIGKILL else number)
+            except ProcessLookupError:
+                return False
+        return True
+
+    def again(self) -> None:
+        """Begin anew, with the keeper that the node has now."""
+        fresh = begin(self.node)
+        self.status, self.pid, self.fd = fresh.status, fresh.pid, fresh.fd
+        self.send(*self._request)
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+class Down(NamedTuple):
+    """A node that is down; `forced` tells that it took a KILL."""
+
+    node: Node
+    forced: bool
+    message: str = ""
+
+
+def settled(node: Node) -> Status:
+    """The node's status, after a new keeper has adopted an orphaned worker, if there is one."""
+    status = node.status()
+    if status.state != ORPHANED:
+        return status
+    spec = node.spec()
+    with Watch() as watch:
+        watch.directory(node.place.run)
+        launched = launch(node, spec.env if spec else {})
+        watch.process(launched.fd)
+        deadline = time.monotonic() + _ADOPTION
+        try:
+            while time.monotonic() < deadline:
+                status = node.status()
+                if status.has_keeper and status.record:
+                    return status
+                if select.select([launched.fd], [], [], 0)[0]:
+                    _, words = launched.collect()
+                    status = node.status()
+                    if status.state != ORPHANED:
+                        return status  # another command's keeper was quicker, or the worker has just ended
+                    raise NodeError(f"{node} runs without a keeper, and a new one can't adopt it: {words}")
+                watch.wait(deadline - time.monotonic())
+        finally:
+            watch.forget(launched.fd)
+            launched.close()
+    raise NodeError(f"{node} runs without a keeper, and a new one has not adopted it within {_ADOPTION:g} s")
+
+
+def begin(node: Node) -> Stop:
+    """Look whom a stop is for, by identity; nothing is sent yet."""
+    status = settled(node)
+    return Stop(node, status, node.keeper_fd(status) if status.has_keeper else -1)
+
+
+def force(stop: Stop) -> None:
+    """End every process of a node whose keeper has not reacted to the request."""
+    if stop.is_down:
+        return
+    # the keeper first: it would start the worker again
+    try:
+        signal.pidfd_send_signal(stop.fd, signal.SIGKILL)
+    except ProcessLookupError:
+        pass  # it has reacted after all
+    if stop.status.record.get("boot") == proc.boot_id():
+        for worker in stop.node.status().workers or stop.status.workers:
+            _kill_session(worker["pid"], worker["start"])
+
+
+def _kill_session(pid: int, start: str) -> None:
+    leader = proc.open_identified(pid, start)
+    if leader < 0:
+        return
+    # the leader goes last: while we hold it, the number of its session can't belong to others
+    for member in proc.members(pid):
+        fd = proc.open_identified(member, proc.start_time(member))
+        if fd >= 0:
+            if member != pid and proc.session(member) == pid:
+                signal.pidfd_send_signal(fd, signal.SIGKILL)
+            os.close(fd)
+    signal.pidfd_send_signal(leader, signal.SIGKILL)
+    os.close(leader)
+
+
+def wait_down(stops: list[Stop], timeout: float | None = None) -> Iterator[Down]:
+    """The nodes as they come to their end; those that don't within `timeout` are left out."""
+    pending = [stop for stop in stops if not stop.is_down]
+    deadline = None if timeout is None else time.monotonic() + timeout
+    with Watch() as watch:
+        for stop in pending:
+            watch.process(stop.fd)
+        while pending:
+            for stop in [*pending]:
+                if not select.select([stop.fd], [], [], 0)[0]:
+                    continue
+                watch.forget(stop.fd)
+                stop.close()
+                status = stop.node.status()
+                if status.state == ORPHANED:
+                    # somebody has killed the keeper on its way; the worker's new one gets the same request
+                    stop.again()
+                if stop.is_down:
+                    pending.remove(stop)
+                    yield _down(stop)
+                else:
+                    watch.process(stop.fd)
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                return
+            if pending:
+                watch.wait(left)
+
+
+def _down(stop: Stop) -> Down:
+    status = stop.node.status()
+    if status.keeper_pid != stop.pid:
+        return Down(stop.node, False)  # somebody has started it again
+    message = status.message if status.state == FAILED else ""
+    return Down(stop.node, bool(status.record.get("forced")), message)
