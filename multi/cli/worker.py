@@ -260,7 +260,7 @@ def _run_worker(app: Any, options: WorkerOptions) -> int:
         options.logfile,
     )
     log.set_task_context(current_name_and_id)
-    app.import_modules()
+    _import_tasks(app)
     pidfile = PidFile(options.pidfile) if options.pidfile else None
     if pidfile is not None:
         pidfile.acquire()
@@ -278,6 +278,20 @@ def _run_worker(app: Any, options: WorkerOptions) -> int:
             pidfile.release()
 
 
+def _import_tasks(app: Any) -> None:
+    try:
+        app.import_modules()
+    except MultiError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever the project's own code raises
+        from multi.app.find import project_traceback
+
+        text = project_traceback(error)
+        raise AppImportFailed(
+            f"the project can't be imported: {type(error).__name__}: {error}\n{text}", text
+        ) from error
+
+
 def _opening(action: Any, path: str | None) -> Any:
     try:
         return action()
@@ -288,8 +302,6 @@ def _opening(action: Any, path: str | None) -> Any:
 def _report(error: MultiError) -> int:
     """Say what is wrong, to the user and, for a node, to its keeper; returns the exit code."""
     code = 2 if isinstance(error, ConfigurationError) else 1
-    if isinstance(error, AppImportFailed) and error.cause_text:
-        click.echo(error.cause_text.rstrip(), err=True)
     text = log.mask_passwords(str(error))
     complain(text)
     directory = RunDir.from_env()
