@@ -147,7 +147,7 @@ worker = WorkerCommand("worker", callback=run, params=[parameter(option) for opt
 def start(values: dict[str, Any]) -> int:
     """Check, prepare and run; returns the exit code."""
     notes = check_options(values)
-    if values["executable"] and os.path.realpath(values["executable"]) != os.path.realpath(sys.executable):
+    if values["executable"] and os.path.abspath(values["executable"]) != sys.executable:
         _replace_interpreter(values["executable"])
     name = node_name(values["hostname"])
     _prepare_process(values)
@@ -232,6 +232,8 @@ def _replace_interpreter(executable: str) -> None:
             next(words, None)
         elif not word.startswith("--executable="):
             arguments.append(word)
+    for prefix in ("MULTI", "CELERY"):
+        os.environ.pop(f"{prefix}_WORKER_EXECUTABLE", None)  # done with that, or it would be done again and again
     try:
         os.execv(executable, [executable, "-m", "multi", *arguments])
     except OSError as error:
