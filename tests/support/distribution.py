@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 #: Beside the package the sdist holds what is needed to build, test and read it.
-SOURCES = {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md"}
+SOURCES = {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "Makefile", "requirements.lock", "docs/build.py"}
 
 
 def tracked(*folders: str) -> set[str]:
