@@ -12,7 +12,7 @@ from typing import Any
 from multi.brokers.base import Abilities, Broker, DeadLetter, Delivery, Lane, Port, Settlement, Watch, WatchEvents
 from multi.brokers.packing import pack, rank, unpack
 from multi.connections.memory import Dead, Entry, Hub, Sleeper, hub
-from multi.errors import BackendUnavailable, DecodeError
+from multi.errors import BackendUnavailable, BrokerLost, DecodeError
 from multi.loop import Loop, Timer
 from multi.message import Message
 from multi.outcome import Publication
@@ -88,7 +88,10 @@ class MemoryLane(Lane):
 
     def exchange(self, settlements: Sequence[Settlement], claim: int) -> list[Delivery]:
         self._hub.guard()
-        settle(self._hub, self._storage, settlements)
+        try:
+            settle(self._hub, self._storage, settlements)
+        except BackendUnavailable as error:
+            raise BrokerLost(str(error)) from error
         fence = f"{self._owner}:{next(self._numbers)}"
         with self._hub.lock:
             found = self._hub.claim(self._queues, claim, fence, time.monotonic() + self._lease)

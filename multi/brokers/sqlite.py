@@ -27,7 +27,7 @@ from multi.brokers.sqlite_queue import claim as claim_first
 from multi.brokers.sqlite_watch import SQLiteWatch
 from multi.connections.ring import ring
 from multi.connections.sqlite import Database, location
-from multi.errors import BrokerLost, BrokerRefused, BrokerUnavailable, MultiError
+from multi.errors import BackendUnavailable, BrokerLost, BrokerRefused, BrokerUnavailable, MultiError
 from multi.loop import Loop
 from multi.outcome import Publication
 from multi.store import Storage
@@ -154,7 +154,10 @@ class SQLiteLane(Lane):
 
     def exchange(self, settlements: Sequence[Settlement], claim: int) -> list[Delivery]:
         if self._storage is not None and not self._here:
-            store_elsewhere(self._database, self._storage, settlements)
+            try:
+                store_elsewhere(self._database, self._storage, settlements)
+            except BackendUnavailable as error:
+                raise BrokerLost(str(error)) from error
         together = Together(settlements, self._here)
         fence = f"{self._owner}:{next(self._numbers)}"
         with self._database.write() as connection:

@@ -1,0 +1,11 @@
+"""The contract of a broker."""
+
+from __future__ import annotations
+
+from multi.testing.leases import Leases
+from multi.testing.messages import Messages
+from multi.testing.settling import Settling, Watching
+
+
+class BrokerContract(Messages, Settling, Watching, Leases):
+    """All that `multi.brokers.base` promises; a subclass gives the fixture `factory`, and `results` and `plant` if it can."""
