@@ -1,12 +1,18 @@
-"""The embedded broker: two nodes on one SQLite file, one bulk call of no-op tasks."""
+"""The embedded broker: two nodes on one SQLite file, a backlog of no-op tasks.
+
+Both nodes are up and warm, and held (SIGSTOP) while the backlog is sent; then they are let go together.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
 import tempfile
+import time
 
 from benchmarks.bench import Bench
 from benchmarks.contender import MULTI
-from benchmarks.node import Broken, Scene
+from benchmarks.node import Broken, Node, Scene
 from benchmarks.report import Column
 
 SIZE, WARM = 20_000, 200
@@ -52,12 +58,18 @@ def measure(bench: Bench, results: bool) -> dict[str, float]:
                     break
             else:
                 raise Broken("one of the two nodes never got a task")
+            time.sleep(0.3)  # the last of the warm-up is settled, nobody is within a transaction
             warm = scene.ran()
             start = sum(warm.values())
             before = [node.usage() for node in nodes]
-            producer.fill(size)
+            _signal(nodes, signal.SIGSTOP)
+            try:
+                producer.fill(size)
+            finally:
+                _signal(nodes, signal.SIGCONT)
             began = nodes[0].wait_for(start + 1)
             ended = nodes[0].wait_for(start + size)
+            time.sleep(0.1)  # acknowledgements
             after = [node.usage() for node in nodes]
             ran = scene.ran()
             if sum(ran.values()) != start + size:
@@ -65,3 +77,9 @@ def measure(bench: Bench, results: bool) -> dict[str, float]:
             parts = [sum(ran.get(pid, 0) - warm.get(pid, 0) for pid in node.members()) for node in nodes]
     used = sum(usage.main + usage.children for usage in after) - sum(usage.main + usage.children for usage in before)
     return {"rate": size / (ended - began), "share": min(parts) / size * 100, "node": used / size * 1e6}
+
+
+def _signal(nodes: list[Node], number: signal.Signals) -> None:
+    for node in nodes:
+        for pid in node.members():
+            os.kill(pid, number)
