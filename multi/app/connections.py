@@ -97,7 +97,7 @@ def _configured(app: App) -> bool:
     return bool(app.conf.broker_url or app.conf.broker_write_url)
 
 
-def _anchor(app: App) -> str:
+def _anchor(app: App) -> str | None:
     from multi.app.embedded import project_folder
 
-    return str(project_folder(app._defined_in))
+    return project_folder(app._defined_in)

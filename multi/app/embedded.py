@@ -1,62 +1,72 @@
 """Where the embedded SQLite file lies: at the project, never at the working directory.
 
 Every process that loads the same project must find the same file, wherever it was started. So the project is known by
-the folder of its top package (or by the folder of `multi.toml` above it), and its file lies in the user's state
-directory under a name made of that folder's name and a digest of its path. `MULTI_STATE_DIR` moves the directory.
+its name in `multi.toml`, or else by the folder of the app's top package; and its file lies in the state directory under
+that name (of a folder: its last part and a digest of its path). A project whose releases lie in folders of their own
+needs the name, or every release would have a queue of its own. An app that is made at a prompt belongs to no project; it
+is known by its main name.
 """
 
 from __future__ import annotations
 
 import os
-import sys
+import re
+from typing import Any
 
-from multi.errors import StateDirectoryError
+from multi.errors import ConfigurationError, StateDirectoryError
 
 DESCRIPTION = "multi.toml"
 
 
-def state_dir() -> str:
-    """The directory for state: `MULTI_STATE_DIR`, else /var/lib/multi for root and the XDG state directory for others."""
+def path(defined_in: str | None, main: str | None = None) -> str:
+    """The embedded file of the project whose app is made in the file `defined_in`."""
+    folder = project_folder(defined_in)
+    settings, _ = _description(folder)
+    if folder is None:
+        key = _slug(main or "") or "default"
+    elif settings.get("name"):
+        key = _slug(settings["name"])
+    else:
+        from hashlib import blake2b
+
+        digest = blake2b(os.fsencode(folder), digest_size=5).hexdigest()
+        key = f"{_slug(os.path.basename(folder)) or 'root'}-{digest}"
+    return os.path.join(state_dir(folder), "queues", f"{key}.db")
+
+
+def state_dir(folder: str | None) -> str:
+    """The directory for state: MULTI_STATE_DIR, else `state_dir` of the project's multi.toml, else the user's usual one."""
     given = os.environ.get("MULTI_STATE_DIR")
     if given:
         return os.path.abspath(os.path.expanduser(given))
+    settings, place = _description(folder)
+    if settings.get("state_dir"):
+        return os.path.normpath(os.path.join(place, os.path.expanduser(settings["state_dir"])))
     if os.geteuid() == 0:
         return "/var/lib/multi"
-    base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    base = os.environ.get("XDG_STATE_HOME", "")
+    if not os.path.isabs(base):
+        base = os.path.expanduser("~/.local/state")
     if not os.path.isabs(base):
         raise StateDirectoryError(
-            f"there is no state directory: XDG_STATE_HOME or the home directory is {base!r}, which is no absolute path; "
-            "set MULTI_STATE_DIR"
+            "this user has no home directory, so there is no place for state: set MULTI_STATE_DIR"
         )
     return os.path.join(base, "multi")
 
 
-def project_folder(defined_in: str | None) -> str:
-    """The folder of the project whose app is made in the file `defined_in`.
+def project_folder(defined_in: str | None) -> str | None:
+    """The folder that holds the top package, or the module, in which the app is made; None for an app without a file.
 
-    That is the nearest folder upwards that holds a `multi.toml`, else the folder that holds the top package (or the
-    module, if it is in none). For an app that is made at a prompt it is the directory of the interpreter's start.
+    Installed packages are each a project of its own, though many lie in one folder.
     """
     if not defined_in or defined_in.startswith("<"):
-        folder = os.path.abspath(sys.path[0] or os.getcwd()) if sys.path else os.getcwd()
-        return _described(folder) or folder
-    folder = os.path.dirname(os.path.realpath(defined_in))
-    described = _described(folder)
-    if described:
-        return described
+        return None
+    top = os.path.realpath(defined_in)
+    folder = os.path.dirname(top)
     while os.path.exists(os.path.join(folder, "__init__.py")) and os.path.dirname(folder) != folder:
-        folder = os.path.dirname(folder)
-    return folder
-
-
-def path(defined_in: str | None, main: str | None = None) -> str:
-    """The embedded file of the project whose app is made in the file `defined_in`."""
-    from hashlib import blake2b
-
-    folder = project_folder(defined_in)
-    name = os.path.basename(folder) or "root"
-    digest = blake2b(os.fsencode(folder), digest_size=5).hexdigest()
-    return os.path.join(state_dir(), "queues", f"{name}-{digest}.db")
+        top, folder = folder, os.path.dirname(folder)
+    installed = os.path.basename(folder) in ("site-packages", "dist-packages")
+    return top if installed else folder
 
 
 def to_url(file: str) -> str:
@@ -64,11 +74,32 @@ def to_url(file: str) -> str:
     return "sqlite:///" + file.replace("%", "%25").replace("?", "%3F").replace(";", "%3B").replace("@", "%40")
 
 
-def _described(folder: str) -> str | None:
-    while True:
-        if os.path.exists(os.path.join(folder, DESCRIPTION)):
-            return folder
+def _description(folder: str | None) -> tuple[dict[str, Any], str]:
+    """The nearest multi.toml in `folder` or above, and where it is."""
+    while folder:
+        file = os.path.join(folder, DESCRIPTION)
+        if os.path.isfile(file):
+            return _read(file), folder
         parent = os.path.dirname(folder)
         if parent == folder:
-            return None
+            break
         folder = parent
+    return {}, ""
+
+
+def _read(file: str) -> dict[str, Any]:
+    import tomllib
+
+    try:
+        with open(file, "rb") as stream:
+            settings = tomllib.load(stream)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{file} can't be read: {error}") from error
+    for key in ("name", "state_dir"):
+        if key in settings and (not isinstance(settings[key], str) or not settings[key]):
+            raise ConfigurationError(f"{file}: {key} should be a text, not {settings[key]!r}")
+    return settings
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:60]

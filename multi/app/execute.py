@@ -32,7 +32,7 @@ def prepare(app: App, message: Message, *, queue: str, redelivered: bool, starts
     try:
         headers, args, kwargs, embed = read(message, ex.accept, ex.zone)
     except MultiError as error:
-        return _unreadable(headers, error)
+        return _unreadable(message, error)
     name: str = headers["task"]
     task_id = headers.get("id")
     if not isinstance(task_id, str) or not task_id:
@@ -63,7 +63,7 @@ def failure(app: App, message: Message, exc: BaseException, *, verb: str = "ack"
     try:
         headers, args, kwargs, embed = read(message, ex.accept, ex.zone)
     except MultiError as error:
-        return _unreadable(message.headers, error)
+        return _unreadable(message, error)
     name, task_id = headers["task"], str(headers.get("id") or "")
     plan = ex.plan(name)
     if plan is None:
@@ -96,8 +96,9 @@ def _in_time(headers: dict[str, Any], task_id: str, name: str, message: Message)
     return None
 
 
-def _unreadable(headers: dict[str, Any], error: MultiError) -> Outcome:
+def _unreadable(message: Message, error: MultiError) -> Outcome:
     """Set aside; its sender learns why, if the headers say who that is."""
+    headers = message.headers
     task_id, name = headers.get("id"), headers.get("task")
     known = isinstance(task_id, str) and bool(task_id)
     return Outcome(
@@ -110,6 +111,7 @@ def _unreadable(headers: dict[str, Any], error: MultiError) -> Outcome:
         reason=str(error),
         group_id=headers.get("group"),
         parent_id=headers.get("parent_id"),
+        reply_to=message.properties.get("reply_to"),
     )
 
 

@@ -24,19 +24,30 @@ def find(name: str | None = None, *, directory: str | None = None) -> App:
     if not given) is put on the path. Raises `AppNotFound`, which lists what was tried, and `AppImportFailed`, which
     holds the project's own traceback.
     """
-    if name is None:
-        if given is not None:
-            return given
-        raise AppNotFound("no app is named: say where it is with -A, as in multi -A proj worker")
     folder = os.path.abspath(directory or os.getcwd())
     if folder not in sys.path:
         sys.path.insert(0, folder)
+    if name is None:
+        return given if given is not None else _default()
     tried: list[str] = []
     found = _find(name, tried)
     if found is None:
         listing = "\n".join(f"  - {line}" for line in tried)
         raise AppNotFound(f"no app is found at -A {name}; tried, in {folder}:\n{listing}")
     return found
+
+
+def _default() -> App:
+    """The app of a project that makes none: its tasks are shared ones, its settings in celeryconfig.py."""
+    from multi.app import current
+    from multi.config.sources import default_reader
+
+    if default_reader() is None:
+        raise AppNotFound(
+            "no app is named: say where it is with -A, as in multi -A proj worker (without an app there would have to be a "
+            "celeryconfig.py)"
+        )
+    return current.get()
 
 
 def _find(name: str, tried: list[str]) -> App | None:

@@ -7,14 +7,12 @@ import time
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
-from multi.app import aftermath, ending
+from multi.app import aftermath, coroutines, ending
 from multi.app.request import Context, custom_headers, running
 from multi.errors import EncodeError
 from multi.outcome import Outcome, Publication
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
-
     from multi.app.app import App
     from multi.app.plan import Executor, Plan
     from multi.app.task import Task
@@ -26,6 +24,7 @@ class Job:
 
     __slots__ = (
         "_children",
+        "_inner",
         "_request",
         "app",
         "args",
@@ -90,6 +89,7 @@ class Job:
         self.entered = False
         self._children: list[Any] | None = None
         self._request: Context | None = None
+        self._inner: coroutines.Interruptible | None = None
 
     @property
     def name(self) -> str:
@@ -169,7 +169,7 @@ class Job:
                 self._begin()
             result = plan.call(*self.args, **self.kwargs)
             if result.__class__ is CoroutineType:
-                result = _loop().run_until_complete(result)
+                result = coroutines.run(result)
             return self._succeeded(result, time.perf_counter() - start)
         except Exception as error:
             return self._ended(error, time.perf_counter() - start)
@@ -190,7 +190,7 @@ class Job:
                 self._begin()
             result = plan.call(*self.args, **self.kwargs)
             if result.__class__ is CoroutineType:
-                result = await result
+                result = await (result if not self.soft_time_limit else self._interruptible(result))
             return self._succeeded(result, time.perf_counter() - start)
         except Exception as error:
             return self._ended(error, time.perf_counter() - start)
@@ -198,6 +198,23 @@ class Job:
             return self._ended(error, time.perf_counter() - start)
         finally:
             running.reset(token)
+
+    def _interruptible(self, body: Any) -> Any:
+        import asyncio
+
+        inner = self._inner = coroutines.Interruptible(body)
+        inner.task = asyncio.get_running_loop().create_task(inner)
+        return inner.task
+
+    def interrupt(self, error: BaseException) -> bool:
+        """Raise `error` inside the task that `arun` runs, so that it can tidy up; on the thread of its loop.
+
+        False if it has no soft time limit, or has not begun to wait yet: then it can only be cancelled.
+        """
+        if self._inner is None:
+            return False
+        self._inner.interrupt(error)
+        return True
 
     def _begin(self) -> None:
         plan = self.plan
@@ -291,28 +308,6 @@ _REQUEST_HEADERS = (
     *("task", "shadow", "eta", "expires", "group", "group_index", "retries", "timelimit", "parent_id", "origin"),
     *("replaced_task_nesting", "stamped_headers", "stamps", "utc"),
 )
-
-_own_loop: tuple[int, int, AbstractEventLoop] | None = None
-
-
-def _loop() -> AbstractEventLoop:
-    """The loop on which this thread runs `async def` tasks: kept, so that their clients and sessions can be."""
-    global _own_loop
-    from threading import get_ident
-
-    found = _own_loop
-    if found is None or found[0] != os.getpid() or found[1] != get_ident() or found[2].is_closed():
-        import asyncio
-
-        found = _loops.get((os.getpid(), get_ident()))
-        if found is None or found[2].is_closed():
-            found = (os.getpid(), get_ident(), asyncio.new_event_loop())
-            _loops[found[:2]] = found
-        _own_loop = found
-    return found[2]
-
-
-_loops: dict[tuple[int, int], tuple[int, int, AbstractEventLoop]] = {}
 
 
 def _of_the_task(error: BaseException) -> bool:
