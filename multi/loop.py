@@ -51,9 +51,10 @@ class Loop:
     def forget(self, fd: int) -> None:
         """Take back all callbacks of `fd`; must happen before the descriptor is closed."""
         try:
-            self._selector.unregister(fd)
+            key = self._selector.unregister(fd)
         except KeyError:
-            pass  # was not watched: nothing to take back
+            return  # was not watched: nothing to take back
+        key.data.clear()  # an event of this very turn may be waiting its turn
 
     def later(self, seconds: float, callback: Callback) -> Timer:
         """Call `callback` once, `seconds` from now (0: in the next turn)."""

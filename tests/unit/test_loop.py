@@ -74,6 +74,24 @@ def test_a_callback_may_take_back_another_one_of_the_same_turn(loop: Loop) -> No
     there.close()
 
 
+def test_a_callback_may_forget_another_descriptor_of_the_same_turn(loop: Loop) -> None:
+    ends = [os.pipe() for _ in range(2)]
+    calls: list[int] = []
+
+    def read(number: int) -> None:
+        calls.append(number)
+        loop.forget(ends[1 - number][0])
+
+    for number, (reading, writing) in enumerate(ends):
+        loop.on_readable(reading, lambda number=number: read(number))  # type: ignore[misc]
+        os.write(writing, b"x")
+    loop.turn(1)
+    assert len(calls) == 1
+    for end in (*ends[0], *ends[1]):
+        loop.forget(end)
+        os.close(end)
+
+
 def test_timers_come_in_the_order_of_their_times(loop: Loop) -> None:
     calls: list[str] = []
     loop.later(0.02, lambda: calls.append("late"))

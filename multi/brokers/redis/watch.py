@@ -24,7 +24,8 @@ WAIT = 30.0
 #: Seconds between two looks at what is parked, when nothing is known to be due earlier.
 TICK = 1.0
 REAPED_AT_ONCE = 100
-LONGEST_PAUSE = 32.0
+#: Seconds before a lost connection is made again, doubled with every failure up to the longest.
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 32.0
 
 
 class RedisPort(Port):
@@ -112,7 +113,7 @@ class RedisWatch:
         self._timers: list[Timer] = []
         self._due: Timer | None = None
         self._reconnect: Timer | None = None
-        self._pause = 1.0
+        self._pause = FIRST_PAUSE
         self._up_since = 0.0
         self._unsettled: list[Settlement] = []
         self._underway = 0
@@ -128,7 +129,7 @@ class RedisWatch:
             self._stream.connect()
 
     def _up(self) -> None:
-        self._pause = 1.0
+        self._pause = FIRST_PAUSE
         self._up_since = monotonic()
         for script in ALL:
             self._stream.send(("SCRIPT", "LOAD", script.source), _ignore)
