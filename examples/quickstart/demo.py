@@ -23,7 +23,7 @@ STEPS = (
     ("Tasks are sent with delay, and their results fetched.", "cat send.py"),
     ("", "python send.py"),
     ("What runs here?", "multi status"),
-    ("What have they done?", "multi logs w1 w2"),
+    ("What have they done?", "multi logs w1 w2 -n 8"),
     ("A restart needs no arguments again: what a node was started with is kept.", "multi restart w1"),
     ("The restarted node works.", "python send.py"),
     ("stopwait returns when the processes are gone.", "multi stopwait w1 w2"),

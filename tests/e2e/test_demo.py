@@ -34,7 +34,7 @@ def test_the_demo_shows_the_life_of_two_nodes(project: Project) -> None:
         "cat send.py",
         "python send.py",
         "multi status",
-        "multi logs w1 w2",
+        "multi logs w1 w2 -n 8",
         "multi restart w1",
         "python send.py",
         "multi stopwait w1 w2",
