@@ -52,10 +52,12 @@ class SQLiteBroker(Broker):
         self._settings = {**self.options, **query}
         self._database = self.database(str(self._settings.get("create", "")), BrokerUnavailable, BrokerRefused)
 
-    def database(self, create: str, failure: type[MultiError], refusal: type[MultiError]) -> Database:
+    def database(
+        self, create: str, failure: type[MultiError], refusal: type[MultiError], *, queue_up: bool = False
+    ) -> Database:
         """A new connection to the file."""
         synchronous = str(self._settings.get("synchronous", "normal"))
-        return Database(self.path, failure, refusal, create=create, synchronous=synchronous)
+        return Database(self.path, failure, refusal, create=create, synchronous=synchronous, queue_up=queue_up)
 
     def publish(self, publications: Sequence[Publication]) -> None:
         made = rows(publications)
@@ -77,7 +79,7 @@ class SQLiteBroker(Broker):
 
         def lane(name: str, ring_path: str) -> Lane:
             # whatever is wrong, the watch finds it too and says whether there is hope
-            database = self.database("", BrokerLost, BrokerLost)
+            database = self.database("", BrokerLost, BrokerLost, queue_up=True)
             return SQLiteLane(database, queues, storage, name, self.lease, ring_path)
 
         return SQLiteWatch(database, loop, queues, storage, events, self.lease, lane)

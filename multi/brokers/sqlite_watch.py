@@ -16,7 +16,7 @@ from multi.brokers.sqlite_queue import Together, after, bring_due, store_elsewhe
 from multi.connections.ring import Ring
 from multi.connections.sqlite import Busy, Database, now
 from multi.connections.sqlite_results import expire
-from multi.errors import BackendUnavailable, BrokerRefused, BrokerUnavailable, DecodeError
+from multi.errors import BackendUnavailable, BrokerLost, BrokerRefused, BrokerUnavailable, DecodeError
 from multi.loop import Loop, Timer
 from multi.message import Message
 from multi.store import Storage
@@ -79,6 +79,7 @@ class SQLiteWatch:
         self._up = False
         self._stopped = False
         self._backoff = 0.0
+        self._busy = 0.0  # since when others have been writing without a gap, 0 if they are not
         self._since = 0.0  # connected without a gap since then
         self._renewed = 0.0
         self._idle = 0
@@ -166,12 +167,12 @@ class SQLiteWatch:
                 # writing something shows now whether the disk is full or can't be written
                 connection.execute("INSERT OR REPLACE INTO facts VALUES ('worker', ?)", (str(time.time()),))
         except Busy:
-            self._later("connect", _soon(), self._connect)
+            self._wait_for_others("connect", self._connect)
             return
         except (BrokerUnavailable, OSError) as error:
             self._lost(error)
             return
-        self._up, self._backoff = True, 0.0
+        self._up, self._backoff, self._busy = True, 0.0, 0.0
         self._since = self._renewed = now()
         self._later("renew", self._lease / 3, self._beat)
         self._later("tick", TICK, self._tick)
@@ -191,6 +192,20 @@ class SQLiteWatch:
         self._backoff = min(self._backoff * 2 or 1.0, 32.0)
         self._later("connect", self._backoff, self._connect)
         self._events.on_down(f"{error}; trying again in {self._backoff:g} s")
+
+    def _wait_for_others(self, name: str, again: Callable[[], None]) -> None:
+        """Try again very soon; when one process has been writing for half a lease, it is most likely stopped."""
+        self._busy = self._busy or now()
+        seconds = now() - self._busy
+        if seconds > self._lease / 2:
+            self._busy = 0.0
+            self._lost(
+                BrokerLost(
+                    f"{self._database.path}: another process has held the write lock for {seconds:.0f} s; is one stopped?"
+                )
+            )
+        else:
+            self._later(name, _soon(), again)
 
     # -- steps
 
@@ -228,7 +243,7 @@ class SQLiteWatch:
                 chosen = wake(connection, wakes)
         except Busy:
             self._work |= work
-            self._later("work", _soon(), self._step)
+            self._wait_for_others("work", self._step)
             return
         except (BrokerUnavailable, BackendUnavailable) as error:
             self._work |= work
@@ -239,6 +254,7 @@ class SQLiteWatch:
                     "work", TICK, self._step
                 )  # the results' place is away: nothing is acknowledged until it is back
             return
+        self._busy = 0.0
         del self._settlements[: len(settlements)]
         if "renew" in work:
             self._renewed = started
@@ -383,7 +399,7 @@ class SQLiteWatch:
 
 def _soon() -> float:
     """When to try again what somebody else's transaction was in the way of."""
-    return 0.001 + 0.003 * random.random()
+    return 0.0003 + 0.001 * random.random()
 
 
 def _ready(connection: sqlite3.Connection, queues: Sequence[str], limit: int) -> int:

@@ -72,6 +72,10 @@ class Ring:
         self.drain()
         return True
 
+    def __del__(self) -> None:
+        if hasattr(self, "_socket"):
+            self.close()
+
     def close(self) -> None:
         """Give the socket back; in a forked process only its own descriptor."""
         if self._socket.fileno() < 0:

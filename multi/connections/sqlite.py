@@ -25,38 +25,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
+from multi.connections.filesystem import NETWORK, kind_of
 from multi.errors import ConfigurationError, MultiError
 from multi.urls import parse
 
 _VERSION = 1
 _APPLICATION = 0x6D756C74  # "mult", so that `file` and we can tell whose file it is
-#: Kinds of file systems whose locks can't be trusted, or that other machines may share.
-_NETWORK = frozenset(
-    [
-        "9p",
-        "afs",
-        "beegfs",
-        "ceph",
-        "cifs",
-        "fuse.ceph",
-        "fuse.davfs",
-        "fuse.glusterfs",
-        "fuse.rclone",
-        "fuse.s3fs",
-        "fuse.sshfs",
-        "gfs2",
-        "glusterfs",
-        "gpfs",
-        "lustre",
-        "ncpfs",
-        "nfs",
-        "nfs4",
-        "ocfs2",
-        "smb3",
-        "smbfs",
-    ]
-)
-
 _SCHEMA = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 
@@ -123,6 +97,8 @@ class Database:
 
     `create` says what may be made if it is missing: "" nothing, "file" the file, "all" its folders too. Troubles are
     raised as `failure`, and as `refusal` where trying again will not help, with a text for the user.
+    `queue_up` waits for other writers in the kernel's queue, which is fair and quick but has no time limit: it is for
+    lanes, whose worker sees that nothing moves; others try again and again for as long as they said.
     """
 
     def __init__(
@@ -133,6 +109,7 @@ class Database:
         *,
         create: str = "",
         synchronous: str = "normal",
+        queue_up: bool = False,
     ) -> None:
         if create not in ("", "file", "all"):
             raise ConfigurationError(f"create={create!r} of {path}: known are 'file', 'all' and '' (nothing)")
@@ -144,6 +121,7 @@ class Database:
         self._failure = failure
         self._refusal = refusal
         self._synchronous = synchronous
+        self._queue_up = queue_up
         self._connection: sqlite3.Connection | None = None
         self._gate = -1
         self._inode = 0
@@ -188,6 +166,10 @@ class Database:
         with self._lock:
             self._close()
 
+    def __del__(self) -> None:
+        if getattr(self, "_gate", -1) >= 0:
+            self._close()
+
     def _ready(self) -> sqlite3.Connection:
         if self._connection is not None:
             try:
@@ -199,15 +181,18 @@ class Database:
         return self._open()
 
     def _enter(self, wait: float) -> None:
-        """Pass the gate. A holder needs it for a millisecond or so; one that is stopped must not hold us for ever."""
+        """Pass the gate, which a holder needs for a millisecond or so."""
         try:
             fcntl.flock(self._gate, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
             if not wait:
                 raise Busy from None
+        if self._queue_up:
+            fcntl.flock(self._gate, fcntl.LOCK_EX)
+            return
         deadline = now() + wait
-        pause = 0.0001
+        pause = 0.0002
         while True:
             time.sleep(pause * (0.5 + random.random()))
             try:
@@ -216,7 +201,7 @@ class Database:
             except BlockingIOError:
                 if now() > deadline:
                     raise OSError(errno.ETIMEDOUT, f"another process has held the write lock for {wait:g} s") from None
-            pause = min(pause * 1.3, 0.002)
+            pause = 0.0002 if now() < deadline - wait + 0.2 else 0.002
 
     def _open(self) -> sqlite3.Connection:
         if sqlite3.sqlite_version_info < (3, 35):
@@ -290,8 +275,8 @@ class Database:
             if self.create != "all":
                 raise self._refusal(f"the folder of {self.path} doesn't exist; make it: mkdir -p {folder}")
             os.makedirs(folder, 0o700, exist_ok=True)
-        kind = _filesystem(os.path.realpath(folder))
-        if kind in _NETWORK:
+        kind = kind_of(folder)
+        if kind in NETWORK:
             raise self._refusal(
                 f"{self.path} lies on a network file system ({kind}), where SQLite's locks can't be trusted; "
                 "put it on a local disk, or use a broker with a server, such as redis://"
@@ -353,23 +338,6 @@ def _boot() -> str:
 
 def _quoted(path: str) -> str:
     return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-
-
-def _filesystem(folder: str) -> str:
-    """The kind of file system that `folder` lies on, "" if that can't be told."""
-    best, kind = "", ""
-    try:
-        with open("/proc/self/mountinfo", errors="surrogateescape") as file:
-            for line in file:
-                fields, _, rest = line.partition(" - ")
-                point = fields.split(" ")[4].replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
-                prefix = point if point.endswith("/") else f"{point}/"
-                # of mounts on the same point the last one is on top
-                if f"{folder}/".startswith(prefix) and len(point) >= len(best):
-                    best, kind = point, rest.split(" ", 1)[0]
-    except (OSError, IndexError):
-        return ""
-    return kind
 
 
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()

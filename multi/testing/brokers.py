@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from multi.testing.leases import Leases
 from multi.testing.messages import Messages
-from multi.testing.settling import Settling, Watching
+from multi.testing.settling import Settling
+from multi.testing.watching import Watching
 
 
 class BrokerContract(Messages, Settling, Watching, Leases):
