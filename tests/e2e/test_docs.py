@@ -10,6 +10,11 @@ from pathlib import Path
 from support.project import Project
 from support.wait import until
 
+from multi.app.states import ALL_STATES
+from multi.config.table import TABLE
+from multi.controller import node as node_view
+from multi.controller.keeper import node as node_life
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -36,6 +41,32 @@ def test_a_dead_link_a_missing_file_and_a_missing_module_are_found(tmp_path: Pat
         "README.md: there is no file multi/none.py",
         "README.md: there is no module multi.none",
     ]
+
+
+def test_the_imports_that_migrating_programs_change_to_are_there() -> None:
+    lines = re.findall(r"\| `(from multi import [^`]*)`", (ROOT / "docs" / "migrating.md").read_text())
+    assert len(lines) >= 6
+    for line in lines:
+        exec(line, {})
+
+
+def test_the_settings_of_multis_own_are_told_with_their_defaults() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]*) \|", (ROOT / "docs" / "migrating.md").read_text(), re.MULTILINE)
+    defaults = {"30 s": 30.0, "3": 3, '`"worker"`': "worker", "none": None}
+    told = {name: defaults[text] for name, text in rows}
+    assert told.keys() == {"worker_lease", "max_deliveries", "delayed_delivery", "drain_timeout"}
+    assert told == {name: TABLE[name].default for name in told}
+
+
+def test_every_state_is_drawn_and_explained() -> None:
+    of_nodes = {
+        value
+        for name, value in vars(node_life).items()
+        if name.isupper() and isinstance(value, str) and value.islower()
+    } - {node_life.CURRENT, node_life.INCOMING, node_life.OUTGOING}
+    of_nodes |= {node_view.CRASHED, node_view.ORPHANED}
+    explained = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "states.md").read_text(), re.MULTILINE))
+    assert explained - {"ack", "requeue", "park", "bury"} == of_nodes | ALL_STATES
 
 
 def test_the_first_project_of_the_readme_works_as_it_stands_there(project: Project) -> None:
