@@ -31,10 +31,17 @@ except ImportError as missing:
     raise MissingExtra("hiredis", "multi-workers[redis]", "Redis") from missing
 
 Reply = Any
+Word = str | bytes | int | float
 ReplyError = hiredis.ReplyError
 #: What `Redis.poll` returns when time is up (None is a reply).
 NOTHING: Any = object()
-pack = hiredis.pack_command
+
+
+def pack(command: Sequence[Word]) -> bytes:
+    """One command as it is sent."""
+    packed: bytes = hiredis.pack_command(tuple(command))  # type: ignore[arg-type] # its stub wants one word
+    return packed
+
 
 #: Seconds for a connection to come up, and for an answer to come; `socket_connect_timeout` and `socket_timeout` change them.
 CONNECT_TIMEOUT = 4.0
@@ -76,7 +83,9 @@ class Address(msgspec.Struct, frozen=True):
         parts = parse(url)
         query = parts.query
         local = parts.scheme in ("redis+socket", "unix")
-        database = query.get("virtual_host", query.get("db", "0")) if local else parts.path.strip("/") or query.get("db", "0")
+        database = (
+            query.get("virtual_host", query.get("db", "0")) if local else parts.path.strip("/") or query.get("db", "0")
+        )
         try:
             db = int(database or 0)
         except ValueError:
@@ -151,9 +160,9 @@ def _limit(sock: socket.socket, seconds: float) -> None:
         sock.settimeout(seconds)
 
 
-def _greeting(address: Address, protocol: int) -> list[tuple[str | bytes | int, ...]]:
+def _greeting(address: Address, protocol: int) -> list[tuple[Word, ...]]:
     """The commands that begin a connection."""
-    commands: list[tuple[str | bytes | int, ...]] = []
+    commands: list[tuple[Word, ...]] = []
     login = () if address.password is None else ("AUTH", address.username or "default", address.password)
     if protocol == 3:
         commands.append(("HELLO", 3, *login))
@@ -239,7 +248,7 @@ class Redis:
             raise
         self.connected_at = monotonic()
 
-    def call(self, *command: str | bytes | float) -> Reply:
+    def call(self, *command: Word) -> Reply:
         """Send one command and return its reply; raises the server's error as `hiredis.ReplyError`."""
         if self._sock is None:
             self.connect()
@@ -253,7 +262,7 @@ class Redis:
         """Send all commands at once and return all replies; errors of the server stand among them."""
         if self._sock is None:
             self.connect()
-        self.send(b"".join([pack(tuple(command)) for command in commands]))
+        self.send(b"".join([pack(command) for command in commands]))
         return [self.read() for _ in commands]
 
     def send(self, data: bytes) -> None:
@@ -363,6 +372,7 @@ class RedisStream:
         self._answers: deque[tuple[float, Answer]] = deque()
         self._outgoing = bytearray()
         self._check: Timer | None = None
+        self._ending: Timer | None = None
         self.up = False
 
     def connect(self) -> None:
@@ -393,10 +403,12 @@ class RedisStream:
                 pass
         except OSError as error:
             # told in the next turn, so that a caller never hears of it before `connect` has returned
-            self._loop.later(0, lambda: self._lost(unreachable(address, error)))
+            self._lost_soon(unreachable(address, error))
             return
         self._loop.on_writable(sock.fileno(), self._connected)
-        self._check = self._loop.later(address.connect_timeout, lambda: self._lost(unreachable(address, TimeoutError("timed out"))))
+        self._check = self._loop.later(
+            address.connect_timeout, lambda: self._lost(unreachable(address, TimeoutError("timed out")))
+        )
 
     def _connected(self) -> None:
         assert self._sock is not None
@@ -432,7 +444,7 @@ class RedisStream:
         if self._sock is None:
             return
         self._answers.append((monotonic() + patience, answer))
-        self._outgoing += pack(tuple(command))
+        self._outgoing += pack(command)
         self._flush()
 
     def _flush(self) -> None:
@@ -445,8 +457,7 @@ class RedisStream:
             self._loop.on_writable(self._sock.fileno(), self._flush)
             return
         except OSError as error:
-            problem = unreachable(self.address, error)
-            self._loop.later(0, lambda: self._lost(problem))
+            self._lost_soon(BrokerLost(f"{self.address.masked}: the connection broke: {error.strerror}"))
             return
         self._loop.on_writable(self._sock.fileno(), None)
 
@@ -476,6 +487,10 @@ class RedisStream:
         if self._answers and self._answers[0][0] < monotonic():
             self._lost(BrokerLost(f"{self.address.masked}: no answer for {self.address.answer_timeout:g} s"))
 
+    def _lost_soon(self, error: BrokerUnavailable) -> None:
+        if self._ending is None:
+            self._ending = self._loop.later(0, lambda: self._lost(error))
+
     def _lost(self, error: BrokerUnavailable) -> None:
         self.close()
         self._on_down(error)
@@ -491,6 +506,9 @@ class RedisStream:
         if self._check is not None:
             self._check.cancel()
             self._check = None
+        if self._ending is not None:
+            self._ending.cancel()
+            self._ending = None
         if self._sock is not None:
             self._loop.forget(self._sock.fileno())
             self._sock.close()

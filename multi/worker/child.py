@@ -8,7 +8,7 @@ import socket
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from select import poll, POLLIN
+from select import POLLIN, poll
 from time import monotonic
 from typing import TYPE_CHECKING
 

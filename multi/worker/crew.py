@@ -78,7 +78,7 @@ def fork(body: Callable[[socket.socket], int], others: list[Member]) -> tuple[in
 
         die_with_parent(parent)
         code = body(there)
-    except BaseException:  # noqa: BLE001 (whatever it is, the child must not go on as a second worker)
+    except BaseException:
         from multi.log import get_logger
 
         get_logger("multi.worker").critical("A child ends because of an error of multi itself", exc_info=True)

@@ -42,7 +42,7 @@ class LoopingChild(CourierChild):
     def _courier(self) -> None:
         try:
             self.carry()
-        except BaseException as error:  # noqa: BLE001 (it is raised again in the main thread)
+        except BaseException as error:
             self._failure = error
             if not isinstance(error, WorkerGone):
                 logger.critical("The child's talk with the broker has ended", exc_info=True)

@@ -7,7 +7,6 @@ import os
 
 from multi.errors import NodeError
 
-
 #: How a successor learns which descriptor holds the file of its predecessor.
 HEIRLOOM = "MULTI_PIDFILE"
 

@@ -17,7 +17,6 @@ from multi.errors import SoftTimeLimitExceeded
 from multi.outcome import Outcome
 from multi.worker.child import AWAKE, IDLE, LARGEST_BATCH, PATIENCE, Child, ChildPlan
 
-
 _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 
 

@@ -73,7 +73,9 @@ class Successor:
     def _ended(self) -> None:
         code = self._process.wait()
         self._close()
-        logger.error("The successor (pid %d) ended with %d before it was ready: this worker goes on", self._process.pid, code)
+        logger.error(
+            "The successor (pid %d) ended with %d before it was ready: this worker goes on", self._process.pid, code
+        )
         self._on_failed()
 
     def _close(self) -> None:

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from secrets import token_hex
 from time import monotonic, time
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from multi import log, plugins
 from multi.app.execute import failure, stores
 from multi.brokers.base import Claim, Settlement, Watch, WatchEvents
-from multi.errors import TimeLimitExceeded, WorkerLostError
+from multi.errors import TimeLimitExceeded
 from multi.loop import Loop, Timer
 from multi.notify import Notifier
 from multi.rundir import RunDir
@@ -22,19 +22,19 @@ from multi.stats import READY as PAGE_READY
 from multi.stats import STOPPING as PAGE_STOPPING
 from multi.stats import StatsPage
 from multi.worker import lines
-from multi.worker.child import AWAKE, GO, IDLE, READY, STOP, ChildPlan
+from multi.worker.child import AWAKE, GO, IDLE, READY, STOP, Child, ChildPlan
 from multi.worker.crew import Member, fork
 from multi.worker.serial import freeze
 from multi.worker.signals import Signals
-from multi.worker.successor import Successor, report_to_manager
 from multi.worker.slots import CLAIMED, DONE, RUNNING, SENDING, Held, Slot
+from multi.worker.successor import Successor, report_to_manager
 
 if TYPE_CHECKING:
     from multi.app.app import App
     from multi.message import Message
     from multi.pools.base import Pool
-    from multi.worker.pidfile import PidFile
     from multi.worker.options import WorkerOptions
+    from multi.worker.pidfile import PidFile
 
 logger = log.get_logger("multi.worker")
 
@@ -123,7 +123,9 @@ class Worker:
             self.watch.stop()
             signals.close()
             if self.rundir is not None:
-                self.rundir.write_exit("stop" if self.exit_code == 0 or self.cold else "error", self.exit_code, self.reason)
+                self.rundir.write_exit(
+                    "stop" if self.exit_code == 0 or self.cold else "error", self.exit_code, self.reason
+                )
             self.loop.close()
         return self.exit_code
 
@@ -172,9 +174,7 @@ class Worker:
         port = self.watch.port(f"{self.owner}/{self._forked}")
 
         def body(control: socket.socket) -> int:
-            plan = ChildPlan(
-                number, self.app, self.options, slot, port, control, self.page, self.rundir, entries
-            )
+            plan = ChildPlan(number, self.app, self.options, slot, port, control, self.page, self.rundir, entries)
             return child_class(self.pool.loop)(plan).run()
 
         pid, control = fork(body, list(self.members.values()))
@@ -275,11 +275,7 @@ class Worker:
             logger.error(lines.FAILED, outcome.name, outcome.task_id, repr(error))
             stored = stores(self.app, outcome) if outcome.record else []
             self.watch.settle(
-                [
-                    Settlement(
-                        held.tag, held.fence, held.queue, stores=stored, publications=outcome.publications
-                    )
-                ]
+                [Settlement(held.tag, held.fence, held.queue, stores=stored, publications=outcome.publications)]
             )
 
         self.watch.recall(held.tag, held.fence, answer)
@@ -488,7 +484,7 @@ class Worker:
             member.signal(signal.SIGUSR2)
 
 
-def child_class(loop: str) -> Callable[[ChildPlan], object]:
+def child_class(loop: str) -> type[Child]:
     """The kind of child that runs tasks in this way; imported in the child, where it is used."""
     if loop == "serial":
         from multi.worker.serial import SerialChild

@@ -57,10 +57,10 @@ class RedisBroker(Broker):
         for publication in publications:
             key, text, due, tag = publication_words(keys, publication)
             if due:
-                commands.append(["HSET", keys.parked, tag, key.encode() + b"\0" + text])  # type: ignore[union-attr]
+                commands.append(["HSET", keys.parked, tag, key.encode() + b"\0" + text])
                 commands.append(["ZADD", keys.delayed, due, tag])
             else:
-                lists.setdefault(str(key), []).append(text)  # type: ignore[arg-type]
+                lists.setdefault(key, []).append(text)
         commands += [["LPUSH", key, *texts] for key, texts in lists.items()]
         # a connection that has been idle may be found closed only now; nothing was done then, so it is tried again
         fresh = redis.fileno() < 0

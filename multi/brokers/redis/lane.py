@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import hiredis
 
@@ -10,7 +11,7 @@ from multi.brokers.base import Delivery, Lane, Settlement
 from multi.brokers.redis import envelope
 from multi.brokers.redis.scripts import EXCHANGE
 from multi.brokers.redis.settling import Words
-from multi.connections.redis import Address, Redis
+from multi.connections.redis import Address, Redis, Word
 from multi.errors import BackendUnavailable, BrokerLost, BrokerUnavailable, DecodeError
 
 
@@ -52,10 +53,10 @@ class RedisLane(Lane):
             deliveries.append(Delivery(tag, tag, queue, message, starts, again))
         return deliveries
 
-    def _evaluate(self, keys: Sequence[object], arguments: Sequence[object]) -> list[bytes | int]:
+    def _evaluate(self, keys: Sequence[Word], arguments: Sequence[Word]) -> list[Any]:
         try:
             try:
-                reply: list[bytes | int] = self._redis.call("EVALSHA", EXCHANGE.digest, len(keys), *keys, *arguments)
+                reply: list[Any] = self._redis.call("EVALSHA", EXCHANGE.digest, len(keys), *keys, *arguments)
             except hiredis.ReplyError as error:
                 if not str(error).startswith("NOSCRIPT"):
                     raise

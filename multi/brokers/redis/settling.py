@@ -10,17 +10,17 @@ import msgspec
 from multi.brokers.base import Settlement
 from multi.brokers.redis import envelope
 from multi.brokers.redis.keys import Keys
-from multi.connections.redis import Address
+from multi.connections.redis import Address, Word
 from multi.outcome import Publication
 from multi.store import Storage
-
-Argument = str | bytes | int | float
 
 
 class Words:
     """Builds calls of the exchange script for one worker's queues."""
 
-    def __init__(self, keys: Keys, queues: Sequence[str], address: Address, storage: Storage | None, owner: str) -> None:
+    def __init__(
+        self, keys: Keys, queues: Sequence[str], address: Address, storage: Storage | None, owner: str
+    ) -> None:
         self.keys = keys
         #: every list to claim from, by priority first, and the queue it belongs to
         self.sources = [(keys.step(queue, step), queue) for step in keys.steps for queue in queues]
@@ -28,13 +28,13 @@ class Words:
         self.queues = [queue for _, queue in self.sources]
         #: where results are stored by others than this script; None when it stores them itself
         self.storage = storage
-        self.results_db: Argument = ""
+        self.results_db: Word = ""
         if storage is not None and storage.place.rpartition("/")[0] == address.server:
             self.storage = None
             db = storage.place.rpartition("/")[2]
             self.results_db = "" if db == str(address.db) else db
         self._own_db = address.db
-        self._keys: list[Argument] = [
+        self._keys: list[Word] = [
             keys.unacked,
             keys.unacked_index,
             keys.leases,
@@ -47,21 +47,21 @@ class Words:
         for inbox, (source, _) in zip(self.inboxes, self.sources, strict=True):
             self._keys += [inbox, source]
         self._suffixes = [b',"",' + msgspec.json.encode(queue) + b"]" for queue in self.queues]
-        self._claim_tail: list[Argument] = [len(self._suffixes), *self._suffixes]
+        self._claim_tail: list[Word] = [len(self._suffixes), *self._suffixes]
 
     def exchange(
         self, settlements: Sequence[Settlement], claim: int, prefix: str, lease: float
-    ) -> tuple[list[Argument], list[Argument]]:
+    ) -> tuple[list[Word], list[Word]]:
         """Keys and arguments of one call."""
-        arguments: list[Argument] = [lease, claim, prefix, self.results_db, self._own_db, *self._claim_tail]
+        arguments: list[Word] = [lease, claim, prefix, self.results_db, self._own_db, *self._claim_tail]
         arguments.append(len(settlements))
         for settlement in settlements:
             self._settlement(settlement, arguments)
         return self._keys, arguments
 
-    def _settlement(self, settlement: Settlement, arguments: list[Argument]) -> None:
-        started: Argument = 1 if settlement.started else 0
-        extra: Argument = ""
+    def _settlement(self, settlement: Settlement, arguments: list[Word]) -> None:
+        started: Word = 1 if settlement.started else 0
+        extra: Word = ""
         verb = settlement.verb
         if verb == "park":
             extra = settlement.due
@@ -81,7 +81,7 @@ def note(settlement: Settlement) -> bytes:
     return msgspec.json.encode({"reason": settlement.reason, "detail": settlement.detail, "time": time()})
 
 
-def publication_words(keys: Keys, publication: Publication) -> tuple[Argument, Argument, Argument, Argument]:
+def publication_words(keys: Keys, publication: Publication) -> tuple[str, bytes, float | str, str]:
     """Queue key, envelope, due and id of one publication."""
     message = publication.message
     tag, text = envelope.encode(message, publication.queue)

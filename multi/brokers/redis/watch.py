@@ -11,7 +11,7 @@ from multi.brokers.redis.keys import SEPARATOR, Keys
 from multi.brokers.redis.lane import RedisLane
 from multi.brokers.redis.scripts import ALL, DUE, EXCHANGE, EXPIRED, LEAVE, RENEW, RESTORE, Script
 from multi.brokers.redis.settling import Words
-from multi.connections.redis import Address, RedisStream, Reply, ReplyError
+from multi.connections.redis import Address, RedisStream, Reply, ReplyError, Word
 from multi.errors import BackendUnavailable, BrokerRefused, BrokerUnavailable, DecodeError
 from multi.log import get_logger
 from multi.loop import Loop, Timer
@@ -32,10 +32,13 @@ class RedisPort(Port):
     """Remembers how to connect."""
 
     def __init__(self, address: Address, words: Words, owner: str, lease: float) -> None:
-        self._make = lambda: RedisLane(address, words, owner, lease)
+        self._address = address
+        self._words = words
+        self._owner = owner
+        self._lease = lease
 
     def open(self) -> Lane:
-        return self._make()
+        return RedisLane(self._address, self._words, self._owner, self._lease)
 
     def release(self) -> None:
         """Nothing is held."""
@@ -61,7 +64,9 @@ class Waiter:
         if self._stream.up:
             if not self._waiting:
                 self._waiting = True
-                self._stream.send(("BLMOVE", self._source, self._inbox, "RIGHT", "LEFT", WAIT), self._answered, WAIT + 10)
+                self._stream.send(
+                    ("BLMOVE", self._source, self._inbox, "RIGHT", "LEFT", WAIT), self._answered, WAIT + 10
+                )
         elif self._id is None:
             self._id = 0
             self._stream.connect()
@@ -99,7 +104,9 @@ class Waiter:
 class RedisWatch:
     """See `Watch`."""
 
-    def __init__(self, loop: Loop, address: Address, keys: Keys, words: Words, owner: str, lease: float, events: WatchEvents) -> None:
+    def __init__(
+        self, loop: Loop, address: Address, keys: Keys, words: Words, owner: str, lease: float, events: WatchEvents
+    ) -> None:
         self.loop = loop
         self.address = address
         self.events = events
@@ -109,7 +116,9 @@ class RedisWatch:
         self._owner = owner
         self._lease = lease
         self._stream = RedisStream(loop, address, self._up, self._down)
-        self._waiters = [Waiter(self, source, inbox) for (source, _), inbox in zip(words.sources, words.inboxes, strict=True)]
+        self._waiters = [
+            Waiter(self, source, inbox) for (source, _), inbox in zip(words.sources, words.inboxes, strict=True)
+        ]
         self._timers: list[Timer] = []
         self._due: Timer | None = None
         self._reconnect: Timer | None = None
@@ -289,7 +298,9 @@ class RedisWatch:
             self._due.cancel()
         self._due = self.loop.later(pause, self._look_for_due)
 
-    def _run(self, script: Script, keys: Sequence[object], arguments: Sequence[object], answer: Callable[[Reply], None]) -> None:
+    def _run(
+        self, script: Script, keys: Sequence[Word], arguments: Sequence[Word], answer: Callable[[Reply], None]
+    ) -> None:
         def answered(reply: Reply) -> None:
             if isinstance(reply, ReplyError) and str(reply).startswith("NOSCRIPT"):
                 self._stream.send(("EVAL", script.source, len(keys), *keys, *arguments), answer)
