@@ -50,4 +50,6 @@ def run_command(app: App, argv: Sequence[str] | None, *, worker: bool = False) -
     from multi.app import find
 
     find.given = app
-    plugins.find("console_scripts", "multi")(arguments)
+    code = plugins.find("console_scripts", "multi")(arguments)
+    if code:
+        sys.exit(code)

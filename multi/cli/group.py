@@ -127,10 +127,10 @@ def exit_code(error: BaseException) -> int:
     return FAILED
 
 
-def run() -> int:
-    """Run the command line of this process; the exit status."""
+def run(arguments: list[str]) -> int:
+    """Run these arguments; the exit status."""
     try:
-        result = cli.main(prog_name="multi", standalone_mode=False)
+        result = cli.main(arguments, prog_name="multi", standalone_mode=False)
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as error:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 
 
-def main() -> int:
-    """Run the command line of this process; the exit status."""
-    if sys.argv[1:] in (["--version"], ["-V"]):
+def main(arguments: list[str] | None = None) -> int:
+    """Run these arguments (None: the command line of this process); the exit status."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if words in (["--version"], ["-V"]):
         from multi import __version__
 
         sys.stdout.write(f"multi v{__version__}\n")
         return 0
     from multi.cli.group import run
 
-    return run()
+    return run(words)

@@ -7,7 +7,9 @@ app, its settings, the log; then the banner is shown and the worker runs. The op
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 import sys
 from typing import Any
 
@@ -126,6 +128,14 @@ def parameter(option: Option) -> click.Option:
     )
 
 
+class Stopped(BaseException):
+    """TERM came while the worker was still being prepared."""
+
+
+def _stop(*_: object) -> None:
+    raise Stopped
+
+
 @click.pass_context
 def run(ctx: click.Context, /, **values: Any) -> None:
     """Run one worker in the foreground, as `celery worker` does.
@@ -134,10 +144,13 @@ def run(ctx: click.Context, /, **values: Any) -> None:
     multi worker -A proj -l INFO
     multi worker -A proj -n w1@%h -Q emails,images -c 4
     """
+    signal.signal(signal.SIGTERM, _stop)  # until the worker has handlers of its own
     try:
         code = start(_with_group(ctx, values))
     except MultiError as error:
         code = _report(error)
+    except Stopped:
+        code = 0
     ctx.exit(code)
 
 
@@ -244,6 +257,7 @@ def _load_app(values: dict[str, Any]) -> Any:
     from multi.app.find import find
 
     app = find(values["app"])
+    app.set_current()  # what shared tasks and `current_app` mean in this process
     if values["include"]:
         app.conf.include = [*(app.conf.include or ()), *values["include"]]
     return app
@@ -263,12 +277,19 @@ def _run_worker(app: Any, options: WorkerOptions) -> int:
     )
     log.set_task_context(current_name_and_id)
     _import_tasks(app)
+    if not app.worker_broker.abilities.shared:
+        raise ConfigurationError(
+            f"{log.mask_passwords(app.worker_broker.url)} lives in a single process, so nothing that other programs send would "
+            "reach this worker: name another broker with -b or broker_url, or none for the embedded one"
+        )
     pidfile = PidFile(options.pidfile) if options.pidfile else None
     if pidfile is not None:
         pidfile.acquire()
     try:
         if not options.quiet:
-            print(render(app, options), flush=True)
+            click.echo(render(app, options))
+            if options.loglevel > logging.INFO:  # or the log tells
+                click.echo("".join(f"{note}\n" for note in options.notes))
         if conf.worker_redirect_stdouts:
             log.redirect_stdouts(conf.worker_redirect_stdouts_level)
         from multi.worker.worker import Worker

@@ -116,6 +116,29 @@ def test_options_without_use_are_told_at_the_start(quickstart: Project) -> None:
     assert "--without-mingle: " in text
 
 
+def test_at_warning_they_are_told_on_the_screen(quickstart: Project) -> None:
+    words = (
+        "worker",
+        "-A",
+        "proj",
+        "-n",
+        "w1@%h",
+        "-c",
+        "1",
+        "-O",
+        "fair",
+        "--pidfile",
+        "w1.pid",
+        "-D",
+        "-f",
+        "w1.log",
+    )
+    quickstart.multi(*words)
+    os.kill(int((quickstart.path / "w1.pid").read_text()), signal.SIGTERM)
+    until(lambda: not (quickstart.path / "w1.pid").exists(), 20, what="the worker to end")
+    assert "\n--optimization: this worker hands a task only to" in (quickstart.path / "w1.log").read_text()
+
+
 def test_log_and_pid_file_are_where_they_are_asked_for(quickstart: Project) -> None:
     words = ("worker", "-A", "proj", "-n", "w1@%h", "-l", "INFO", "-c", "1", "--umask", "077")
     with running(quickstart, *words, "-f", "%n%I.log", "--pidfile", "%n.pid") as (process, output):
@@ -180,6 +203,43 @@ def test_waiting_messages_are_purged_on_wish(quickstart: Project) -> None:
     assert "received" not in text
 
 
+def test_a_program_can_start_its_worker_itself(project: Project) -> None:
+    project.write(
+        "proj.py",
+        """
+        from multi import App
+        app = App("proj")
+        @app.task
+        def add(x, y):
+            return x + y
+        if __name__ == "__main__":
+            app.start()
+        """,
+    )
+    output = project.path / "output"
+    with output.open("w") as file:
+        command = [sys.executable, "proj.py", "worker", "-l", "INFO", "-c", "1"]
+        process = subprocess.Popen(command, cwd=project.path, env=project.env, stdout=file, stderr=subprocess.STDOUT)
+    try:
+        until(lambda: " ready." in output.read_text() or process.poll() is not None, 20)
+        assert "  . proj.add\n" in output.read_text()
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
+    project.python("from proj import app; app.worker_main(['worker', '-c', 'none'])", code=2)
+
+
+def test_told_to_stop_while_the_project_is_imported_it_stops(project: Project) -> None:
+    project.write("proj.py", "import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
+    process = project.popen("worker", "-A", "proj")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "importing\n"
+    process.terminate()
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert said == ""
+
+
 def test_in_the_background_success_means_that_it_is_ready(quickstart: Project) -> None:
     done = quickstart.multi("worker", "-A", "proj", "-n", "w1@%h", "-l", "INFO", "-c", "1", "-D", "--pidfile", "%n.pid")
     pid = int((quickstart.path / "w1.pid").read_text())
@@ -221,6 +281,7 @@ def test_another_interpreter_is_used_on_wish(quickstart: Project) -> None:
         (["-E"], "this worker sends no events yet"),
         (["-b", "rediss//host"], "is no URL"),
         (["-b", "kafka://host"], "kafka"),
+        (["-b", "memory://"], "memory:// lives in a single process"),
         (["-X", "celery"], "no queue is left to consume from"),
         (["-f", "nowhere/w1.log"], "--logfile nowhere/w1.log: No such file or directory"),
         (["-f", "%x.log"], "'%x' is no field"),
