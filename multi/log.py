@@ -10,6 +10,7 @@ new one; `reopen` does it at once.
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import re
@@ -57,6 +58,7 @@ class _State:
     process = "MainProcess"
     handler: LineHandler | None = None
     task: TaskContext | None = None
+    dump_signal = 0
 
 
 _state = _State()
@@ -125,17 +127,20 @@ def setup(
     process: str = "MainProcess",
     format: str | None = None,
     task_format: str | None = None,
+    times: str | None = None,
+    task_times: str | None = None,
     hijack: bool = True,
 ) -> None:
     """Send the records of this process, and of those it forks, to `logfile` (None: standard error).
 
     `color` None means: where standard error is a terminal. With `hijack`, handlers that the project has put on the root
-    logger make place for ours; without, they stay, and ours is added only if there are none. May be called again.
+    logger make place for ours; without, they stay, and ours is added only if there are none. `times` are formats of the
+    time of day, as `time.strftime` takes them. May be called again.
     Raises `OSError` when the file can't be opened.
     """
     _state.process = process
     handler = LineHandler(logfile, color=color)
-    handler.setFormatter(LineFormatter(format, task_format))
+    handler.setFormatter(LineFormatter(format, task_format, times, task_times))
     root = logging.getLogger()
     if hijack:
         for old in root.handlers[:]:
@@ -159,13 +164,34 @@ def reopen() -> None:
         _state.handler.reopen()
 
 
+def dump_stacks() -> None:
+    """Write what every thread of this process is doing to the log."""
+    faulthandler.dump_traceback(_fd(), all_threads=True)
+
+
+def dump_stacks_on(number: int) -> None:
+    """Have signal `number` do the same from now on, even while the interpreter is stuck in foreign code."""
+    _state.dump_signal = number
+    faulthandler.register(number, _fd(), all_threads=True, chain=False)
+
+
+def _fd() -> int:
+    return _state.handler.fd if _state.handler is not None else 2
+
+
 class LineFormatter(logging.Formatter):
     """Celery's format, without what `logging.Formatter` does per record for formats that nobody asked for."""
 
-    def __init__(self, format: str | None = None, task_format: str | None = None) -> None:
-        super().__init__(format or FORMAT)
-        self._own = format is None or format == FORMAT
-        self._task = logging.Formatter(task_format or TASK_FORMAT)
+    def __init__(
+        self,
+        format: str | None = None,
+        task_format: str | None = None,
+        times: str | None = None,
+        task_times: str | None = None,
+    ) -> None:
+        super().__init__(format or FORMAT, times)
+        self._own = format in (None, FORMAT) and not times
+        self._task = logging.Formatter(task_format or TASK_FORMAT, task_times)
         self._second = -1
         self._stamp = ""
 
@@ -213,6 +239,11 @@ class LineHandler(logging.Handler):
             color = os.isatty(2) and not os.environ.get("NO_COLOR")
         self._color = bool(color)
 
+    @property
+    def fd(self) -> int:
+        """Where lines are written now."""
+        return self._fd
+
     def emit(self, record: logging.LogRecord) -> None:
         try:
             text = self.format(record)
@@ -258,6 +289,8 @@ class LineHandler(logging.Handler):
             for stream in (1, 2):
                 if _identity(stream) == old_file:
                     os.dup2(fd, stream)
+            if _state.dump_signal and _state.handler is self:
+                dump_stacks_on(_state.dump_signal)
             os.close(old_fd)
 
     def _check(self, now: float) -> None:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from multi import log
 from multi.app.execute import failure, stores
 from multi.brokers.base import Delivery, Lane, Port, Settlement
-from multi.errors import BrokerLost, MultiError, SoftTimeLimitExceeded
+from multi.errors import BrokerLost, MultiError
 from multi.log import get_logger, rename_process
 from multi.outcome import Outcome
 from multi.worker.lines import TaskLines
@@ -33,6 +34,9 @@ logger = get_logger("multi.worker")
 #: What child and worker tell each other, a byte each.
 READY, IDLE, AWAKE = b"r", b"i", b"a"
 GO, STOP = b"g", b"s"
+
+#: The signal that has a child write its stacks to the log (USR1 and USR2 have meanings of their own there).
+DUMP = signal.SIGRTMIN
 
 #: A finished outcome waits so long (s) for others to travel with it, at most.
 PATIENCE = 0.005
@@ -102,14 +106,13 @@ class Child(ABC):
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTTIN, signal.SIGTTOU):
             signal.signal(number, _nothing)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        log.dump_stacks_on(DUMP)
         signal.signal(signal.SIGUSR2, lambda *_: self._reopen_log())
         if "random" in sys.modules:
             sys.modules["random"].seed()
         self.app.after_fork()
 
     def _reopen_log(self) -> None:
-        from multi import log
-
         if self.plan.rundir is not None:
             self.plan.rundir.reopen_log()
         log.reopen()
@@ -262,6 +265,3 @@ def die_with_parent(parent: int) -> None:
         pass
     if os.getppid() != parent:
         os._exit(1)
-
-
-__all__ = ["AWAKE", "GO", "IDLE", "READY", "STOP", "Child", "ChildPlan", "SoftTimeLimitExceeded", "die_with_parent"]

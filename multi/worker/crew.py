@@ -37,7 +37,7 @@ class Member:
         except OSError:
             pass
 
-    def signal(self, number: signal.Signals) -> None:
+    def signal(self, number: int) -> None:
         """Send a signal to exactly this process."""
         try:
             signal.pidfd_send_signal(self.pidfd, number)

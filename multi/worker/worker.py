@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
 from collections.abc import Iterator
 from secrets import token_hex
 from time import monotonic, time
@@ -22,7 +21,7 @@ from multi.stats import READY as PAGE_READY
 from multi.stats import STOPPING as PAGE_STOPPING
 from multi.stats import StatsPage
 from multi.worker import lines
-from multi.worker.child import AWAKE, GO, IDLE, READY, STOP, Child, ChildPlan
+from multi.worker.child import AWAKE, DUMP, GO, IDLE, READY, STOP, Child, ChildPlan
 from multi.worker.crew import Member, fork
 from multi.worker.serial import freeze
 from multi.worker.signals import Signals
@@ -468,12 +467,10 @@ class Worker:
 
     def dump(self) -> None:
         """Write the stacks of all processes to the log."""
-        import faulthandler
-
         logger.warning("Stacks of the worker and its children:")
-        faulthandler.dump_traceback(file=sys.__stderr__ or 2, all_threads=True)
+        log.dump_stacks()
         for member in self.members.values():
-            member.signal(signal.Signals(signal.SIGRTMIN))
+            member.signal(DUMP)
 
     def reopen_log(self) -> None:
         """After a rotation: write to the file that bears the name now."""
