@@ -271,7 +271,14 @@ def _run_worker(app: Any, options: WorkerOptions) -> int:
     conf = app.conf
     _opening(
         lambda: log.setup(
-            options.loglevel, options.logfile, color=options.color, hijack=conf.worker_hijack_root_logger
+            options.loglevel,
+            options.logfile,
+            color=options.color,
+            format=conf.worker_log_format,
+            task_format=conf.worker_task_log_format,
+            times=conf.worker_log_datefmt,
+            task_times=conf.worker_task_log_datefmt,
+            hijack=conf.worker_hijack_root_logger,
         ),
         options.logfile,
     )

@@ -94,6 +94,14 @@ _add(
     ("worker_redirect_stdouts_level", "str", "WARNING"),
     ("worker_log_color", "bool", None),
     ("worker_hijack_root_logger", "bool", True),
+    ("worker_log_datefmt", "str", None),
+    ("worker_log_format", "str", "[%(asctime)s: %(levelname)s/%(processName)s] %(message)s"),
+    ("worker_task_log_datefmt", "str", None),
+    (
+        "worker_task_log_format",
+        "str",
+        "[%(asctime)s: %(levelname)s/%(processName)s] %(task_name)s[%(task_id)s]: %(message)s",
+    ),
 )
 
 # multi's own
@@ -287,14 +295,6 @@ _add(
     ("worker_enable_soft_shutdown_on_idle", "bool", False),
     ("worker_direct", "bool", False),
     ("worker_deduplicate_successful_tasks", "bool", False),
-    ("worker_log_datefmt", "str", None),
-    ("worker_log_format", "str", "[%(asctime)s: %(levelname)s/%(processName)s] %(message)s"),
-    ("worker_task_log_datefmt", "str", None),
-    (
-        "worker_task_log_format",
-        "str",
-        "[%(asctime)s: %(levelname)s/%(processName)s] %(task_name)s[%(task_id)s]: %(message)s",
-    ),
     ("worker_pool_restarts", "bool", False),
     ("worker_state_db", "str", None),
 )

@@ -107,6 +107,31 @@ def test_a_task_leaves_the_lines_that_celerys_users_know(project: Project) -> No
     )
 
 
+def test_the_settings_of_the_log_are_followed(project: Project) -> None:
+    project.write(
+        "proj.py",
+        """
+        import logging, sys
+        from multi import App
+        app = App("proj")
+        app.conf.update(
+            worker_log_format="%(levelname)s %(processName)s: %(message)s",
+            worker_redirect_stdouts=False,
+            worker_concurrency=1,
+        )
+        @app.task
+        def speak():
+            print("to the screen", flush=True)
+            logging.getLogger("proj").warning("to the log")
+        """,
+    )
+    with running(project, "worker", "-A", "proj", "-l", "INFO") as (_, output):
+        project.python("import proj; proj.speak.delay().get(timeout=20)")
+        text = output.read_text()
+    assert "\nto the screen\n" in text
+    assert "\nWARNING ForkPoolWorker-1: to the log\n" in text
+
+
 def test_options_without_use_are_told_at_the_start(quickstart: Project) -> None:
     words = ("worker", "-A", "proj", "-l", "INFO", "-c", "1", "-O", "fair", "--without-gossip", "--without-mingle")
     with running(quickstart, *words) as (_, output):

@@ -54,6 +54,16 @@ def test_a_format_of_ones_own_is_used(tmp_path: Path) -> None:
     assert lines(file) == ["MainProcess|a.b|hello"]
 
 
+def test_times_have_the_format_that_is_asked_for(tmp_path: Path) -> None:
+    file = tmp_path / "w1.log"
+    log.setup("INFO", str(file), times="%Y", task_format="%(asctime)s %(task_name)s: %(message)s", task_times="[%H]")
+    log.get_logger("x").info("hello")
+    log.get_task_logger("y").info("hello")
+    first, second = lines(file)
+    assert re.fullmatch(r"\[\d{4}: INFO/MainProcess\] hello", first)
+    assert re.fullmatch(r"\[\d\d\] \?\?\?: hello", second)
+
+
 def test_what_is_below_the_level_is_not_written(tmp_path: Path) -> None:
     file = tmp_path / "w1.log"
     log.setup("warning", str(file))
