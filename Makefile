@@ -59,7 +59,8 @@ clean: ## delete what make made, .venv too
 
 dist: $(READY) ## build sdist and wheel in dist/ and check what they hold
 	@rm -rf dist
-	@$(BIN)/python -m build --no-isolation --outdir dist . >/dev/null
+	@mkdir -p build
+	@$(BIN)/python -m build --no-isolation --outdir dist . >build/dist.log 2>&1 || { cat build/dist.log; exit 1; }
 	@$(BIN)/python tests/support/distribution.py dist
 
 # not in the list: for whoever changes the dependencies

@@ -14,6 +14,7 @@ from multi.app.states import ALL_STATES
 from multi.config.table import TABLE
 from multi.controller import node as node_view
 from multi.controller.keeper import node as node_life
+from multi.controller.keeper.worker import CURRENT, INCOMING, OUTGOING
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,7 +64,7 @@ def test_every_state_is_drawn_and_explained() -> None:
         value
         for name, value in vars(node_life).items()
         if name.isupper() and isinstance(value, str) and value.islower()
-    } - {node_life.CURRENT, node_life.INCOMING, node_life.OUTGOING}
+    } - {CURRENT, INCOMING, OUTGOING}
     of_nodes |= {node_view.CRASHED, node_view.ORPHANED}
     explained = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "states.md").read_text(), re.MULTILINE))
     assert explained - {"ack", "requeue", "park", "bury"} == of_nodes | ALL_STATES
