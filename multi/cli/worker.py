@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from multi import log
+from multi import log, prints
 from multi.cli.screen import complain
 from multi.errors import AppImportFailed, ConfigurationError, MultiError
 from multi.nodes.options import OPTIONS, Option
@@ -298,12 +298,12 @@ def _run_worker(app: Any, options: WorkerOptions) -> int:
             if options.loglevel > logging.INFO:  # or the log tells
                 click.echo("".join(f"{note}\n" for note in options.notes))
         if conf.worker_redirect_stdouts:
-            log.redirect_stdouts(conf.worker_redirect_stdouts_level)
+            prints.redirect_stdouts(conf.worker_redirect_stdouts_level)
         from multi.worker.worker import Worker
 
         return Worker(app, options, pidfile).run()
     finally:
-        log.restore_stdouts()
+        prints.restore_stdouts()
         if pidfile is not None:
             pidfile.release()
 

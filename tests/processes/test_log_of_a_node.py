@@ -131,9 +131,9 @@ def test_what_children_print_bears_their_name(tmp_path: Path) -> None:
     done = python(
         """
 import os
-from multi import log
+from multi import log, prints
 log.setup("INFO")
-log.redirect_stdouts()
+prints.redirect_stdouts()
 if os.fork() == 0:
     log.rename_process("ForkPoolWorker-1")
     print("in a task")

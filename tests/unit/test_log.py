@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from multi import log
+from multi import log, prints
 
 say = print  # what is printed here is the subject
 
@@ -22,7 +22,7 @@ def restored() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
-    log.restore_stdouts()
+    prints.restore_stdouts()
     log.set_task_context(None)
     log.setup("WARNING")
     root.handlers[:] = handlers
@@ -236,7 +236,7 @@ def test_trouble_with_the_log_does_not_reach_the_code_that_logs(tmp_path: Path) 
 def test_what_is_printed_becomes_lines_of_the_log(tmp_path: Path) -> None:
     file = tmp_path / "w1.log"
     log.setup("INFO", str(file))
-    log.redirect_stdouts("WARNING")
+    prints.redirect_stdouts("WARNING")
     say("two", "words")
     say("no end yet", end="")
     say("\n\n")
@@ -253,22 +253,22 @@ def test_a_handler_that_prints_does_not_go_round_in_circles(tmp_path: Path, capf
 
     log.setup("INFO", str(tmp_path / "w1.log"))
     logging.getLogger().addHandler(Printing())
-    log.redirect_stdouts()
+    prints.redirect_stdouts()
     say("once")
-    log.restore_stdouts()
+    prints.restore_stdouts()
     assert [line.rpartition(" ")[2] for line in lines(tmp_path / "w1.log")] == ["once"]
 
 
 def test_the_stand_in_of_a_stream_has_what_libraries_ask_for(tmp_path: Path) -> None:
     before = sys.stdout
     log.setup("INFO", str(tmp_path / "w1.log"))
-    log.redirect_stdouts()
-    log.redirect_stdouts()
+    prints.redirect_stdouts()
+    prints.redirect_stdouts()
     assert sys.stdout.writable()
     assert not sys.stdout.isatty()
     assert not sys.stdout.closed
     assert sys.stdout.encoding == "utf-8"
-    log.restore_stdouts()
+    prints.restore_stdouts()
     assert sys.stdout is before
 
 
