@@ -22,7 +22,8 @@ class WorkerOptions(msgspec.Struct, kw_only=True):
 
     Times are in seconds, None means "no limit". `max_memory_per_child` is in KiB of resident memory. `pool` is the name
     under which the pool is found among the `multi.pools` entry points. `notes` are lines to be logged at the start, about
-    what was asked for and needs nothing to be done.
+    what was asked for and needs nothing to be done. `directory` is where the command was given (with links unresolved), and
+    where a successor is to start from.
     """
 
     hostname: str
@@ -38,6 +39,7 @@ class WorkerOptions(msgspec.Struct, kw_only=True):
     soft_time_limit: float | None = None
     drain_timeout: float | None = None
     purge: bool = False
+    directory: str | None = None
     color: bool | None = None
     quiet: bool = False
     notes: list[str] = []

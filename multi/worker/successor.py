@@ -22,6 +22,8 @@ from multi.worker.pidfile import PidFile
 
 logger = get_logger("multi.worker")
 
+#: Set for a successor: it neither goes to the background again nor purges the queues that its predecessor works on.
+SUCCESSOR = "MULTI_SUCCESSOR"
 #: How a successor learns the socket of the service's manager, to which it reports once it has taken over.
 MANAGER = "MULTI_MANAGER_SOCKET"
 
@@ -36,6 +38,7 @@ class Successor:
         pidfile: PidFile | None,
         on_ready: Callable[[], None],
         on_failed: Callable[[], None],
+        directory: str | None = None,
     ) -> None:
         self._loop = loop
         self._notifier = notifier
@@ -46,7 +49,7 @@ class Successor:
         self._ears.setblocking(False)
         path = os.path.join(self._directory, "notify")
         self._ears.bind(path)
-        environment = {**os.environ, "NOTIFY_SOCKET": path}
+        environment = {**os.environ, "NOTIFY_SOCKET": path, SUCCESSOR: "1"}
         if notifier.address:
             environment[MANAGER] = notifier.address
         self._pidfile = pidfile
@@ -55,7 +58,8 @@ class Successor:
             fd, variable = pidfile.heirloom()
             environment.update(variable)
             inherited = (fd,)
-        self._process = subprocess.Popen([sys.executable, *sys.orig_argv[1:]], env=environment, pass_fds=inherited)
+        command = [sys.executable, *sys.orig_argv[1:]]
+        self._process = subprocess.Popen(command, env=environment, pass_fds=inherited, cwd=directory)
         self._pidfd = os.pidfd_open(self._process.pid)
         loop.on_readable(self._ears.fileno(), self._heard)
         loop.on_readable(self._pidfd, self._ended)

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
+from logging import INFO, WARNING
 from secrets import token_hex
 from time import monotonic, time
 from typing import TYPE_CHECKING
@@ -23,9 +24,10 @@ from multi.stats import StatsPage
 from multi.worker import lines
 from multi.worker.child import AWAKE, DUMP, GO, IDLE, READY, STOP, Child, ChildPlan
 from multi.worker.crew import Member, fork
+from multi.worker.oversight import Oversight
 from multi.worker.serial import freeze
 from multi.worker.signals import Signals
-from multi.worker.slots import CLAIMED, DONE, RUNNING, SENDING, Held, Slot
+from multi.worker.slots import CLAIMED, RUNNING, Held, Slot
 from multi.worker.successor import Successor, report_to_manager
 
 if TYPE_CHECKING:
@@ -37,11 +39,6 @@ if TYPE_CHECKING:
 
 logger = log.get_logger("multi.worker")
 
-#: What a child leaves waiting so long (s) behind a running task is taken over.
-PATIENCE = 0.005
-TICK = 0.004
-#: Seconds between two looks when only time limits are to be watched and none is near.
-LIMIT_TICK = 0.1
 #: Rows kept free on the stats page for children that TTIN adds.
 SPARE_ROWS = 16
 #: A child that ends sooner (s) than this without a task to blame is started again with growing pauses.
@@ -82,7 +79,7 @@ class Worker:
         self.cold = False
         self.exit_code = 0
         self.reason = "stopped"
-        self._tick: Timer | None = None
+        self.oversight = Oversight(self.loop, self.members, self.watch, self.pool)
         self._drain: Timer | None = None
         self._pause = 0.1
         self._forked = 0
@@ -129,7 +126,8 @@ class Worker:
         return self.exit_code
 
     def _up(self) -> None:
-        logger.info(lines.CONNECTED, self.app.broker.masked)
+        # the end of an outage is told as loudly as its beginning
+        logger.log(WARNING if self.connected else INFO, lines.CONNECTED, self.app.broker.masked)
         if not self.connected:
             self.connected = True
             self._purge()
@@ -205,7 +203,7 @@ class Worker:
                 self._arm()
         elif AWAKE in words:
             member.idle = False
-            self._watch_closely()
+            self.oversight.watch_closely()
 
     def _arm(self) -> None:
         self.watch.arm(sum(member.idle for member in self.members.values()))
@@ -219,7 +217,7 @@ class Worker:
                 member.idle = False
                 member.tell(GO)
                 count -= 1
-        self._watch_closely()
+        self.oversight.watch_closely()
         self._arm()
 
     def _ended(self, member: Member) -> None:
@@ -279,95 +277,10 @@ class Worker:
 
         self.watch.recall(held.tag, held.fence, answer)
 
-    # -- watching the children --------------------------------------------------------------------------------------
-
     def _claims(self) -> Iterator[Claim]:
         for member in self.members.values():
             for held in member.slot.held():
                 yield Claim(held.tag, held.fence, held.state != CLAIMED)
-
-    def _watch_closely(self) -> None:
-        """Look at the slots from now on, until there is nothing to be seen there."""
-        if self._tick is None:
-            for member in self.members.values():
-                member.slot.asleep = False
-            self._tick = self.loop.later(TICK, self._look)
-
-    def _look(self) -> None:
-        """Take over what waits behind a running task; enforce limits."""
-        self._tick = None
-        now = monotonic()
-        pause = 0.0
-        for member in self.members.values():
-            states = member.slot.states()
-            if RUNNING not in states:
-                if CLAIMED in states or DONE in states or SENDING in states or not member.idle:
-                    pause = TICK if not pause else min(pause, TICK)
-                continue
-            waits = CLAIMED in states or DONE in states
-            nearest = self._limits(member, states, now)
-            if waits:
-                since = max(member.slot.since(i) for i, state in enumerate(states) if state == RUNNING)
-                late = self._late(member, states, now, since)
-                if late:
-                    self._take_over(member)
-                else:
-                    pause = TICK
-            if nearest:
-                ahead = min(LIMIT_TICK, max(nearest - now, 0.001))
-                pause = ahead if not pause else min(pause, ahead)
-        if pause:
-            self._tick = self.loop.later(pause, self._look)
-        else:
-            # nothing to watch: children wake us when they claim more than they run, or run something limited
-            for member in self.members.values():
-                member.slot.asleep = True
-            if any(CLAIMED in member.slot.states() for member in self.members.values()):
-                self._watch_closely()
-
-    def _late(self, member: Member, states: bytes, now: float, since: float) -> bool:
-        if self.pool.loop != "serial":
-            return False  # these settle and hand back by themselves: their claims don't wait for a running task
-        if now - since > PATIENCE:
-            return True
-        return any(state == DONE and now - member.slot.since(i) > PATIENCE for i, state in enumerate(states))
-
-    def _take_over(self, member: Member) -> None:
-        settlements = member.slot.take(unstarted=True, done=True)
-        if settlements:
-            self.watch.settle(settlements)
-            self.watch.renew()
-
-    def _limits(self, member: Member, states: bytes, now: float) -> float:
-        """Interrupt and kill what has run too long; returns the nearest deadline, 0 for none."""
-        nearest = 0.0
-        for index, state in enumerate(states):
-            if state != RUNNING:
-                continue
-            soft, hard = member.slot.deadlines(index)
-            if not soft and not hard:
-                continue
-            key = ""
-            if hard and now >= hard:
-                for held in member.slot.held():
-                    if held.index == index and held.state == RUNNING and held.hard == hard:
-                        limit = round(hard - held.since, 3)
-                        logger.error("Hard time limit (%gs) exceeded for %s: its child is killed", limit, held.task)
-                        member.condemned[held.tag] = limit
-                        member.signal(signal.SIGKILL)
-                continue
-            if soft and now >= soft:
-                key = f"{index}:{soft}"
-                if key not in member.warned:
-                    member.warned = {key}
-                    member.signal(signal.SIGUSR1)
-                if hard:
-                    nearest = min(nearest, hard) if nearest else hard
-                continue
-            for deadline in (soft, hard):
-                if deadline:
-                    nearest = min(nearest, deadline) if nearest else deadline
-        return nearest
 
     # -- orders -----------------------------------------------------------------------------------------------------
 
@@ -411,7 +324,7 @@ class Worker:
         for member in self.members.values():
             running += member.slot.states().count(RUNNING)
             self._dismiss(member)
-        logger.warning("Warm shutdown: %d tasks are running", running)
+        logger.warning("Warm shutdown: %s running", "1 task is" if running == 1 else f"{running} tasks are")
         if self.options.drain_timeout is not None:
             self._drain = self.loop.later(self.options.drain_timeout, self._drained)
         self._done_yet()
@@ -455,7 +368,14 @@ class Worker:
             return
         logger.warning("Reload: a fresh worker is started to take over")
         self.notifier.reloading()
-        self._successor = Successor(self.loop, self.notifier, self._pidfile, self._succeeded, self._not_succeeded)
+        self._successor = Successor(
+            self.loop,
+            self.notifier,
+            self._pidfile,
+            self._succeeded,
+            self._not_succeeded,
+            self.options.directory,
+        )
 
     def _succeeded(self) -> None:
         self.notifier.close()
