@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -68,6 +69,7 @@ def _chosen(parser: argparse.ArgumentParser, option: str, text: str, known: Sequ
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything started is ended
     try:
         sys.exit(main())
     except KeyboardInterrupt:

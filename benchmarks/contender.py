@@ -61,7 +61,7 @@ MULTI = Contender(
     ("multi", "worker", "-A", "multi_app", "-c", "2", "-l", "WARNING"),
     queue="celery",
     size=30_000,
-    claims=("unacked", "unacked_index", "multi:leases"),
+    claims=("unacked", "unacked_index", "multi:leases", "multi:claims"),
 )
 CELERY = Contender(
     "celery",
