@@ -22,7 +22,7 @@ from multi.nodes.options import OPTIONS, Option
 from multi.rundir import RunDir
 from multi.worker import privileges
 from multi.worker.names import expand, node_name
-from multi.worker.options import Given, WorkerOptions, combine, find_pool
+from multi.worker.options import SUCCESSOR, Given, WorkerOptions, combine, find_pool
 
 # Spellings that Celery has beside those of the table.
 ALIASES = {"task_events": ("--events",), "schedule_filename": ("--schedule",)}
@@ -163,9 +163,11 @@ def start(values: dict[str, Any]) -> int:
     if values["executable"] and os.path.abspath(values["executable"]) != sys.executable:
         _replace_interpreter(values["executable"])
     name = node_name(values["hostname"])
+    directory = _directory()
+    successor = os.environ.pop(SUCCESSOR, None) is not None
     _prepare_process(values)
     logfile = expand(values["logfile"], name, keep="iI")
-    if values["detach"]:
+    if values["detach"] and not successor:
         from multi.worker.detach import detach
 
         logfile = logfile or expand("%n.log", name)
@@ -192,7 +194,8 @@ def start(values: dict[str, Any]) -> int:
     options.loglevel = log.LEVELS["WARNING"] if values["loglevel"] is None else values["loglevel"]
     options.logfile = logfile
     options.pidfile = expand(values["pidfile"], name)
-    options.purge = bool(values["purge"])
+    options.purge = bool(values["purge"]) and not successor
+    options.directory = directory
     options.quiet = bool(values["quiet"])
     options.color = False if values["no_color"] else app.conf.worker_log_color
     options.notes += notes + app.conf.notes()
@@ -214,6 +217,15 @@ def _with_group(ctx: click.Context, values: dict[str, Any]) -> dict[str, Any]:
     """The options given here, and for those that were not, what stood before the subcommand."""
     before = ctx.obj if isinstance(ctx.obj, dict) else {}
     return {name: before.get(name) if value is None else value for name, value in values.items()}
+
+
+def _directory() -> str:
+    """The present directory, by the name under which the user came here (which may be a link to the current release)."""
+    name, here = os.environ.get("PWD", ""), os.getcwd()
+    try:
+        return name if os.path.isabs(name) and os.path.samefile(name, here) else here
+    except OSError:
+        return here
 
 
 def _prepare_process(values: dict[str, Any]) -> None:

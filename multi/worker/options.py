@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from multi.pools.base import Pool
 
 
+#: In the environment of a successor (at a reload): it neither goes to the background again nor purges the queues that its
+#: predecessor works on.
+SUCCESSOR = "MULTI_SUCCESSOR"
+
+
 class WorkerOptions(msgspec.Struct, kw_only=True):
     """Everything that a worker needs to know beside its app; complete and consistent when the worker gets it.
 

@@ -8,28 +8,27 @@ file changes hands, and this worker shuts down warm.
 from __future__ import annotations
 
 import os
-import shutil
 import socket
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 
 from multi.log import get_logger
 from multi.loop import Loop
 from multi.notify import Notifier
+from multi.worker.options import SUCCESSOR
 from multi.worker.pidfile import PidFile
 
 logger = get_logger("multi.worker")
 
-#: Set for a successor: it neither goes to the background again nor purges the queues that its predecessor works on.
-SUCCESSOR = "MULTI_SUCCESSOR"
 #: How a successor learns the socket of the service's manager, to which it reports once it has taken over.
 MANAGER = "MULTI_MANAGER_SOCKET"
 
 
 class Successor:
-    """The next generation of this worker, from its start until it is ready or has failed."""
+    """The next generation of this worker, from its start until it is ready or has failed.
+
+    `directory` is where it is started. Raises `OSError` when it can't be (the directory or the interpreter is gone).
+    """
 
     def __init__(
         self,
@@ -44,6 +43,10 @@ class Successor:
         self._notifier = notifier
         self._on_ready = on_ready
         self._on_failed = on_failed
+        # not needed before a reload, and not cheap to import
+        import subprocess
+        import tempfile
+
         self._directory = tempfile.mkdtemp(prefix="multi-")
         self._ears = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._ears.setblocking(False)
@@ -59,7 +62,12 @@ class Successor:
             environment.update(variable)
             inherited = (fd,)
         command = [sys.executable, *sys.orig_argv[1:]]
-        self._process = subprocess.Popen(command, env=environment, pass_fds=inherited, cwd=directory)
+        try:
+            self._process = subprocess.Popen(command, env=environment, pass_fds=inherited, cwd=directory)
+        except OSError:
+            self._ears.close()
+            self._clear()
+            raise
         self._pidfd = os.pidfd_open(self._process.pid)
         loop.on_readable(self._ears.fileno(), self._heard)
         loop.on_readable(self._pidfd, self._ended)
@@ -87,7 +95,12 @@ class Successor:
         self._loop.forget(self._pidfd)
         self._ears.close()
         os.close(self._pidfd)
-        shutil.rmtree(self._directory, ignore_errors=True)
+        self._clear()
+
+    def _clear(self) -> None:
+        from shutil import rmtree
+
+        rmtree(self._directory, ignore_errors=True)
 
 
 def report_to_manager(notifier: Notifier) -> Notifier:

@@ -368,14 +368,18 @@ class Worker:
             return
         logger.warning("Reload: a fresh worker is started to take over")
         self.notifier.reloading()
-        self._successor = Successor(
-            self.loop,
-            self.notifier,
-            self._pidfile,
-            self._succeeded,
-            self._not_succeeded,
-            self.options.directory,
-        )
+        try:
+            self._successor = Successor(
+                self.loop,
+                self.notifier,
+                self._pidfile,
+                self._succeeded,
+                self._not_succeeded,
+                self.options.directory,
+            )
+        except OSError as error:
+            logger.error("The reload has failed, this worker goes on: %s", error)
+            self._not_succeeded()
 
     def _succeeded(self) -> None:
         self.notifier.close()

@@ -1,0 +1,84 @@
+"""Reload of a worker without a keeper: a fresh one is ready before the old one stops."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from support.project import Project
+from support.wait import until
+
+PROJECT = """
+from multi import App
+app = App("proj")
+@app.task
+def version():
+    return {version}
+"""
+
+
+@pytest.fixture
+def release(project: Project) -> Path:
+    """A link to the folder that holds the project: what a deploy switches."""
+    for number in (1, 2):
+        project.write(f"releases/{number}/proj.py", PROJECT.format(version=number))
+    current = project.path / "current"
+    current.symlink_to("releases/1")
+    return current
+
+
+def switch(current: Path) -> None:
+    new = current.with_name("next")
+    new.symlink_to("releases/2")
+    new.replace(current)
+
+
+def send(project: Project, current: Path) -> str:
+    program = "import sys; sys.path.insert(0, sys.argv[1]); import proj; print(proj.version.delay().get(timeout=20))"
+    return project.python(f"import sys; sys.argv[1:] = [{str(current)!r}]; {program}").stdout.strip()
+
+
+def test_a_worker_in_the_background_hands_over_to_one_from_the_new_release(project: Project, release: Path) -> None:
+    broker = f"sqlite:///{project.path}/queue.db"
+    project.env |= {"MULTI_BROKER_URL": broker, "MULTI_RESULT_BACKEND": broker}
+    words = ("worker", "-A", "proj", "-n", "w1@%h", "-l", "INFO", "-c", "1", "-D", "--purge")
+    project.multi(*words, "--workdir", "current", "-f", "../../w1.log", "--pidfile", "../../w1.pid")
+    log, pidfile = project.path / "w1.log", project.path / "w1.pid"
+    first = int(pidfile.read_text())
+    try:
+        assert "Purged 0 messages" in log.read_text()
+        assert send(project, release) == "1"
+        switch(release)
+        os.kill(first, signal.SIGHUP)
+        until(lambda: int(pidfile.read_text()) != first, 20, what="the successor to take over")
+        second = int(pidfile.read_text())
+        until(lambda: not os.path.exists(f"/proc/{first}"), 20, what="the first worker to end")
+        assert os.readlink(f"/proc/{second}/cwd").endswith("releases/2")
+        assert send(project, release) == "2"
+        assert log.read_text().count("Purged") == 1
+        assert int(pidfile.read_text()) == second
+    finally:
+        os.kill(int(pidfile.read_text()), signal.SIGTERM)
+    until(lambda: not pidfile.exists(), 20, what="the last worker to end")
+
+
+def test_a_successor_that_cannot_start_leaves_the_worker_at_work(project: Project, release: Path) -> None:
+    broker = f"sqlite:///{project.path}/queue.db"
+    project.env |= {"MULTI_BROKER_URL": broker, "MULTI_RESULT_BACKEND": broker}
+    words = ("worker", "-A", "proj", "-n", "w1@%h", "-l", "INFO", "-c", "1", "-D")
+    project.multi(*words, "--workdir", "current", "-f", "../../w1.log", "--pidfile", "../../w1.pid")
+    log, pidfile = project.path / "w1.log", project.path / "w1.pid"
+    pid = int(pidfile.read_text())
+    try:
+        project.write("releases/2/proj.py", "1 / 0\n")
+        switch(release)
+        os.kill(pid, signal.SIGHUP)
+        until(lambda: "before it was ready: this worker goes on" in log.read_text(), 20)
+        assert "ZeroDivisionError" in log.read_text()
+        assert int(pidfile.read_text()) == pid
+        assert send(project, project.path / "releases/1") == "1"
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    until(lambda: not pidfile.exists(), 20, what="the worker to end")
