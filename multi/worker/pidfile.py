@@ -69,7 +69,10 @@ class PidFile:
         if self._fd < 0 or self._owner != os.getpid():
             return
         if self._is_current(self._fd) and _read(self._fd) == self._owner:
-            os.unlink(self.path)
+            try:
+                os.unlink(self.path)
+            except OSError:
+                pass  # the folder is another user's: without its lock the file is stale, and known to be
         self._close()
 
     def _claim(self, fd: int) -> bool:
