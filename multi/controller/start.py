@@ -133,6 +133,11 @@ class Start:
         if code == HELD:
             return None  # somebody else's keeper was quicker: follow that one
         status = self.node.status()
+        if status.state == ORPHANED and not words:
+            # somebody has killed it on the way; its worker goes on, and a new keeper takes it from there
+            self._launch(watch, adopt=True)
+            self.mine = self.launched.pid if self.launched is not None else 0
+            return None
         if words or status.keeper_pid != self.mine:
             return Result(self.node, FAILED, message=words or f"its keeper has ended ({_status(code)})")
         message = status.message or f"its keeper has ended ({_status(code)})"

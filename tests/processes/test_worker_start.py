@@ -349,6 +349,13 @@ def test_an_app_that_is_not_there_is_answered_with_what_was_tried(project: Proje
     assert "no app is named: say where it is with -A" in refused(project, "worker")
 
 
+def test_an_app_of_celerys_is_answered_with_the_line_to_change(project: Project) -> None:
+    pytest.importorskip("celery")
+    project.write("proj.py", "from celery import Celery\napp = Celery('proj')\n")
+    said = refused(project, "worker", "-A", "proj")
+    assert "proj.app: is Celery's own app: import it from multi instead (from multi import Celery)" in said
+
+
 def test_a_password_is_printed_nowhere(quickstart: Project) -> None:
     for url in ("kafka://user:s3cret@host", "redis:''user:s3cret@host''", "redis://user:s3cret@host:port/0"):
         assert "s3cret" not in refused(quickstart, "worker", "-A", "proj", "-l", "DEBUG", "-b", url)

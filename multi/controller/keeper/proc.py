@@ -28,9 +28,9 @@ def stat(pid: int) -> list[str]:
 
 
 def start_time(pid: int) -> str:
-    """When the process started, in clock ticks since the boot; empty when there is no such process."""
+    """When a living process started, in clock ticks since the boot; empty when there is none, or it is a zombie."""
     fields = stat(pid)
-    return fields[19] if fields else ""
+    return fields[19] if fields and fields[0] not in "ZX" else ""
 
 
 def session(pid: int) -> int:
