@@ -77,7 +77,7 @@ def _in_module(module: ModuleType, tried: list[str]) -> App | None:
         if found is None:
             tried.append(f"{module.__name__}.{attribute}: there is no such attribute")
         elif not isinstance(found, ModuleType):
-            tried.append(f"{module.__name__}.{attribute}: is no App but a {type(found).__name__}")
+            tried.append(f"{module.__name__}.{attribute}: is {_kind(found)}")
         else:
             tried.append(f"{module.__name__}.{attribute}: is a module")
     if hasattr(module, "__path__"):
@@ -110,8 +110,15 @@ def _checked(found: Any, where: str, tried: list[str]) -> App | None:
         return found
     if isinstance(found, ModuleType):
         return _in_module(found, tried)
-    tried.append(f"{where}: is no App but a {type(found).__name__}")
+    tried.append(f"{where}: is {_kind(found)}")
     return None
+
+
+def _kind(found: Any) -> str:
+    kind = type(found)
+    if kind.__module__.partition(".")[0] == "celery":
+        return "Celery's own app: import it from multi instead (from multi import Celery)"
+    return f"no App but a {kind.__name__}"
 
 
 def _import(name: str, tried: list[str]) -> ModuleType | None:

@@ -18,7 +18,7 @@ import click
 from multi import log, prints
 from multi.cli.screen import complain
 from multi.errors import AppImportFailed, ConfigurationError, MultiError
-from multi.nodes.options import OPTIONS, Option
+from multi.nodes.options import BY_NAME, OPTIONS, Option
 from multi.rundir import RunDir
 from multi.worker import privileges
 from multi.worker.names import expand, node_name
@@ -102,18 +102,29 @@ TYPES: dict[str, Any] = {
 }
 
 
+DEFAULTS = {
+    "hostname": "celery@<host>",
+    "loglevel": "WARNING",
+    "queues": "celery",
+    "concurrency": "the number of processors",
+    "pool": "prefork",
+}
+
+
 class WorkerCommand(click.Command):
     """Shows the options in groups."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         records = {param.name: param.get_help_record(ctx) for param in self.get_params(ctx)}
-        for title, members in GROUPS.items():
+        groups = {
+            **GROUPS,
+            "Accepted for Celery's sake": tuple(NEEDLESS),
+            "Not there yet": tuple(LATER),
+            "Help": tuple(name for name in records if name not in BY_NAME),
+        }
+        for title, members in groups.items():
             with formatter.section(title):
-                formatter.write_dl([record for name in members if (record := records.pop(name))])
-        later = {name: records.pop(name) for name in LATER}
-        for title, rest in (("Accepted for Celery's sake", records), ("Not there yet", later)):
-            with formatter.section(title):
-                formatter.write_dl([record for record in rest.values() if record])
+                formatter.write_dl([record for name in members if (record := records[name])])
 
 
 def parameter(option: Option) -> click.Option:
@@ -124,7 +135,13 @@ def parameter(option: Option) -> click.Option:
         return click.Option(spellings, is_flag=True, default=None, envvar=variables, help=option.meaning)
     kind = TYPES.get(option.name, str)
     return click.Option(
-        spellings, type=kind, default=None, envvar=variables, metavar=option.metavar, help=option.meaning
+        spellings,
+        type=kind,
+        default=None,
+        show_default=DEFAULTS.get(option.name),
+        envvar=variables,
+        metavar=option.metavar,
+        help=option.meaning,
     )
 
 
