@@ -52,12 +52,10 @@ class SQLiteBroker(Broker):
         self._settings = {**self.options, **query}
         self._database = self.database(str(self._settings.get("create", "")), BrokerUnavailable, BrokerRefused)
 
-    def database(
-        self, create: str, failure: type[MultiError], refusal: type[MultiError], *, queue_up: bool = False
-    ) -> Database:
+    def database(self, create: str, failure: type[MultiError], refusal: type[MultiError], **waiting: Any) -> Database:
         """A new connection to the file."""
         synchronous = str(self._settings.get("synchronous", "normal"))
-        return Database(self.path, failure, refusal, create=create, synchronous=synchronous, queue_up=queue_up)
+        return Database(self.path, failure, refusal, create=create, synchronous=synchronous, **waiting)
 
     def publish(self, publications: Sequence[Publication]) -> None:
         made = rows(publications)
@@ -75,7 +73,7 @@ class SQLiteBroker(Broker):
     def watch(
         self, loop: Loop, queues: Sequence[str], storage: Storage | None, owner: str, events: WatchEvents
     ) -> Watch:
-        database = self.database(str(self._settings.get("create") or "file"), BrokerLost, BrokerRefused)
+        database = self.database(str(self._settings.get("create") or "file"), BrokerLost, BrokerRefused, patience=0.0)
 
         def lane(name: str, ring_path: str) -> Lane:
             # whatever is wrong, the watch finds it too and says whether there is hope

@@ -198,7 +198,7 @@ def idle_watches(connection: sqlite3.Connection) -> list[str]:
     return [path for (path,) in connection.execute("SELECT path FROM waiters")]
 
 
-def call(database: Database, chosen: Sequence[tuple[str, str, int]], *, wait: float = 30.0) -> None:
+def call(database: Database, chosen: Sequence[tuple[str, str, int]], *, wait: float | None = None) -> None:
     """Ring at the chosen ones, after the commit; for those that are dead the next ones are chosen."""
     while chosen:
         gone: dict[str, set[str]] = {}

@@ -116,7 +116,7 @@ class SQLiteWatch:
                     found = connection.execute(
                         "SELECT envelope FROM messages WHERE id = ? AND fence = ? AND state = 1", (tag, fence)
                     ).fetchone()
-            except BrokerUnavailable:
+            except (BrokerUnavailable, Busy):
                 self._loop.later(TICK, look)  # no answer is better than a wrong one
                 return
             message = None
@@ -163,7 +163,7 @@ class SQLiteWatch:
                 self._ring = Ring()
                 self.ring_path = self._ring.path
             self._loop.on_readable(self._ring.fileno(), self._rung)
-            with self._database.write(wait=0.0) as connection:
+            with self._database.write() as connection:
                 # writing something shows now whether the disk is full or can't be written
                 connection.execute("INSERT OR REPLACE INTO facts VALUES ('worker', ?)", (str(time.time()),))
         except Busy:
@@ -227,7 +227,7 @@ class SQLiteWatch:
             if settlements and self._storage is not None and not self._here:
                 store_elsewhere(self._database, self._storage, settlements)
             together = Together(settlements, self._here)
-            with self._database.write(wait=0.0) as connection:
+            with self._database.write() as connection:
                 if "renew" in work:
                     self._renew(connection)
                 together.run(connection)
@@ -265,7 +265,7 @@ class SQLiteWatch:
         if more:
             self._later("tidy", 0.1, self._tidy)
         try:
-            after(self._database, together, chosen, wait=0.0)
+            after(self._database, together, chosen)
         except (Busy, BrokerUnavailable):
             pass  # a dead waiter stays listed until the next one rings at it
         if ready:
@@ -332,6 +332,8 @@ class SQLiteWatch:
         try:
             with self._database.read() as connection:
                 first = connection.execute("SELECT min(until) FROM messages WHERE state = 1").fetchone()[0]
+        except Busy:
+            return
         except BrokerUnavailable as error:
             self._lost(error)
             return
@@ -357,6 +359,8 @@ class SQLiteWatch:
                         or not connection.execute("SELECT 1 FROM waiters WHERE path = ?", (self._ring.path,)).fetchone()
                     )
                 )
+        except Busy:
+            return
         except BrokerUnavailable as error:
             self._lost(error)
             return
@@ -377,7 +381,7 @@ class SQLiteWatch:
                 found = connection.execute(
                     "SELECT 1 FROM results WHERE expires > 0 AND expires <= ? LIMIT 1", (int(time.time()),)
                 ).fetchone()
-        except BrokerUnavailable:
+        except (BrokerUnavailable, Busy):
             return  # the next beat says so
         if found:
             self._want("tidy")

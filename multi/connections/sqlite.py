@@ -97,8 +97,9 @@ class Database:
 
     `create` says what may be made if it is missing: "" nothing, "file" the file, "all" its folders too. Troubles are
     raised as `failure`, and as `refusal` where trying again will not help, with a text for the user.
-    `queue_up` waits for other writers in the kernel's queue, which is fair and quick but has no time limit: it is for
-    lanes, whose worker sees that nothing moves; others try again and again for as long as they said.
+    `patience` is for how many seconds others are waited for; 0 raises `Busy` instead. `queue_up` waits for other writers in
+    the kernel's queue, which is fair and quick but has no time limit: it is for lanes, whose worker sees that nothing
+    moves; the rest try again and again until their patience ends.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class Database:
         *,
         create: str = "",
         synchronous: str = "normal",
+        patience: float = 30.0,
         queue_up: bool = False,
     ) -> None:
         if create not in ("", "file", "all"):
@@ -121,21 +123,24 @@ class Database:
         self._failure = failure
         self._refusal = refusal
         self._synchronous = synchronous
+        self._patience = patience
         self._queue_up = queue_up
         self._connection: sqlite3.Connection | None = None
         self._gate = -1
         self._inode = 0
+        self._pid = 0
         self._lock = threading.Lock()
         _databases.add(self)
 
     @contextmanager
-    def write(self, *, wait: float = 30.0) -> Iterator[sqlite3.Connection]:
-        """A transaction that writes, committed at the end; `wait` 0 raises `Busy` instead of waiting for others."""
-        if not self._lock.acquire(timeout=wait or 0.0):
+    def write(self, *, wait: float | None = None) -> Iterator[sqlite3.Connection]:
+        """A transaction that writes, committed at the end; `wait` in place of the usual patience."""
+        patience = self._patience if wait is None else wait
+        if not self._lock.acquire(timeout=patience):
             raise Busy
         try:
-            connection = self._ready()
-            self._enter(wait)
+            connection = self._ready(patience)
+            self._enter(patience)
             try:
                 connection.execute("BEGIN IMMEDIATE")
                 try:
@@ -148,18 +153,21 @@ class Database:
             finally:
                 fcntl.flock(self._gate, fcntl.LOCK_UN)
         except (sqlite3.Error, OSError) as error:
-            self._fail(error, wait)
+            self._fail(error, patience)
         finally:
             self._lock.release()
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
-        """The connection for reading; waits for no writer."""
-        with self._lock:
-            try:
-                yield self._ready()
-            except (sqlite3.Error, OSError) as error:
-                self._fail(error, 1.0)
+        """The connection for reading, which waits for no writer (but for who makes the file)."""
+        if not self._lock.acquire(timeout=self._patience):
+            raise Busy
+        try:
+            yield self._ready(self._patience)
+        except (sqlite3.Error, OSError) as error:
+            self._fail(error, self._patience)
+        finally:
+            self._lock.release()
 
     def close(self) -> None:
         """Close the connection; the next use opens it again."""
@@ -170,28 +178,33 @@ class Database:
         if getattr(self, "_gate", -1) >= 0:
             self._close()
 
-    def _ready(self) -> sqlite3.Connection:
+    def _ready(self, patience: float) -> sqlite3.Connection:
         if self._connection is not None:
+            if self._pid != os.getpid():
+                raise self._failure(
+                    f"{self.path} was open in the process that this one was forked from, by other means than Python's; "
+                    "close the app's connections before such a fork, or load the app after it (uWSGI: lazy-apps)"
+                )
             try:
                 if os.stat(self.path).st_ino == self._inode:
                     return self._connection
             except FileNotFoundError:
                 pass
             self._close()  # the file was deleted or replaced: what we hold open is nobody's any more
-        return self._open()
+        return self._open(patience)
 
-    def _enter(self, wait: float) -> None:
+    def _enter(self, patience: float) -> None:
         """Pass the gate, which a holder needs for a millisecond or so."""
         try:
             fcntl.flock(self._gate, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
-            if not wait:
+            if not patience:
                 raise Busy from None
         if self._queue_up:
             fcntl.flock(self._gate, fcntl.LOCK_EX)
             return
-        deadline = now() + wait
+        deadline = now() + patience
         pause = 0.0002
         while True:
             time.sleep(pause * (0.5 + random.random()))
@@ -200,74 +213,78 @@ class Database:
                 return
             except BlockingIOError:
                 if now() > deadline:
-                    raise OSError(errno.ETIMEDOUT, f"another process has held the write lock for {wait:g} s") from None
-            pause = 0.0002 if now() < deadline - wait + 0.2 else 0.002
+                    text = f"another process has held the write lock for {patience:g} s"
+                    raise OSError(errno.ETIMEDOUT, text) from None
+            pause = 0.0002 if now() < deadline - patience + 0.2 else 0.002
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self, patience: float) -> sqlite3.Connection:
         if sqlite3.sqlite_version_info < (3, 35):
             raise self._refusal(
                 f"SQLite {sqlite3.sqlite_version} is too old to be the broker (3.35 or later is needed); "
                 "use a newer Python build, or another broker such as redis://"
             )
         self._check_place()
-        gate = os.open(f"{self.path}.gate", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._gate = gate
-        connection: sqlite3.Connection | None = None
+        self._gate = os.open(f"{self.path}.gate", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fresh = not os.path.exists(self.path)
-            if fresh:
+            if not os.path.exists(self.path):
                 # made by us, so that its mode doesn't depend on the umask
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            self._enter(30.0)
-            connection = sqlite3.connect(
+            self._inode = os.stat(self.path).st_ino
+            self._pid = os.getpid()
+            # who keeps away from the gate (another program) is waited for by SQLite
+            self._connection = connection = sqlite3.connect(
                 f"file:{_quoted(self.path)}?mode=rw",
                 uri=True,
-                timeout=30.0,
+                timeout=patience or 0.01,
                 isolation_level=None,
                 check_same_thread=False,
             )
-            connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA temp_store = MEMORY")
             connection.execute("PRAGMA journal_size_limit = 67108864")
-            self._found(connection)
-            self._inode = os.stat(self.path).st_ino
-            fcntl.flock(gate, fcntl.LOCK_UN)
+            if not self._is_ours(connection):
+                self._enter(patience)
+                if not self._is_ours(connection):
+                    connection.execute("PRAGMA journal_mode = WAL")
+                    self._make(connection)
+                fcntl.flock(self._gate, fcntl.LOCK_UN)
         except BaseException:
-            if connection is not None:
-                connection.close()
-            os.close(gate)
-            self._gate = -1
+            self._close()
             raise
-        self._connection = connection
         return connection
 
-    def _found(self, connection: sqlite3.Connection) -> None:
-        """Make the tables if the file is new; take back the claims of the time before the machine was started."""
+    def _is_ours(self, connection: sqlite3.Connection) -> bool:
+        """Whether it is fit for use; False if it is to be made, or was last used before the machine was started."""
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        boot = _boot()
-        if version == 0:
-            if connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
-                raise self._refusal(f"{self.path} is somebody else's SQLite database; name another file in the URL")
-            connection.executescript(
-                f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {_VERSION}; COMMIT"
-            )
-        elif version != _VERSION:
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        if version == 0 and not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+            return False
+        if application != _APPLICATION:
+            raise self._refusal(f"{self.path} is somebody else's SQLite database; name another file in the URL")
+        if version != _VERSION:
             raise self._refusal(
                 f"{self.path} was made by another version of multi (its format is {version}, known here is {_VERSION}); "
                 "use that version, or move the file away"
             )
-        if connection.execute("SELECT value FROM facts WHERE name = 'boot'").fetchone() != (boot,):
-            connection.execute("BEGIN IMMEDIATE")
-            # deadlines of an earlier start of the machine mean nothing now, and nobody of that time is alive
-            connection.execute(
-                "UPDATE messages SET state = 0, until = NULL, fence = NULL, starts = starts + counted, counted = 0, "
-                "redelivered = 1 WHERE state = 1"
+        found: tuple[str] | None = connection.execute("SELECT value FROM facts WHERE name = 'boot'").fetchone()
+        return found == (_boot(),)
+
+    def _make(self, connection: sqlite3.Connection) -> None:
+        """Make the tables if the file is new; take back the claims of the time before the machine was started."""
+        if connection.execute("PRAGMA user_version").fetchone() == (0,):
+            connection.executescript(
+                f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {_VERSION}; COMMIT"
             )
-            connection.execute("DELETE FROM waiters")
-            connection.execute("DELETE FROM listeners")
-            connection.execute("INSERT OR REPLACE INTO facts VALUES ('boot', ?)", (boot,))
-            connection.execute("COMMIT")
+        connection.execute("BEGIN IMMEDIATE")
+        # deadlines of an earlier start of the machine mean nothing now, and nobody of that time is alive
+        connection.execute(
+            "UPDATE messages SET state = 0, until = NULL, fence = NULL, starts = starts + counted, counted = 0, "
+            "redelivered = 1 WHERE state = 1"
+        )
+        connection.execute("DELETE FROM waiters")
+        connection.execute("DELETE FROM listeners")
+        connection.execute("INSERT OR REPLACE INTO facts VALUES ('boot', ?)", (_boot(),))
+        connection.execute("COMMIT")
 
     def _check_place(self) -> None:
         folder = os.path.dirname(self.path)
@@ -295,9 +312,9 @@ class Database:
             os.close(self._gate)
             self._gate = -1
 
-    def _fail(self, error: sqlite3.Error | OSError, wait: float) -> NoReturn:
+    def _fail(self, error: sqlite3.Error | OSError, patience: float) -> NoReturn:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) and not wait:
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) and not patience:
             raise Busy from None
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
             self._close()

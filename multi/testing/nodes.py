@@ -136,16 +136,19 @@ class Node:
             assert left > 0, f"after {patience:g} s still not: {what}"
             self._hear(min(left, 0.05))
 
-    def _hear(self, seconds: float) -> None:
-        if self._pipe.poll(seconds):
-            try:
-                number, kind, value = self._pipe.recv()
-            except (EOFError, ConnectionError):
-                raise AssertionError("the node has ended by itself; see its output") from None
-            if number is None:
-                self._events.append((kind, value))
-            else:
-                self._answers[number] = (kind, value)
+    def _hear(self, seconds: float) -> bool:
+        """Take one thing that comes; whether one came."""
+        if not self._pipe.poll(seconds):
+            return False
+        try:
+            number, kind, value = self._pipe.recv()
+        except (EOFError, ConnectionError):
+            raise AssertionError("the node has ended by itself; see its output") from None
+        if number is None:
+            self._events.append((kind, value))
+        else:
+            self._answers[number] = (kind, value)
+        return True
 
     def told(self, kind: str) -> list[Any]:
         """What was told of this kind so far."""
@@ -168,7 +171,8 @@ class Node:
 
     def rings(self) -> int:
         """How many times it was rung so far, after hearing what has come."""
-        self.quiet(0.0)
+        while self._hear(0.0):
+            pass
         return len(self.told("message"))
 
     def await_ring(self, after: int = 0, patience: float = PATIENCE) -> None:
