@@ -55,9 +55,7 @@ class RPCBackend(Backend):
         self._state = threading.Condition()
         self._busy = False  # a thread uses the link
         self._pressing = 0  # threads that want it for a moment, and get it before those that wait for results
-        self._wake, self._woken = socket.socketpair()
-        self._wake.setblocking(False)
-        self._woken.setblocking(False)
+        self._bell: tuple[socket.socket, socket.socket] | None = None
         self._link: Link | None = None
         self._queues: set[str] = set()
         self._records: OrderedDict[str, bytes | None] = OrderedDict()
@@ -132,9 +130,10 @@ class RPCBackend(Backend):
         self._after_fork()
         if self._link is not None:
             with self._using() as link:
+                link.close()
                 self._link = None
                 self._queues.clear()
-                link.close()
+                self._close_bell()
 
     def _known(self, task_id: str) -> bytes | None:
         try:
@@ -168,8 +167,10 @@ class RPCBackend(Backend):
             self._release()
 
     def _press(self) -> None:
+        """Have the thread that waits for the link's next word let go of it."""
         try:
-            self._wake.send(b"w")
+            if self._bell is not None:
+                self._bell[0].send(b"!")
         except BlockingIOError:
             pass  # it will wake up as it is
 
@@ -184,10 +185,12 @@ class RPCBackend(Backend):
             link = self._opened()
             poller = poll()
             poller.register(link.wire.fileno(), POLLIN | (POLLOUT if link.wire.wants_write else 0))
-            poller.register(self._woken.fileno(), POLLIN)
+            assert self._bell is not None
+            bell = self._bell[1]
+            poller.register(bell.fileno(), POLLIN)
             for fd, _ in poller.poll(None if timeout is None else int(timeout * 1000 + 0.999)):
-                if fd == self._woken.fileno():
-                    self._woken.recv(64)
+                if fd == bell.fileno():
+                    bell.recv(64)
                 else:
                     link.wire.step()
         except Lost as exc:
@@ -197,6 +200,10 @@ class RPCBackend(Backend):
             # it may be back already; what came while it was gone is lost, as results are transient here
 
     def _opened(self) -> Link:
+        if self._bell is None:
+            self._bell = socket.socketpair()
+            for end in self._bell:
+                end.setblocking(False)
         if self._link is None:
             link = Link.open(self._addresses)
             for queue in self._queues:
@@ -226,11 +233,16 @@ class RPCBackend(Backend):
             with self._state:
                 self._records[str(task_id)] = arrival.body
 
+    def _close_bell(self) -> None:
+        if self._bell is not None:
+            for end in self._bell:
+                end.close()
+            self._bell = None
+
     def _after_fork(self) -> None:
         if self._pid != os.getpid():
             link = self._link
-            self._wake.close()
-            self._woken.close()
+            self._close_bell()
             self._reset()
             if link is not None:
                 link.wire.close_copy()

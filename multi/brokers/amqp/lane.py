@@ -12,7 +12,7 @@ import msgspec
 
 from multi.brokers.amqp.talk import LENGTH, Ask, Tell
 from multi.brokers.base import Delivery, Lane, Settlement
-from multi.errors import BrokerLost
+from multi.errors import BackendUnavailable, BrokerLost
 from multi.store import Storage
 
 if TYPE_CHECKING:
@@ -62,7 +62,10 @@ class AMQPLane(Lane):
         if self._storage is not None:
             stores = [store for each in wanted for store in each.stores]
             if stores:
-                self._storage.store(stores)
+                try:
+                    self._storage.store(stores)
+                except BackendUnavailable as exc:
+                    raise BrokerLost(f"not settled, since the results can't be stored: {exc}") from exc
                 wanted = [msgspec.structs.replace(each, stores=[]) if each.stores else each for each in wanted]
         self._receive(wait=False)
         spare = self._current(fence)

@@ -8,7 +8,7 @@ from amqp import spec
 
 from multi.brokers.amqp import topology
 from multi.brokers.amqp.outbox import Outbox
-from multi.brokers.amqp.seat import without_traces
+from multi.brokers.amqp.seat import FAULT, without_traces
 from multi.brokers.base import DeadLetter
 from multi.connections.amqp import Channel, Link, Lost, Session, Steps
 from multi.connections.amqp.content import encode, message
@@ -85,5 +85,5 @@ def _letter(queue: str, arrival: Arrival) -> DeadLetter:
         detail=str(about.get("x-multi-detail", "")),
         starts=int(about.get("x-multi-starts", 0)),
         time=float(about.get("x-multi-time", 0.0)),
-        message=message(clean, arrival.body) if not arrival.fault else None,
+        message=None if arrival.fault or FAULT in about else message(clean, arrival.body),
     )

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 logger = get_logger("multi.broker")
 
 STARTS = "x-multi-starts"
+FAULT = "x-multi-fault"
+_GATHER = 0.001  # how long the first messages wait for others to be handed over with them
 _LINGER = 0.02  # how long a message that came too late for its lane stays here before it goes back
 #: What a server adds on a message's way through parking and dead letters, and what it counts.
 _TRACES = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-multi-")
@@ -40,6 +42,7 @@ class Held(msgspec.Struct):
     redelivered: bool
     body: bytes
     fault: str
+    task_id: str
     settling: bool = False
 
 
@@ -47,8 +50,8 @@ class Seat:
     """Takes exactly what the lane asks for: the channel's prefetch is what is held plus what is wanted.
 
     Fetching ahead was measured and is slower: what the lane doesn't come for in time has to go back, and counts as
-    delivered before from then on. A lane that waits is handed what has come as soon as anything has; the rest of what it
-    had wanted stays here for a moment, in case it comes again soon.
+    delivered before from then on. A lane that waits is handed what has come within a millisecond after the first; the
+    rest of what it had wanted stays here for a moment, in case it comes again soon.
     """
 
     def __init__(self, watch: AMQPWatch, number: int, owner: str) -> None:
@@ -66,6 +69,7 @@ class Seat:
         self._consuming = False
         self._acks: list[int] = []
         self._backs: list[int] = []
+        self._gather: Timer | None = None
         self._linger: Timer | None = None
         self._leaving = False
         self._under_way = 0
@@ -111,8 +115,9 @@ class Seat:
     def _leave_if_done(self) -> None:
         if self._under_way:
             return
-        if self._linger is not None:
-            self._linger.cancel()
+        for timer in (self._linger, self._gather):
+            if timer is not None:
+                timer.cancel()
         channel = self._drop_channel()
         if channel is not None:
             channel.close()
@@ -199,7 +204,10 @@ class Seat:
                 found = message({**arrival.properties, "application_headers": without_traces(headers)}, arrival.body)
             else:
                 fault = "the names of its headers are no text"
-        held = Held(number, queue, found, starts, redelivered, arrival.body, fault)
+        task_id = str(arrival.properties.get("correlation_id") or "")
+        if redelivered and self.watch.returned.pop(task_id, None):
+            redelivered = False  # we gave it back ourselves, not begun
+        held = Held(number, queue, found, starts, redelivered, arrival.body, fault, task_id)
         self.held[number] = held
         self._ready.append(held)
         self.watch.arrived(self)
@@ -254,11 +262,23 @@ class Seat:
         """The message goes back to its place in the queue with the next `flush`."""
         if self.held.get(held.number) is held:
             self._backs.append(held.number)
+            if not held.redelivered:
+                self.watch.remember_returned(held.task_id)
 
     # the lane
 
     def push(self) -> None:
-        """Hand the lane what came for it, if it waits."""
+        """Something came. Hand it to the lane, if that waits; one that waits for many, when all have had time to come."""
+        if self.want and len(self._ready) < self.want:
+            if self._gather is None:
+                self._gather = self.watch.loop.later(_GATHER, self._hand_over)
+        else:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        if self._gather is not None:
+            self._gather.cancel()
+            self._gather = None
         if self._ready and self.want:
             deliveries = self._take(self.want)
             self.want = 0

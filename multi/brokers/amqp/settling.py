@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from multi.brokers.amqp.outbox import Outbox, headers
-from multi.brokers.amqp.seat import STARTS, Held, Seat
+from multi.brokers.amqp.seat import FAULT, STARTS, Held, Seat
 from multi.brokers.base import Settlement
 from multi.connections.amqp.content import encode, properties
 from multi.connections.amqp.reply import read_key
@@ -84,7 +84,7 @@ class Settling:
     def _properties(self, extra: dict[str, Any]) -> bytes:
         message = self._held.message
         if message is None:
-            return encode({"application_headers": extra, "delivery_mode": 2})
+            return encode({"application_headers": {**extra, FAULT: self._held.fault}, "delivery_mode": 2})
         found = properties(message, extra)
         # It would make the server drop the message where it waits; the task's own header says when it expires.
         found.pop("expiration", None)

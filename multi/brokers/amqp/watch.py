@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 32.0
 _SETTLE_AGAIN = 1.0
 _FAREWELL = 2.0
+_REMEMBERED = 4096
 
 
 class AMQPWatch:
@@ -55,6 +57,8 @@ class AMQPWatch:
         #: Results that are messages go out over this connection, before the acknowledgement; others the lanes store.
         self.replies = storage is not None and storage.place == broker.place
         self.lane_storage = None if self.replies else storage
+        #: The tasks that went back unstarted: the server will say of them that they were delivered before.
+        self.returned: OrderedDict[str, bool] = OrderedDict()
         self._pid = os.getpid()
         self._count = 0
         self._next_address = 0
@@ -144,6 +148,12 @@ class AMQPWatch:
 
     def arrived(self, seat: Seat) -> None:
         self._arrived.add(seat)
+
+    def remember_returned(self, task_id: str) -> None:
+        if task_id:
+            self.returned[task_id] = True
+            if len(self.returned) > _REMEMBERED:
+                self.returned.popitem(last=False)
 
     def write(self) -> None:
         """Send what is written; a failure shows itself when the descriptor is served next."""
