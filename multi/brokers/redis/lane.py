@@ -21,7 +21,9 @@ class RedisLane(Lane):
     def __init__(self, address: Address, words: Words, owner: str, lease: float) -> None:
         self._redis = Redis(address)
         self._words = words
-        self._owner = owner
+        # tags of more than 64 bytes: with shorter ones Redis keeps the tables of claims as flat lists that every
+        # command walks, which more than doubles its work while a node holds some 100 claims
+        self._owner = owner.ljust(64, "-")
         self._lease = lease
         self._number = 0
 
