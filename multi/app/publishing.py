@@ -24,6 +24,7 @@ from multi.outcome import Publication
 if TYPE_CHECKING:
     from multi.app.app import App
     from multi.app.task import Task
+    from multi.backends.base import Backend
 
 NO_EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
@@ -99,7 +100,9 @@ class Publisher:
             raise ConfigurationError(f'delayed_delivery should be "worker" or "broker", not {conf.delayed_delivery!r}')
         if conf.task_protocol != 2:
             raise UnsupportedOption("task_protocol can only be 2: version 1 is understood, but no longer sent")
+        self.expecting = _expecting(app)
         self._templates: dict[str, Template] = {}
+        # of a task that is only known by name, None leaves to the worker whether its result is wanted
         self._plain = Template(self._headers("", None, None, None), self.codec, self.compression, self.queue, self.priority,
                                None, 2)  # fmt: skip
 
@@ -110,7 +113,7 @@ class Publisher:
         found = self._templates.get(name)
         if found is None:
             found = Template(
-                self._headers(name, task.time_limit, task.soft_time_limit, task.effective("ignore_result")),
+                self._headers(name, task.time_limit, task.soft_time_limit, bool(task.effective("ignore_result"))),
                 codec(task.serializer) if task.serializer else self.codec,
                 content_type(task.compression) if task.compression else self.compression,
                 task.queue or self.queue,
@@ -138,7 +141,7 @@ class Publisher:
             "argsrepr": "()",
             "kwargsrepr": "{}",
             "origin": None,
-            "ignore_result": bool(ignore_result),
+            "ignore_result": ignore_result,
             "replaced_task_nesting": 0,
             "stamped_headers": None,
             "stamps": {},
@@ -278,6 +281,15 @@ class Publisher:
         message = Message(headers, body, encoder.content_type, encoder.content_encoding, properties)
         due = clock.to_epoch(eta) if eta is not None and self.park else 0.0
         return Publication(_queue(options, template), message, due)
+
+
+def _expecting(app: App) -> Backend | None:
+    """The backend, if it must be told of tasks before they are sent."""
+    try:
+        backend = app.backend
+    except ConfigurationError:
+        return None  # told to those who ask for a result
+    return backend if backend is not None and backend.expects else None
 
 
 def check_options(options: Mapping[str, Any]) -> None:

@@ -110,6 +110,9 @@ class Sender:
         self, publications: Sequence[Publication], retry: bool | None = None, policy: Mapping[str, Any] | None = None
     ) -> None:
         broker = self._broker or self.broker
+        expecting = (self._publisher or self.publisher).expecting
+        if expecting is not None:
+            expecting.expect([publication.message.headers["id"] for publication in publications])
         try:
             broker.publish(publications)
         except BrokerUnavailable:
