@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -54,17 +55,16 @@ def another(broker: SQLiteBroker, lease: float = 30.0) -> SQLiteBroker:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one megabyte."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs", str(folder)], check=False, capture_output=True
-    )
-    if made.returncode:
+def small_disk() -> Iterator[Path]:
+    """A file system of one megabyte; not below pytest's folder, which other runs clear meanwhile."""
+    folder = Path(tempfile.mkdtemp(prefix="multi-disk-"))
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs", str(folder)]
+    if subprocess.run(command, check=False, capture_output=True).returncode:
+        folder.rmdir()
         pytest.skip("can't mount a small disk here (needs root)")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
+    folder.rmdir()
 
 
 def forked(work: Callable[[int], object]) -> tuple[int, int]:
