@@ -34,6 +34,8 @@ def to_epoch(value: str | float | datetime, naive: tzinfo = UTC) -> float:
     if isinstance(value, int | float):
         return float(value)
     moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    if not isinstance(moment, datetime):
+        raise ValueError(f"{value!r} is no time")
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=naive)
     return moment.timestamp()

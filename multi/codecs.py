@@ -154,7 +154,7 @@ def load_json(data: bytes) -> Any:
     if b"__type__" not in data and b"\\u00" not in data:
         try:
             return _decode_fast(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             pass  # the slow way either reads it or says what is wrong in words people know
     try:
         return _decode_text(data.decode("utf-8"))

@@ -156,7 +156,7 @@ class AlreadyRegistered(TaskError):
     """Another task bears this name."""
 
 
-class TimeoutError(TaskError, builtins.TimeoutError):
+class TimeoutError(TaskError, builtins.TimeoutError):  # noqa: A001 - Celery's name
     """A result was waited for as long as was allowed."""
 
 

@@ -11,7 +11,7 @@ from multi.app.decoding import NO_EMBED, read
 from multi.app.job import Job
 from multi.app.plan import Executor, executor
 from multi.app.records import stores
-from multi.errors import MultiError, NotRegistered, TaskRevokedError, WorkerLostError
+from multi.errors import InvalidTaskError, MultiError, NotRegistered, TaskRevokedError, WorkerLostError
 from multi.message import Message
 from multi.outcome import Outcome
 
@@ -33,8 +33,10 @@ def prepare(app: App, message: Message, *, queue: str, redelivered: bool, starts
         headers, args, kwargs, embed = read(message, ex.accept, ex.zone)
     except MultiError as error:
         return _unreadable(message, error)
-    name: str = headers["task"]
+    name = headers["task"]
     task_id = headers.get("id")
+    if not isinstance(name, str):
+        return _unreadable(message, InvalidTaskError(f"the header task is no name but {name!r}"))
     if not isinstance(task_id, str) or not task_id:
         return Outcome("", name, "FAILURE", verb="bury", record=False, reason="the message has no task id")
     if headers.get("expires") is not None or headers.get("eta") is not None:
@@ -50,7 +52,10 @@ def prepare(app: App, message: Message, *, queue: str, redelivered: bool, starts
             return Outcome(
                 task_id, name, "PENDING", verb="bury", record=False, reason=f"it can't be run whole here: {reason}"
             )
-    job = Job(app, ex, plan, message, headers, task_id, args, kwargs, embed, queue, redelivered, hostname)
+    try:
+        job = Job(app, ex, plan, message, headers, task_id, args, kwargs, embed, queue, redelivered, hostname)
+    except (TypeError, ValueError, IndexError, KeyError) as error:
+        return _unreadable(message, InvalidTaskError(f"its headers can't be understood: {error}"))
     if ex.max_deliveries and starts >= ex.max_deliveries:
         lost = WorkerLostError(f"the process that ran the task ended {starts} times before the task did")
         return ending.failed(job, lost, None, verb="bury", reason=f"its process died {starts} times")

@@ -79,14 +79,12 @@ class Job:
         ignore = headers.get("ignore_result")
         self.ignore_result: bool = plan.ignore_result if ignore is None else bool(ignore)
         limits = headers.get("timelimit")
-        if limits:
-            self.time_limit: float | None = limits[0] or plan.time_limit
-            self.soft_time_limit: float | None = limits[1] or plan.soft_time_limit
-        else:
-            self.time_limit, self.soft_time_limit = plan.time_limit, plan.soft_time_limit
+        hard, soft = limits or _UNLIMITED
+        self.time_limit: float | None = float(hard) if hard else plan.time_limit
+        self.soft_time_limit: float | None = float(soft) if soft else plan.soft_time_limit
         #: messages that go out whatever becomes of this run: retries
         self.pending: list[Publication] = []
-        self.entered = False
+        self.entered = not plan.custom_call
         self._children: list[Any] | None = None
         self._request: Context | None = None
         self._inner: coroutines.Interruptible | None = None
@@ -304,6 +302,7 @@ class Job:
         self.pending.append(publication)
 
 
+_UNLIMITED = (None, None)
 _REQUEST_HEADERS = (
     *("task", "shadow", "eta", "expires", "group", "group_index", "retries", "timelimit", "parent_id", "origin"),
     *("replaced_task_nesting", "stamped_headers", "stamps", "utc"),

@@ -34,8 +34,8 @@ def stores(app: App, outcome: Outcome) -> list[Store]:
         except EncodeError as error:
             unserializable(outcome, error)
         else:
-            group = f'"group_id": {quote(outcome.group_id)}, ' if outcome.group_id else ""
-            parent = f'"parent_id": {quote(outcome.parent_id)}, ' if outcome.parent_id else ""
+            group = f'"group_id": {quote(str(outcome.group_id))}, ' if outcome.group_id else ""
+            parent = f'"parent_id": {quote(str(outcome.parent_id))}, ' if outcome.parent_id else ""
             text = (
                 f'{{"status": "SUCCESS", "result": {result}, "traceback": null, "children": [], '
                 f'"date_done": "{clock.stamp()}", {group}{parent}"task_id": {quote(outcome.task_id)}}}'

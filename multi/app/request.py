@@ -89,6 +89,7 @@ class Running(Protocol):
     task: Task
     id: str
     root_id: str
+    entered: bool
 
     @property
     def request(self) -> Context: ...
@@ -115,10 +116,11 @@ def current_name_and_id() -> tuple[str, str] | None:
 class Direct:
     """A task that is called as a function: it has a request, and nothing of a message."""
 
-    __slots__ = ("id", "request", "root_id", "task")
+    __slots__ = ("entered", "id", "request", "root_id", "task")
 
     def __init__(self, task: Task, request: Context) -> None:
         self.task = task
+        self.entered = True
         self.request = request
         self.id = request.id or ""
         self.root_id = request.root_id or self.id

@@ -242,7 +242,7 @@ class AsyncResult:
             found = self._record().get("children")
             if found is None:
                 return None
-            self._children = [child for child in (from_tuple(item, self.app) for item in found) if child is not None]
+            self._children = [child for item in found for child in _children_of(item, self.app)]
         return self._children
 
     def collect(self, intermediate: bool = False, **kwargs: Any) -> Iterator[tuple[AsyncResult, Any]]:
@@ -309,6 +309,14 @@ def from_tuple(item: Any, app: App) -> AsyncResult | None:
         return AsyncResult(head, app)
     task_id, parent = head
     return AsyncResult(task_id, app, from_tuple(parent, app) if parent else None)
+
+
+def _children_of(item: Any, app: App) -> list[AsyncResult]:
+    """The results that one entry among the children of a record stands for: a group has several."""
+    if not isinstance(item, str) and len(item) == 2 and item[1]:
+        return [child for member in item[1] for child in _children_of(member, app)]
+    found = from_tuple(item, app)
+    return [] if found is None else [found]
 
 
 def _refuse_in_task() -> None:

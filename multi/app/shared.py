@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from multi.app import current, request
 
 if TYPE_CHECKING:
     from multi.app.app import App
+    from multi.app.task import Task
 
 
 class Proxy:
@@ -54,6 +55,10 @@ class Proxy:
         return self._get_current_object().__reduce__()
 
 
+@overload
+def shared_task(function: Callable[..., Any], /) -> Task: ...
+@overload
+def shared_task(function: None = None, /, **options: Any) -> Callable[[Callable[..., Any]], Task]: ...
 def shared_task(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """A task of every app there is and will be: for modules that don't know their app."""
 

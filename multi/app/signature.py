@@ -184,6 +184,8 @@ class Chain(Signature):
         if len(tasks) == 1 and not isinstance(tasks[0], Mapping):
             tasks = tuple(tasks[0])
         steps = [step for task in tasks for step in _steps(signature(task, app=app))]
+        # the app of the tasks is meant, which need not be the current one
+        app = app or next((step._app for step in steps if isinstance(step, Signature) and step._app), None)
         super().__init__("celery.chain", (), {"tasks": steps}, options, app=app, subtask_type="chain")
 
     @property

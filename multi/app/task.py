@@ -152,6 +152,10 @@ class Task:
     # calling ---------------------------------------------------------------------------------------------------------
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        run = running.get()
+        if run is not None and run.task is self and not run.entered:
+            run.entered = True  # a __call__ of the project's own, on its way from the worker to the body
+            return self.run(*args, **kwargs)
         token = running.set(Direct(self, Context(args=args, kwargs=kwargs, task=self.name)))
         try:
             return self.run(*args, **kwargs)

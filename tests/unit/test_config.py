@@ -1,0 +1,307 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from multi import App
+from multi.config import TABLE, Settings
+from multi.config.sources import reader
+from multi.config.table import ACTED, NOTED, REFUSED
+from multi.errors import ConfigurationError, UnknownSetting, UnsupportedOption
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in ("BROKER_URL", "RESULT_BACKEND", "BROKER_READ_URL", "BROKER_WRITE_URL", "CONFIG_MODULE"):
+        monkeypatch.delenv(f"CELERY_{name}", raising=False)
+        monkeypatch.delenv(f"MULTI_{name}", raising=False)
+    yield
+    sys.modules.pop("celeryconfig", None)
+
+
+def loaded(source: Any, namespace: str | None = None) -> Settings:
+    settings = Settings()
+    settings.load_with(reader(source, namespace, False))
+    return settings
+
+
+def module(name: str, **settings: Any) -> ModuleType:
+    made = ModuleType(name)
+    made.__dict__.update(settings)
+    return made
+
+
+def test_every_setting_has_a_standing_and_its_default_is_of_its_type() -> None:
+    from multi.config.values import convert
+
+    for name, setting in TABLE.items():
+        assert setting.standing in (ACTED, NOTED, REFUSED)
+        assert setting.standing != NOTED or setting.note, name
+        assert convert(setting, setting.default, name) == setting.default
+
+
+def test_defaults_are_celerys() -> None:
+    conf = Settings()
+    assert conf.task_serializer == "json"
+    assert conf.accept_content == ("json",)
+    assert conf.result_expires == 86400
+    assert conf["task_default_queue"] == "celery"
+
+
+def test_settings_are_attributes_and_items() -> None:
+    conf = Settings()
+    conf.result_expires = timedelta(hours=1)
+    assert conf["result_expires"] == 3600
+    conf.update(task_default_queue="other", timezone="Asia/Shanghai")
+    assert conf.task_default_queue == "other"
+    assert dict(conf)["timezone"] == "Asia/Shanghai"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "value"),
+    [
+        ("BROKER_URL", "broker_url", "redis://h"),
+        ("CELERY_RESULT_BACKEND", "result_backend", "redis://h"),
+        ("CELERY_IMPORTS", "imports", ("tasks",)),
+        ("CELERYD_CONCURRENCY", "worker_concurrency", 3),
+        ("CELERY_TASK_RESULT_EXPIRES", "result_expires", 300),
+        ("CELERY_TASK_SERIALIZER", "task_serializer", "json"),
+        ("CELERY_MESSAGE_COMPRESSION", "task_compression", "zlib"),
+        ("CELERY_DISABLE_RATE_LIMITS", "worker_disable_rate_limits", True),
+        ("CELERYD_TASK_TIME_LIMIT", "task_time_limit", 5),
+        ("CELERY_ACCEPT_CONTENT", "accept_content", ["json", "pickle"]),
+    ],
+)
+def test_old_names_are_understood(old: str, new: str, value: Any) -> None:
+    assert loaded({old: value})[new] == value
+    conf = Settings()
+    conf[old] = value
+    assert conf[new] == value
+    assert conf[old] == value
+
+
+def test_the_environments_name_of_the_broker_works_in_a_configuration_object_too() -> None:
+    class Config:
+        CACHE_TYPE = "redis"
+        SQLALCHEMY_TRACK_MODIFICATIONS = False
+        CELERY_BROKER_URL = "redis://auth:pw@h:6379/10"
+        CELERY_RESULT_BACKEND = "redis://auth:pw@h:6379/11"
+        CELERY_DISABLE_RATE_LIMITS = True
+
+        @staticmethod
+        def init_app(app: Any) -> None:
+            pass
+
+    conf = loaded(Config)
+    assert conf.broker_url == "redis://auth:pw@h:6379/10"
+    assert conf.result_backend == "redis://auth:pw@h:6379/11"
+    assert conf.CACHE_TYPE == "redis"
+    assert conf.SQLALCHEMY_TRACK_MODIFICATIONS is False
+    assert "pw" not in repr(conf)
+
+
+def test_a_namespace_is_the_prefix_of_new_names() -> None:
+    conf = loaded({"CELERY_TASK_ALWAYS_EAGER": True, "DEBUG": False, "CELERYX": 1, "REDIS_HOST": "h"}, "CELERY")
+    assert conf.task_always_eager is True
+    assert conf.DEBUG is False
+    assert conf.REDIS_HOST == "h"
+    assert conf.redis_host is None
+
+
+def test_another_namespace_leaves_other_names_alone() -> None:
+    conf = loaded({"MYAPP_TASK_IGNORE_RESULT": True, "CELERY_SOMETHING": 1}, "MYAPP")
+    assert conf.task_ignore_result is True
+    assert conf.CELERY_SOMETHING == 1
+
+
+def test_an_unknown_name_under_the_namespace_is_an_error_that_names_the_right_one() -> None:
+    with pytest.raises(UnknownSetting, match=r"CELERY_TASK_ALWAYS_EAGR.*CELERY_TASK_ALWAYS_EAGER"):
+        _ = loaded({"CELERY_TASK_ALWAYS_EAGR": True}, "CELERY").task_always_eager
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("result_expire", "result_expires"),
+        ("task_serialiser", "task_serializer"),
+        ("CELERY_CONCURRENCY", "CELERYD_CONCURRENCY"),
+        ("CELERY_RESULT_BACKENDS", "CELERY_RESULT_BACKEND"),
+    ],
+)
+def test_a_near_miss_is_an_error_that_names_the_right_one(wrong: str, right: str) -> None:
+    with pytest.raises(UnknownSetting, match=f"{wrong}.*{right}"):
+        Settings().update({wrong: 1})
+
+
+def test_any_other_name_is_the_projects_own() -> None:
+    conf = Settings()
+    conf.my_favourite = 3
+    assert conf.my_favourite == 3
+    with pytest.raises(AttributeError, match="no setting is called 'other'"):
+        _ = conf.other
+    assert conf.get("other", 5) == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("task_time_limit", "abc", "seconds"),
+        ("worker_concurrency", 1.5, "whole number"),
+        ("task_always_eager", "perhaps", "True or False"),
+        ("broker_url", 5, "text"),
+        ("broker_transport_options", 5, "dictionary"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_told_with_the_right_one(name: str, value: Any, told: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name} should be .*{told}"):
+        Settings()[name] = value
+
+
+def test_a_wrong_value_is_not_printed_where_it_may_be_a_secret() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Settings()["broker_url"] = ["redis://:geheim@h"]
+    assert "geheim" not in str(caught.value)
+
+
+def test_a_setting_that_is_not_acted_upon_is_refused_unless_it_is_the_default() -> None:
+    conf = Settings()
+    conf.task_routes = None
+    with pytest.raises(UnsupportedOption, match="task_routes is not acted upon yet"):
+        conf.task_routes = {"a": "b"}
+    with pytest.raises(UnsupportedOption, match="task_annotations"):
+        _ = loaded({"task_annotations": {"*": {}}}).task_serializer
+
+
+def test_a_setting_without_meaning_here_is_noted() -> None:
+    conf = Settings()
+    assert conf.notes() == []
+    conf.worker_prefetch_multiplier = 1
+    conf.beat_schedule = {"x": {}}
+    first, second = sorted(conf.notes())
+    assert "beat_schedule" in first
+    assert "worker_prefetch_multiplier" in second
+
+
+def test_two_names_of_one_setting_must_agree() -> None:
+    assert loaded({"broker_url": "redis://h", "BROKER_URL": "redis://h"}).broker_url == "redis://h"
+    with pytest.raises(ConfigurationError, match="BROKER_URL and broker_url"):
+        _ = loaded({"broker_url": "redis://h", "BROKER_URL": "redis://other"}).broker_url
+
+
+def test_what_is_set_through_conf_beats_arguments_and_those_beat_the_object() -> None:
+    app = App("x", broker="redis://argument", set_as_current=False)
+    app.config_from_object({"broker_url": "redis://object", "result_backend": "redis://object"})
+    assert app.conf.broker_url == "redis://argument"
+    assert app.conf.result_backend == "redis://object"
+    app.conf.result_backend = "redis://changed"
+    assert app.conf.result_backend == "redis://changed"
+
+
+def test_the_environment_beats_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    conf = Settings({"broker_url": "redis://argument"})
+    monkeypatch.setenv("CELERY_BROKER_URL", "redis://celery")
+    assert conf.broker_url == "redis://celery"
+    monkeypatch.setenv("MULTI_BROKER_URL", "redis://multi")
+    assert conf.broker_url == "redis://multi"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("task_always_eager", "yes", True),
+        ("task_time_limit", "2.5", 2.5),
+        ("worker_concurrency", "4", 4),
+        ("accept_content", "json, pickle", ["json", "pickle"]),
+        ("broker_transport_options", '{"visibility_timeout": 5}', {"visibility_timeout": 5}),
+    ],
+)
+def test_any_setting_can_come_from_the_environment(
+    name: str, text: str, value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"MULTI_{name.upper()}", text)
+    assert Settings()[name] == value
+
+
+def test_a_wrong_value_in_the_environment_is_told_by_the_variables_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MULTI_WORKER_CONCURRENCY", "many")
+    with pytest.raises(ConfigurationError, match="MULTI_WORKER_CONCURRENCY should be a whole number"):
+        _ = Settings().worker_concurrency
+
+
+def test_a_module_gives_its_settings_and_not_what_it_has_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(
+        sys.modules, "conf_module", module("conf_module", sys=sys, timedelta=timedelta, broker_url="redis://h", _x=1)
+    )
+    conf = loaded("conf_module")
+    assert conf.broker_url == "redis://h"
+    assert "timedelta" not in conf
+    assert "sys" not in conf
+
+
+def test_an_object_in_a_module_is_named_by_colon_or_dot(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Config:
+        broker_url = "redis://h"
+
+    monkeypatch.setitem(sys.modules, "conf_holder", module("conf_holder", Config=Config, __path__=[]))
+    assert loaded("conf_holder:Config").broker_url == "redis://h"
+    assert loaded("conf_holder.Config").broker_url == "redis://h"
+
+
+def test_a_configuration_module_that_is_not_there_is_told_when_it_is_needed() -> None:
+    app = App("x", set_as_current=False)
+    app.config_from_object("no_such_module_at_all")
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match="no_such_module_at_all"):
+            _ = app.conf.task_serializer
+    app.config_from_object("no_such_module_at_all", silent=True)
+    assert app.conf.task_serializer == "json"
+
+
+def test_a_variable_may_name_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = App("x", set_as_current=False)
+    with pytest.raises(ConfigurationError, match="PROJ_CONFIG"):
+        app.config_from_envvar("PROJ_CONFIG")
+    assert app.config_from_envvar("PROJ_CONFIG", silent=True) is False
+    monkeypatch.setitem(sys.modules, "conf_env", module("conf_env", broker_url="redis://h"))
+    monkeypatch.setenv("PROJ_CONFIG", "conf_env")
+    assert app.config_from_envvar("PROJ_CONFIG") is True
+    assert app.conf.broker_url == "redis://h"
+
+
+def test_an_app_that_nobody_configures_reads_celeryconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "celeryconfig.py").write_text('BROKER_URL = "memory://of-celeryconfig"\nCELERY_IMPORTS = ("tasks",)\n')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    app = App("x", set_as_current=False)
+    assert app.broker.url == "memory://of-celeryconfig"
+    assert app.conf.imports == ("tasks",)
+    configured = App("x", broker="memory://given", set_as_current=False)
+    assert configured.broker.url == "memory://given"
+    assert configured.conf.imports == ()
+
+
+def test_the_name_of_that_module_may_be_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "otherconfig", module("otherconfig", broker_url="memory://other"))
+    monkeypatch.setenv("CELERY_CONFIG_MODULE", "otherconfig")
+    assert App("x", set_as_current=False).broker.url == "memory://other"
+
+
+def test_a_change_reaches_what_was_made_with_the_old_value() -> None:
+    app = App("x", broker="memory://a", set_as_current=False)
+    assert app.publisher.queue == "celery"
+    app.conf.task_default_queue = "other"
+    assert app.publisher.queue == "other"
+    app.conf.broker_url = "memory://b"
+    assert app.broker.url == "memory://b"
+
+
+def test_a_change_of_no_concern_to_the_broker_leaves_it_open() -> None:
+    app = App("x", broker="memory://a", set_as_current=False)
+    broker = app.broker
+    app.conf.task_always_eager = True
+    assert app.broker is broker
