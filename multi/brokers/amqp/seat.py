@@ -67,6 +67,7 @@ class Seat:
         self._channel: Channel | None = None
         self._prefetch = 0
         self._consuming = False
+        self._round = 0
         self._acks: list[int] = []
         self._backs: list[int] = []
         self._gather: Timer | None = None
@@ -164,13 +165,17 @@ class Seat:
         channel.call(channel.request(spec.Basic.Qos, "lBb", (0, min(count, 65535), shared)), _ignore)
 
     def _consume(self, channel: Channel, on: bool) -> None:
+        """Begin or end to consume from all queues. Tags are never used twice: RabbitMQ 3.10 can stumble over that."""
         self._consuming = on
+        if on:
+            self._round += 1
         for index, queue in enumerate(self.watch.queues):
+            tag = f"{index}.{self._round}"
             if on:
-                args: tuple[Any, ...] = (0, queue, f"{index}", False, False, False, False, {})
+                args: tuple[Any, ...] = (0, queue, tag, False, False, False, False, {})
                 channel.call(channel.request(spec.Basic.Consume, "BssbbbbF", args), _ignore)
             else:
-                channel.call(channel.request(spec.Basic.Cancel, "sb", (f"{index}", False)), _ignore)
+                channel.call(channel.request(spec.Basic.Cancel, "sb", (tag, False)), _ignore)
         if not on:
             self._prefetch = 0
 
@@ -192,7 +197,7 @@ class Seat:
 
     def _on_deliver(self, arrival: Arrival) -> None:
         tag, number, redelivered, _, _ = arrival.args
-        queue = self.watch.queues[int(tag)]
+        queue = self._queue_of(tag)
         found: Message | None = None
         starts = 0
         fault = arrival.fault
@@ -212,8 +217,11 @@ class Seat:
         self._ready.append(held)
         self.watch.arrived(self)
 
+    def _queue_of(self, tag: str) -> str:
+        return self.watch.queues[int(tag.partition(".")[0])]
+
     def _on_cancel(self, tag: str) -> None:
-        queue = self.watch.queues[int(tag)]
+        queue = self._queue_of(tag)
         logger.warning("RabbitMQ ended the consumption of queue %r (was it deleted?); declaring it again", queue)
         channel = self._drop_channel()
         if channel is not None:
