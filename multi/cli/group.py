@@ -84,7 +84,7 @@ def _before(command: click.Group) -> click.Group:
             command.params.append(
                 click.Option(
                     list(option.spellings),
-                    is_flag=option.metavar is None,
+                    is_flag=True if option.metavar is None else None,
                     metavar=option.metavar,
                     help=option.meaning,
                 )

@@ -40,7 +40,7 @@ class NodesCommand(click.Command):
             self.params.append(
                 click.Option(
                     [option.name, *spellings],
-                    is_flag=option.metavar is None,
+                    is_flag=True if option.metavar is None else None,
                     metavar=option.metavar,
                     help=option.meaning,
                     hidden=not passes_on and not option.everywhere,

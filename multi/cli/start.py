@@ -105,10 +105,10 @@ def prepare(request: Request, nodes: list[Node]) -> list[Start]:
 def specification(request: Request, node: Node, *, anew: bool | None = None) -> tuple[NodeSpec, NodeSpec | None]:
     """The specification to start `node` with, and the kept one where this is a change of it."""
     new = request.spec(node)
-    old = node.spec()
     if anew is None:
         anew = "app" in request.options
-    if old is None or anew:
+    old = None if anew else node.spec()
+    if old is None:
         return new, None
     changed = old.changed(new)
     if request.own.get("env"):

@@ -8,12 +8,15 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]
 import os
 import time
-from typing import Any
 
 from . import record, worker
 from .channel import Message
 from .logfile import Log
 from .worker import CURRENT, INCOMING, OUTGOING, SIGNALS, End, Worker
+
+TYPE_CHECKING = False  # the module `typing` alone would cost the keeper 7 ms
+if TYPE_CHECKING:
+    from typing import Any
 
 VERSION = 1
 

@@ -6,7 +6,6 @@ A process is known by its number, its start time and the boot it belongs to; the
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 
 def boot_id() -> str:
@@ -39,9 +38,9 @@ def session(pid: int) -> int:
     return int(fields[3]) if fields and fields[0] not in "ZX" else 0
 
 
-def all_pids() -> Iterator[int]:
+def all_pids() -> list[int]:
     """The numbers of all processes."""
-    return (int(name) for name in os.listdir("/proc") if name.isdecimal())
+    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
 
 
 def members(of_session: int) -> list[int]:

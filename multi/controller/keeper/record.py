@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+
+TYPE_CHECKING = False  # the module `typing` alone would cost the keeper 7 ms
+if TYPE_CHECKING:
+    from typing import Any
 
 try:
     import _json

@@ -5,9 +5,12 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]
 import os
 import time
-from typing import Any
 
 from . import proc, record
+
+TYPE_CHECKING = False  # the module `typing` alone would cost the keeper 7 ms
+if TYPE_CHECKING:
+    from typing import Any
 
 _NAMES = "HUP INT QUIT ILL ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STOP TTIN TTOU XCPU XFSZ SYS"
 SIGNALS: dict[int, str] = {getattr(_signal, f"SIG{name}"): name for name in _NAMES.split(" ")}
