@@ -52,6 +52,8 @@ class RedisBackend(Backend):
         self._call(("EVAL", _STORE, len(stores), *[store.key for store in stores], *arguments))
 
     def fetch(self, task_ids: Sequence[str]) -> list[bytes | None]:
+        if not task_ids:
+            return []
         found: list[bytes | None] = self._call(("MGET", *[self._prefix + task_id for task_id in task_ids]))
         return found
 
@@ -59,17 +61,13 @@ class RedisBackend(Backend):
         self._call(("DEL", self._prefix + task_id))
 
     def _call(self, command: Sequence[Any]) -> Any:
-        connection = self._connections.get()
-        fresh = connection.fileno() < 0
         try:
-            try:
-                return connection.call(*command)
-            except BrokerUnavailable:
-                if fresh:
-                    raise
-                return connection.call(*command)  # it had been closed while idle
-        except (BrokerUnavailable, ReplyError) as error:
+            reply = self._connections.get().pipeline_again([command])[0]
+        except BrokerUnavailable as error:
             raise BackendUnavailable(f"result backend {error}") from error
+        if isinstance(reply, ReplyError):
+            raise BackendUnavailable(f"result backend {self._address.masked}: {reply}")
+        return reply
 
     def wait(self, task_id: str, timeout: float | None, interval: float | None = None) -> Iterator[bytes]:
         deadline = None if timeout is None else monotonic() + timeout

@@ -265,6 +265,20 @@ class Redis:
         self.send(b"".join([pack(command) for command in commands]))
         return [self.read() for _ in commands]
 
+    def pipeline_again(self, commands: Sequence[Sequence[Any]]) -> list[Reply]:
+        """As `pipeline`, once more over a new connection where the old one is found broken.
+
+        For a connection that may have been idle for long: that it has been closed shows only when it is used. What was
+        sent may then happen twice, if the connection broke in just that moment.
+        """
+        fresh = self._sock is None
+        try:
+            return self.pipeline(commands)
+        except BrokerLost:
+            if fresh:
+                raise
+            return self.pipeline(commands)
+
     def send(self, data: bytes) -> None:
         assert self._sock is not None
         try:
@@ -322,6 +336,9 @@ class Redis:
             self._sock.close()
             self._sock = None
             self._reader = None
+
+    def __del__(self) -> None:
+        self.close()  # a thread that ends takes its connection along
 
 
 class PerThread:

@@ -60,7 +60,7 @@ class Worker:
         self.owner = f"{options.hostname}/{token_hex(4)}"
         self.page = StatsPage.create(self.rundir.stats if self.rundir else None, self.wanted + SPARE_ROWS)
         self.backend = app.backend
-        self.watch: Watch = app.broker.watch(
+        self.watch: Watch = app.worker_broker.watch(
             self.loop,
             options.queues,
             self.backend,
@@ -127,7 +127,7 @@ class Worker:
 
     def _up(self) -> None:
         # the end of an outage is told as loudly as its beginning
-        logger.log(WARNING if self.connected else INFO, lines.CONNECTED, self.app.broker.masked)
+        logger.log(WARNING if self.connected else INFO, lines.CONNECTED, self.app.worker_broker.masked)
         if not self.connected:
             self.connected = True
             self._purge()
@@ -139,7 +139,7 @@ class Worker:
 
     def _purge(self) -> None:
         if self.options.purge:
-            gone = sum(self.app.broker.purge(queue) for queue in self.options.queues)
+            gone = sum(self.app.worker_broker.purge(queue) for queue in self.options.queues)
             logger.warning("Purged %d messages from %s", gone, ", ".join(self.options.queues))
 
     def _refused(self, error: Exception) -> None:

@@ -62,15 +62,7 @@ class RedisBroker(Broker):
             else:
                 lists.setdefault(key, []).append(text)
         commands += [["LPUSH", key, *texts] for key, texts in lists.items()]
-        # a connection that has been idle may be found closed only now; nothing was done then, so it is tried again
-        fresh = redis.fileno() < 0
-        try:
-            replies = redis.pipeline(commands)
-        except BrokerUnavailable:
-            if fresh:
-                raise
-            replies = redis.pipeline(commands)
-        for reply in replies:
+        for reply in redis.pipeline_again(commands):
             if isinstance(reply, ReplyError):
                 raise BrokerUnavailable(f"{self._address.masked}: the message was not taken: {reply}") from reply
 
@@ -111,7 +103,7 @@ class RedisBroker(Broker):
             reason=told["reason"],
             detail=told["detail"],
             starts=int(starts),
-            time=told.get("time", 0.0),
+            time=told["time"],
             message=message,
         )
 
@@ -119,19 +111,17 @@ class RedisBroker(Broker):
         key = self._keys.dead + queue
         wanted = None if ids is None else set(ids)
         found = self._call([("HGETALL", key)])[0]
+        letters = [(found[i], *found[i + 1].split(b"\0", 3)) for i in range(0, len(found), 2)]
+        letters.sort(key=lambda letter: _time(letter[1]))
         count = 0
-        for i in range(0, len(found), 2):
-            tag, value = found[i], found[i + 1]
-            if wanted is not None and tag.decode() not in wanted:
-                continue
-            _, _, source, text = value.split(b"\0", 3)
-            # whoever removes the letter sends it: two replays at once send it once
-            moved = self._call([("EVAL", _REPLAY, 2, key, source, tag, text)])[0]
-            count += int(moved)
+        for tag, _, _, source, text in letters:
+            if wanted is None or tag.decode() in wanted:
+                # whoever removes the letter sends it: two replays at once send it once
+                count += int(self._call([("EVAL", _REPLAY, 2, key, source, tag, text)])[0])
         return count
 
     def _call(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
-        replies = self._connections.get().pipeline(commands)
+        replies = self._connections.get().pipeline_again(commands)
         for reply in replies:
             if isinstance(reply, hiredis.ReplyError):
                 raise BrokerUnavailable(f"{self._address.masked}: {reply}") from reply
@@ -139,6 +129,10 @@ class RedisBroker(Broker):
 
     def close(self) -> None:
         self._connections.close()
+
+
+def _time(note: bytes) -> float:
+    return float(msgspec.json.decode(note)["time"])
 
 
 _REPLAY = """

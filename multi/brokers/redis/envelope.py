@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from multi.brokers.redis.keys import turned
 from multi.errors import DecodeError, EncodeError
 from multi.message import Message
 
@@ -35,6 +36,9 @@ def decode(text: bytes) -> Message:
         body = b64decode(envelope.body) if encoding == "base64" else envelope.body.encode()
     except (ValueError, msgspec.DecodeError) as error:
         raise DecodeError(f"no message envelope: {error}") from error
+    priority = envelope.properties.get("priority")
+    if isinstance(priority, int):
+        envelope.properties["priority"] = turned(priority)
     return Message(
         envelope.headers,
         body,
@@ -77,8 +81,8 @@ def encode(message: Message, queue: str, *, tag: str | None = None) -> tuple[str
     }
     if "delivery_mode" not in properties:
         properties["delivery_mode"] = 2
-    if properties.get("priority") is None:
-        properties["priority"] = 0
+    # a Celery worker that retries or restores the message must find the list again in which it was
+    properties["priority"] = turned(properties.get("priority"))
     try:
         text = _encoder.encode(
             {

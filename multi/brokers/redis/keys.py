@@ -14,6 +14,15 @@ SEPARATOR = "\x06\x16"
 STEPS = (0, 3, 6, 9)
 
 
+def turned(priority: int | None) -> int:
+    """A priority of ours as Celery's on Redis, or one of Celery's as ours.
+
+    Celery's numbers and lists run from 0 (served first) to 9 (last) here; multi's run the other way, as on every other
+    broker. A message without a priority goes where Celery puts it: to the first list.
+    """
+    return 0 if priority is None else 9 - min(9, max(0, priority))
+
+
 class Keys(msgspec.Struct, frozen=True):
     """All keys of one broker; `prefix` is Celery's `global_keyprefix`."""
 
@@ -54,12 +63,8 @@ class Keys(msgspec.Struct, frozen=True):
         )
 
     def queue(self, name: str, priority: int | None = None) -> str:
-        """The list of a queue that takes messages of this priority.
-
-        Celery's lists stand for 0 (served first) to 9 (last); multi's numbers run the other way on every broker, so 9
-        goes to the first list. A message without a priority goes where Celery puts it: to the first list.
-        """
-        wanted = 0 if priority is None else 9 - min(9, max(0, priority))
+        """The list of a queue that takes messages of this priority."""
+        wanted = turned(priority)
         step = max((step for step in self.steps if step <= wanted), default=self.steps[0])
         return self.step(name, step)
 

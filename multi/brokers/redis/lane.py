@@ -13,6 +13,7 @@ from multi.brokers.redis.scripts import EXCHANGE
 from multi.brokers.redis.settling import Words
 from multi.connections.redis import Address, Redis, Word
 from multi.errors import BackendUnavailable, BrokerLost, BrokerUnavailable, DecodeError
+from multi.store import Storage
 
 
 class RedisLane(Lane):
@@ -29,23 +30,19 @@ class RedisLane(Lane):
 
     def exchange(self, settlements: Sequence[Settlement], claim: int) -> list[Delivery]:
         words = self._words
-        if words.storage is not None and settlements:
-            stores = [store for settlement in settlements for store in settlement.stores]
-            if stores:
-                try:
-                    words.storage.store(stores)
-                except BackendUnavailable as error:
-                    raise BrokerLost(str(error)) from error
+        if words.storage is not None:
+            self._store_elsewhere(words.storage, [each for each in settlements if each.stores])
         self._number += 1
         prefix = f"{self._owner}:{self._number}:"
-        keys, arguments = words.exchange(settlements, claim, prefix, self._lease)
+        turn = words.turns[self._number % len(words.turns)]
+        keys, arguments = words.exchange(settlements, claim, prefix, self._lease, turn)
         reply = self._evaluate(keys, arguments)
         deliveries: list[Delivery] = []
         for i in range(0, len(reply), 3):
             text: bytes = reply[i]
             starts: int = reply[i + 2]
             tag = f"{prefix}{i // 3 + 1}"
-            queue = words.queues[reply[i + 1] - 1]
+            queue = turn.queues[reply[i + 1] - 1]
             try:
                 message = envelope.decode(text)
             except DecodeError as error:
@@ -55,14 +52,23 @@ class RedisLane(Lane):
             deliveries.append(Delivery(tag, tag, queue, message, starts, again))
         return deliveries
 
-    def _evaluate(self, keys: Sequence[Word], arguments: Sequence[Word]) -> list[Any]:
+    def _store_elsewhere(self, storage: Storage, settlements: list[Settlement]) -> None:
+        """Record outcomes in another place than Redis, before their messages are acknowledged; none of a lost claim."""
+        if not settlements:
+            return
+        held = self._ask("HMGET", self._words.keys.claims, *[settlement.tag for settlement in settlements])
+        stores = [
+            store for settlement, claim in zip(settlements, held, strict=True) if claim for store in settlement.stores
+        ]
         try:
-            try:
-                reply: list[Any] = self._redis.call("EVALSHA", EXCHANGE.digest, len(keys), *keys, *arguments)
-            except hiredis.ReplyError as error:
-                if not str(error).startswith("NOSCRIPT"):
-                    raise
-                reply = self._redis.call("EVAL", EXCHANGE.source, len(keys), *keys, *arguments)
+            if stores:
+                storage.store(stores)
+        except BackendUnavailable as error:
+            raise BrokerLost(str(error)) from error
+
+    def _ask(self, *command: Word) -> list[Any]:
+        try:
+            reply: list[Any] = self._redis.call(*command)
         except hiredis.ReplyError as error:
             # the server is there and does not do it: full, read-only after a failover, still loading
             self._redis.close()
@@ -72,6 +78,15 @@ class RedisLane(Lane):
         except BrokerUnavailable as error:
             raise BrokerLost(str(error)) from error
         return reply
+
+    def _evaluate(self, keys: Sequence[Word], arguments: Sequence[Word]) -> list[Any]:
+        words = (len(keys), *keys, *arguments)
+        try:
+            return self._ask("EVALSHA", EXCHANGE.digest, *words)
+        except BrokerLost as error:
+            if "NOSCRIPT" not in str(error):
+                raise
+            return self._ask("EVAL", EXCHANGE.source, *words)
 
     def close(self) -> None:
         self._redis.close()

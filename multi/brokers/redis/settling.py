@@ -25,7 +25,6 @@ class Words:
         #: every list to claim from, by priority first, and the queue it belongs to
         self.sources = [(keys.step(queue, step), queue) for step in keys.steps for queue in queues]
         self.inboxes = [keys.inbox(owner, source) for source, _ in self.sources]
-        self.queues = [queue for _, queue in self.sources]
         #: where results are stored by others than this script; None when it stores them itself
         self.storage = storage
         self.results_db: Word = ""
@@ -34,30 +33,22 @@ class Words:
             db = storage.place.rpartition("/")[2]
             self.results_db = "" if db == str(address.db) else db
         self._own_db = address.db
-        self._keys: list[Word] = [
-            keys.unacked,
-            keys.unacked_index,
-            keys.leases,
-            keys.claims,
-            keys.starts,
-            keys.parked,
-            keys.delayed,
-            keys.dead,
-        ]
-        for inbox, (source, _) in zip(self.inboxes, self.sources, strict=True):
-            self._keys += [inbox, source]
-        self._suffixes = [b',"",' + msgspec.json.encode(queue) + b"]" for queue in self.queues]
-        self._claim_tail: list[Word] = [len(self._suffixes), *self._suffixes]
+        fixed = (
+            *(keys.unacked, keys.unacked_index, keys.leases, keys.claims, keys.starts),
+            *(keys.parked, keys.delayed, keys.dead),
+        )
+        #: the order in which the queues are asked changes with every claim, so that a long one starves no other
+        self.turns = [Turn(self, keys, fixed, turn, len(queues)) for turn in range(len(queues))]
 
     def exchange(
-        self, settlements: Sequence[Settlement], claim: int, prefix: str, lease: float
+        self, settlements: Sequence[Settlement], claim: int, prefix: str, lease: float, turn: Turn
     ) -> tuple[list[Word], list[Word]]:
         """Keys and arguments of one call."""
-        arguments: list[Word] = [lease, claim, prefix, self.results_db, self._own_db, *self._claim_tail]
+        arguments: list[Word] = [lease, claim, prefix, self.results_db, self._own_db, *turn.suffixes]
         arguments.append(len(settlements))
         for settlement in settlements:
             self._settlement(settlement, arguments)
-        return self._keys, arguments
+        return turn.keys, arguments
 
     def _settlement(self, settlement: Settlement, arguments: list[Word]) -> None:
         started: Word = 1 if settlement.started else 0
@@ -74,6 +65,22 @@ class Words:
             arguments += (store.key, store.value, store.expires)
         for publication in settlement.publications:
             arguments += publication_words(self.keys, publication)
+
+
+class Turn:
+    """One order of the queues: keys and suffixes as the script takes them, and whose queue each pair of keys is."""
+
+    def __init__(self, words: Words, keys: Keys, fixed: Sequence[str], turn: int, queues: int) -> None:
+        self.keys: list[Word] = list(fixed)
+        self.queues: list[str] = []
+        for step in range(len(keys.steps)):
+            for place in range(queues):
+                index = step * queues + (place + turn) % queues
+                source, queue = words.sources[index]
+                self.keys += [words.inboxes[index], source]
+                self.queues.append(queue)
+        suffixes = [b',"",' + msgspec.json.encode(queue) + b"]" for queue in self.queues]
+        self.suffixes: list[Word] = [len(suffixes), *suffixes]
 
 
 def note(settlement: Settlement) -> bytes:

@@ -125,7 +125,6 @@ class RedisWatch:
         self._pause = FIRST_PAUSE
         self._up_since = 0.0
         self._unsettled: list[Settlement] = []
-        self._underway = 0
         self._stopped = False
 
     def port(self, owner: str) -> Port:
@@ -142,7 +141,7 @@ class RedisWatch:
         self._up_since = monotonic()
         for script in ALL:
             self._stream.send(("SCRIPT", "LOAD", script.source), _ignore)
-        for queue in dict.fromkeys(self._words.queues):
+        for queue in dict.fromkeys(queue for _, queue in self._words.sources):
             # Celery's tools find queues by these; the second set keeps a sweeping peer from removing the first
             member = f"{queue}{SEPARATOR}{SEPARATOR}{queue}"
             for table in ("_kombu.binding.", "_kombu.binding_permanent."):
@@ -154,7 +153,6 @@ class RedisWatch:
             self.loop.every(min(5.0, max(self._lease / 6, 0.05)), self._reap),
         ]
         kept, self._unsettled = self._unsettled, []
-        self._underway = 0
         self.settle(kept)
         if self.armed:
             self.arm(self.armed)
@@ -207,17 +205,32 @@ class RedisWatch:
         self._unsettled += batch
         if not self._stream.up:
             return
-        if self._words.storage is not None:
-            stores = [store for settlement in batch for store in settlement.stores]
+        if self._words.storage is not None and (stored := [each for each in batch if each.stores]):
+            # only what is still ours is stored: the answer tells, and then the rest is done
+            tags = [settlement.tag for settlement in stored]
+            self._stream.send(
+                ("HMGET", self._keys.claims, *tags), lambda held: self._store_elsewhere(stored, held, batch)
+            )
+        else:
+            self._exchange(batch)
+
+    def _store_elsewhere(self, stored: list[Settlement], held: Reply, batch: list[Settlement]) -> None:
+        storage = self._words.storage
+        if isinstance(held, ReplyError) or storage is None:
+            self.loop.later(1.0, lambda: self._settle_again(batch))
+            return
+        stores = [store for settlement, claim in zip(stored, held, strict=True) if claim for store in settlement.stores]
+        try:
             if stores:
-                try:
-                    self._words.storage.store(stores)
-                except BackendUnavailable as error:
-                    logger.error("%s", error)
-                    self.loop.later(1.0, lambda: self._settle_again(batch))
-                    return
-        self._underway += 1
-        keys, arguments = self._words.exchange(batch, 0, "", self._lease)
+                storage.store(stores)
+        except BackendUnavailable as error:
+            logger.error("%s", error)
+            self.loop.later(1.0, lambda: self._settle_again(batch))
+            return
+        self._exchange(batch)
+
+    def _exchange(self, batch: list[Settlement]) -> None:
+        keys, arguments = self._words.exchange(batch, 0, "", self._lease, self._words.turns[0])
         self._run(EXCHANGE, keys, arguments, lambda reply: self._settled(batch, reply))
 
     def _settle_again(self, batch: list[Settlement]) -> None:
@@ -227,7 +240,6 @@ class RedisWatch:
         self.settle(batch)
 
     def _settled(self, batch: list[Settlement], reply: Reply) -> None:
-        self._underway -= 1
         if isinstance(reply, ReplyError):
             logger.error("%s: %s", self.address.masked, reply)
             self.loop.later(1.0, lambda: self._settle_again(batch))

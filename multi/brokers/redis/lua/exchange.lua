@@ -70,7 +70,7 @@ if settlements > 0 then
         local entry = redis.call('HGET', unacked, tag)
         local envelope = entry and envelope_of(entry)
         if verb == 'bury' then
-          local count = redis.call('HGET', starts, id) or '0'
+          local count = tonumber(redis.call('HGET', starts, id) or 0) + (counted and 0 or 1)
           redis.call('HSET', dead .. extra, tag, ARGV[place + 2] .. '\0' .. count .. '\0' .. source .. '\0' .. (envelope or ''))
           finished[#finished + 1] = id
         elseif verb == 'park' then
@@ -79,11 +79,11 @@ if settlements > 0 then
         else
           if started == '1' then
             if not counted then redis.call('HINCRBY', starts, id, 1) end
-          elseif counted then
-            uncount(id)
+            redis.call('LPUSH', source, envelope)
+          else
+            if counted then uncount(id) end
+            redis.call('RPUSH', source, envelope)
           end
-          if extra ~= '' then envelope = extra end
-          redis.call('RPUSH', source, envelope)
         end
       end
     end
