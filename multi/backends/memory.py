@@ -8,6 +8,7 @@ from typing import Any
 
 from multi.backends.base import Backend
 from multi.connections.memory import hub
+from multi.errors import BackendUnavailable
 from multi.store import Store
 
 
@@ -23,16 +24,17 @@ class MemoryBackend(Backend):
         return Store(task_id, record, self.expires)
 
     def store(self, stores: Sequence[Store]) -> None:
-        self._hub.guard()
+        self._hub.guard(BackendUnavailable)
         with self._hub.lock:
             self._hub.record(stores)
 
     def fetch(self, task_ids: Sequence[str]) -> list[bytes | None]:
+        self._hub.guard(BackendUnavailable)
         with self._hub.lock:
             return [found.value if (found := self._hub.look(key)) else None for key in task_ids]
 
     def wait(self, task_id: str, timeout: float | None, interval: float | None = None) -> Iterator[bytes]:
-        self._hub.guard()
+        self._hub.guard(BackendUnavailable)
         deadline = None if timeout is None else time.monotonic() + timeout
         seen = 0
         while True:

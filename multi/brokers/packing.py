@@ -34,4 +34,4 @@ def unpack(envelope: bytes) -> Message:
 def rank(message: Message) -> int:
     """Its place among others: lower comes first, which is the higher priority."""
     priority = message.properties.get("priority")
-    return -priority if isinstance(priority, int) else 0
+    return -max(-255, min(255, priority)) if isinstance(priority, int) else 0

@@ -141,7 +141,8 @@ class SQLiteWatch:
             timer.cancel()
         self._timers.clear()
         try:
-            self._last_step()
+            if self._up or self._settlements:
+                self._last_step()
         except (BrokerUnavailable, BackendUnavailable, Busy):
             pass  # leases run out, and a waiter that is gone is noticed by who rings
         self.leave()
@@ -182,7 +183,7 @@ class SQLiteWatch:
         self._events.on_up()
 
     def _lost(self, error: Exception) -> None:
-        for name in ("renew", "take back", "tick", "tidy", "due", "work"):
+        for name in ("renew", "take back", "tick", "tidy", "due", "work", "settle"):
             if timer := self._timers.pop(name, None):
                 timer.cancel()
         self._up = False
@@ -217,7 +218,7 @@ class SQLiteWatch:
 
     def _step(self) -> None:
         work, self._work = self._work, set()
-        settlements = self._settlements[:]
+        settlements = self._settlements[:] if "settle" in work else []
         wakes: Counter[str] = Counter()
         due: float | None = None
         ready, listed = 0, self._listed
@@ -225,7 +226,12 @@ class SQLiteWatch:
         started = now()
         try:
             if settlements and self._storage is not None and not self._here:
-                store_elsewhere(self._database, self._storage, settlements)
+                try:
+                    store_elsewhere(self._database, self._storage, settlements)
+                except BackendUnavailable:
+                    # the results' place is away: nothing is acknowledged until it is back, but all else goes on
+                    settlements = []
+                    self._later("settle", TICK, lambda: self._want("settle"))
             together = Together(settlements, self._here)
             with self._database.write() as connection:
                 if "renew" in work:
@@ -245,14 +251,9 @@ class SQLiteWatch:
             self._work |= work
             self._wait_for_others("work", self._step)
             return
-        except (BrokerUnavailable, BackendUnavailable) as error:
+        except BrokerUnavailable as error:
             self._work |= work
-            if isinstance(error, BrokerUnavailable):
-                self._lost(error)
-            else:
-                self._later(
-                    "work", TICK, self._step
-                )  # the results' place is away: nothing is acknowledged until it is back
+            self._lost(error)
             return
         self._busy = 0.0
         del self._settlements[: len(settlements)]
@@ -316,6 +317,8 @@ class SQLiteWatch:
             return
         self._idle = max(0, self._idle - count)
         self._listed = max(0, self._listed - count)
+        if ring.crowded:
+            self._want("arm")
         self._events.on_message(count)
 
     def _beat(self) -> None:
@@ -379,7 +382,8 @@ class SQLiteWatch:
         try:
             with self._database.read() as connection:
                 found = connection.execute(
-                    "SELECT 1 FROM results WHERE expires > 0 AND expires <= ? LIMIT 1", (int(time.time()),)
+                    "SELECT 1 FROM results WHERE expires > 0 AND expires <= ? UNION ALL SELECT 1 FROM listeners LIMIT 1",
+                    (int(time.time()),),
                 ).fetchone()
         except (BrokerUnavailable, Busy):
             return  # the next beat says so

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from multi.errors import BrokerRefused, ConfigurationError
+from multi.errors import BrokerRefused, ConfigurationError, MultiError
 from multi.store import Store, is_final
 from multi.urls import parse
 
@@ -77,12 +77,12 @@ class Hub:
         self._numbers = itertools.count(1)
         self._pid = os.getpid()
 
-    def guard(self) -> None:
+    def guard(self, failure: type[MultiError] = BrokerRefused) -> None:
         """Refuse to work in a forked process, whose copy nobody else sees. Needs no lock."""
         if os.getpid() != self._pid:
-            raise BrokerRefused(
+            raise failure(
                 f"{self.place.replace(':', '://', 1)} lives in the process that made it, and this is another one; "
-                "use a broker that processes can share, such as sqlite:////path.db"
+                "use a place that processes can share, such as sqlite:////path.db"
             )
 
     # -- messages

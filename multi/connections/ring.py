@@ -17,6 +17,8 @@ from collections.abc import Iterator
 
 #: What a socket's path may measure on Linux, without the closing zero byte.
 PATH_LIMIT = 107
+#: The kernel keeps ten datagrams for a socket unless it is told otherwise.
+_CROWD = 8
 _numbers = itertools.count(1)
 _sender: socket.socket | None = None
 
@@ -26,6 +28,8 @@ class Ring:
 
     def __init__(self) -> None:
         self.path = ""
+        #: whether so many rings were there when it was last drained that others may have found no room
+        self.crowded = False
         self._pid = os.getpid()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         trouble: OSError | None = None
@@ -52,12 +56,14 @@ class Ring:
 
     def drain(self) -> int:
         """Take all rings that have come; how many things they told of."""
-        total = 0
+        total = rings = 0
         while True:
             try:
                 data = self._socket.recv(32)
             except (BlockingIOError, InterruptedError):
+                self.crowded = rings >= _CROWD
                 return total
+            rings += 1
             total += int(data) if data.isdigit() else 1
 
     def wait(self, seconds: float) -> bool:

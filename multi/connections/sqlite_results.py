@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
@@ -40,7 +41,13 @@ def tell(paths: Iterable[str]) -> None:
 
 
 def expire(connection: sqlite3.Connection, limit: int = 1000) -> bool:
-    """Delete results that nobody may ask for any more, at most `limit`; whether there may be others."""
+    """Delete results that nobody may ask for any more, at most `limit`; whether there may be others.
+
+    Listeners whose process has died are struck off, too.
+    """
+    listeners = connection.execute("SELECT DISTINCT path FROM listeners LIMIT ?", (limit,)).fetchall()
+    gone = [(path,) for (path,) in listeners if not os.path.exists(path)]
+    connection.executemany("DELETE FROM listeners WHERE path = ?", gone)
     done = connection.execute(
         "DELETE FROM results WHERE rowid IN (SELECT rowid FROM results WHERE expires > 0 AND expires <= ? LIMIT ?)",
         (int(time.time()), limit),

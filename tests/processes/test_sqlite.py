@@ -487,11 +487,16 @@ def test_a_queue_of_results_elsewhere_is_settled_by_the_watch_when_they_are_back
     elsewhere = Elsewhere(folder)
     (folder / "down").touch()
     send(broker, message())
-    worker = node(broker, storage=elsewhere)
+    worker, other = node(another(broker, lease=0.6), storage=elsewhere), node(another(broker, lease=0.6))
     lane = worker.lane()
     delivery = lane.one()
+    worker.hold(claim_of(delivery, started=True))
     worker.ask("settle", [ended(delivery, stores=[Store("late", b"value")])])
-    worker.quiet()
+    other_lane = other.lane()
+    deadline = time.monotonic() + 1.8
+    while time.monotonic() < deadline:  # three leases: all else goes on meanwhile
+        worker.quiet(0.1)
+        assert other_lane.exchange([], 1) == []
     assert worker.ask("pending")
     assert worker.recall(delivery.tag, delivery.fence) is not None
     (folder / "down").unlink()
