@@ -21,7 +21,7 @@ from support.wait import until
 
 #: Databases of one Redis, and virtual hosts of one RabbitMQ: each test gets a fresh one.
 REDIS_DATABASES = 512
-RABBITMQ_HOSTS = 24
+RABBITMQ_HOSTS = 60
 
 #: Where Debian puts programs that aren't for everybody's PATH.
 SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
