@@ -226,12 +226,19 @@ class App(Sender):
         return found
 
     def import_modules(self) -> None:
-        """Import what `include` and `imports` name, and what is to be discovered; shared tasks join the app."""
+        """Make the app ready for work: import what `include` and `imports` name and what is to be discovered, have the
+        shared tasks join, and look at every setting and task once, so that what is wrong shows now."""
         from multi.app.modules import import_all
+        from multi.app.plan import executor
 
         self._read_settings()
+        self.conf.check()
         import_all(self)
         self.finalize()
+        # made before the worker's children are forked, all of this is theirs for nothing
+        executor(self).plan_all()
+        self.publisher.template_all(self._tasks)
+        _ = self.recorder
 
     # what is derived from the settings -------------------------------------------------------------------------------
 
@@ -317,7 +324,6 @@ class App(Sender):
         self._backend_known = False
         self._publisher = None
         self._recorder = None
-        self.executor = None
 
     # the rest --------------------------------------------------------------------------------------------------------
 

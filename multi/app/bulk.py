@@ -12,6 +12,7 @@ from multi.outcome import Publication
 
 if TYPE_CHECKING:
     from multi.app.app import App
+    from multi.app.result import AsyncResult
 
 _STOCK = 256
 
@@ -46,6 +47,19 @@ def build_many(app: App, calls: Iterable[Any]) -> list[Publication]:
         else:
             name, task = target, tasks.get(target)
         found.append(publisher.plain(name, task, stock.pop(), args, kwargs))
+    return found
+
+
+def apply_many(app: App, calls: Iterable[Any]) -> list[AsyncResult]:
+    """The same where `task_always_eager` is set: every call is made here and now."""
+    found: list[AsyncResult] = []
+    for call in calls:
+        if isinstance(call, Signature):
+            found.append(call.apply())
+        else:
+            target, args, kwargs = _parts(call)
+            task = target if isinstance(target, Task) else app.tasks[target]
+            found.append(task.apply(args, kwargs))
     return found
 
 

@@ -61,6 +61,11 @@ class Executor:
             found = self._plans[name] = make(task)
         return found
 
+    def plan_all(self) -> None:
+        """Plan every task that is registered."""
+        for name in self.tasks:
+            self.plan(name)
+
 
 def executor(app: App) -> Executor:
     """The executor of `app`."""

@@ -124,6 +124,11 @@ class Publisher:
             self._templates[name] = found
         return found
 
+    def template_all(self, tasks: Mapping[str, Task]) -> None:
+        """Make the templates of all `tasks`. Raises `ConfigurationError` for a serializer or compression that isn't one."""
+        for name, task in tasks.items():
+            self.template(name, task)
+
     def _headers(self, name: str, hard: float | None, soft: float | None, ignore_result: bool | None) -> dict[str, Any]:
         return {
             "lang": "py",
@@ -243,7 +248,8 @@ class Publisher:
                 embed[field] = value  # type: ignore[index]  # a dict since two lines above
         eta = _moment(options.get("eta"), "eta")
         if options.get("countdown") is not None and eta is None:
-            eta = clock.later(_span(options["countdown"], "countdown"))
+            countdown = _span(options["countdown"], "countdown")
+            eta = clock.later(countdown) if countdown else None
         headers["eta"] = eta
         expires = options.get("expires", template.expires)
         if expires is not None:
@@ -261,6 +267,8 @@ class Publisher:
             headers["stamped_headers"] = list(stamped)
             headers["stamps"] = {stamp: options[stamp] for stamp in stamped if stamp in options}
         encoder = codec(options["serializer"]) if options.get("serializer") else template.codec
+        if encoder is not JSON and embed is not NO_EMBED:
+            embed = _plain(embed)
         body = self._body(encoder, args, kwargs, embed, headers)
         for option, header in _HEADER_OPTIONS.items():
             if options.get(option) is not None:
@@ -322,6 +330,15 @@ def _queue(options: Mapping[str, Any], template: Template) -> str:
             "the options exchange and routing_key are not acted upon yet: name the queue, as in apply_async(queue='reports')"
         )
     return str(name) if name else template.queue
+
+
+def _plain(value: Any) -> Any:
+    """Signatures as plain dicts, so that a pickle of them can be read by programs without multi."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value
 
 
 def _is_span(value: Any) -> bool:

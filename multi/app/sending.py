@@ -48,9 +48,11 @@ class Sender:
 
         All of them are built before the first one is sent, so a wrong argument sends nothing.
         """
-        from multi.app.bulk import build_many
+        from multi.app.bulk import apply_many, build_many
 
-        publications = build_many(self, calls)  # type: ignore[arg-type]  # a Sender is always an App
+        if (self._publisher or self.publisher).eager:
+            return apply_many(self, calls)  # type: ignore[arg-type]  # a Sender is always an App
+        publications = build_many(self, calls)  # type: ignore[arg-type]  # as above
         self._publish(publications)
         results = [self._result(publication) for publication in publications]
         run = running.get()

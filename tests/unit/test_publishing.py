@@ -182,6 +182,11 @@ def test_a_countdown_becomes_an_eta_with_offset(app: App, add: Any) -> None:
     assert before + 59 < clock.to_epoch(eta) < time.time() + 61
 
 
+def test_a_countdown_of_nothing_is_no_eta(app: App, add: Any) -> None:
+    add.apply_async((1,), countdown=0)
+    assert claim(app).headers["eta"] is None
+
+
 def test_an_eta_passes_through_as_it_is(app: App, add: Any) -> None:
     moment = datetime(2026, 1, 2, 3, 4, 5)  # noqa: DTZ001 - as users write it
     add.apply_async((1,), eta=moment)
@@ -232,10 +237,28 @@ def test_a_message_can_be_a_pickle(app: App, add: Any) -> None:
     assert pickle.loads(message.body)[0] == ({1, 2},)
 
 
+def test_signatures_in_a_pickle_are_plain_dicts(app: App, add: Any) -> None:
+    import pickle
+
+    callback = add.s(2)
+    callback.link(add.s(3))
+    add.apply_async((1,), serializer="pickle", link=callback)
+    embed = pickle.loads(claim(app).body)[2]
+    assert type(embed["callbacks"][0]) is dict
+    assert type(embed["callbacks"][0]["options"]["link"][0]) is dict
+
+
 def test_links_travel_in_the_embed(app: App, add: Any) -> None:
     add.apply_async((1,), link=add.s(2), link_error=[add.si(3)])
     embed = json.loads(claim(app).body)[2]
-    wanted = {"task": "proj.add", "args": [2], "kwargs": {}, "options": {}, "subtask_type": None, "immutable": False}
+    wanted: dict[str, Any] = {
+        "task": "proj.add",
+        "args": [2],
+        "kwargs": {},
+        "options": {},
+        "subtask_type": None,
+        "immutable": False,
+    }
     assert embed["callbacks"] == [wanted]
     assert embed["errbacks"] == [{**wanted, "args": [3], "immutable": True}]
 

@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 import pytest
-from support.inline import make_app
+from support.inline import make_app, work
 
 import multi
 from multi import App, Celery, EagerResult, Ignore, NotRegistered, Task, current_app, current_task, shared_task
@@ -188,6 +188,19 @@ def test_a_class_of_ones_own_is_registered_as_an_instance(app: App) -> None:
     assert app.tasks[add.name].app is app
 
 
+def test_a_class_of_ones_own_is_sent_and_checked_too(app: App) -> None:
+    class Add(app.Task):  # type: ignore[name-defined, misc]
+        def run(self, x: int, y: int) -> int:
+            return x + y
+
+    add = app.register_task(Add)
+    result = add.delay(1, 2)
+    work(app)
+    assert result.get(timeout=1) == 3
+    with pytest.raises(TypeError, match="positional"):
+        add.delay(1)
+
+
 def test_a_class_of_ones_own_is_checked_like_a_decorated_function(app: App) -> None:
     class Limited(app.Task):  # type: ignore[name-defined, misc]
         rate_limit = "1/s"
@@ -297,6 +310,27 @@ def test_modules_of_tasks_are_imported_by_name(monkeypatch: pytest.MonkeyPatch) 
     assert "json.tool" in sys.modules
 
 
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"accept_content": ["jason"]}, "jason"),
+        ({"result_serializer": "jason"}, "jason"),
+        ({"timezone": "Moon/Crater"}, "Moon/Crater"),
+        ({"task_compression": "rar"}, "rar"),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_shows_when_the_worker_makes_the_app_ready(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigurationError, match=told):
+        make_app(**settings).import_modules()
+
+
+def test_a_wrong_serializer_of_a_task_shows_then_too(app: App) -> None:
+    app.task(serializer="jason")(lambda: None)
+    with pytest.raises(ConfigurationError, match="jason"):
+        app.import_modules()
+
+
 def test_a_module_of_tasks_that_is_not_there_is_told() -> None:
     with pytest.raises(ConfigurationError, match="'no_such_tasks', which include or imports names, is not found"):
         make_app(include=["no_such_tasks"]).import_modules()
@@ -350,6 +384,11 @@ def test_with_always_eager_everything_is_applied(app: App) -> None:
     assert add.delay(1, 2).get() == 3
     assert add.apply_async((1, 2), countdown=100).get() == 3
     assert (add.s(1, 2) | add.s(4)).apply_async().get() == 7
+    assert [result.get() for result in app.send_many([add.s(1, 2), (add, (3, 4)), (add.name, [5], {"y": 6})])] == [
+        3,
+        7,
+        11,
+    ]
     app.conf.task_eager_propagates = True
     with pytest.raises(TypeError):
         add.delay(1, "a")
