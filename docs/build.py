@@ -50,6 +50,7 @@ def pages(root: Path) -> list[Path]:
     first = [root / "README.md", root / "docs/tour.md", root / "docs/states.md", root / "docs/migrating.md"]
     last = [root / "CONTRIBUTING.md", root / "CHANGELOG.md"]
     rest = sorted(path for path in (root / "docs").rglob("*.md") if path not in first)
+    rest.append(root / "benchmarks/README.md")
     return [path for path in (*first, *rest, *last) if path.exists()]
 
 
@@ -116,7 +117,11 @@ class Site:
         return ""
 
     def code_fault(self, text: str) -> str:
-        if FILE.fullmatch(text) and not any(sign in text for sign in "<>") and not any(self.root.glob(text.rstrip("/"))):
+        if (
+            FILE.fullmatch(text)
+            and not any(sign in text for sign in "<>")
+            and not any(self.root.glob(text.rstrip("/")))
+        ):
             return f"there is no file {text}"
         if MODULE.fullmatch(text) and not self.is_module(text):
             return f"there is no module {text}"
