@@ -29,7 +29,8 @@ PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width">
 <title>{title}</title>
 <style>
-body {{ max-width: 50rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.5 system-ui, sans-serif; color: #222; background: #fff; }}
+body {{ max-width: 50rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.5 system-ui, sans-serif; }}
+body {{ color: #222; background: #fff; }}
 pre, code {{ font: .9em/1.4 ui-monospace, monospace; background: #f3f3f3; }}
 pre {{ padding: .7rem; overflow-x: auto; }}
 table {{ border-collapse: collapse; display: block; overflow-x: auto; }}
@@ -146,13 +147,13 @@ class Site:
             for token in flat(page.tokens):
                 if token.type == "link_open":
                     token.attrSet("href", self.rewritten(page, str(token.attrs["href"])))
-            links = (
-                f'<a href="{os.path.relpath(self.target(other, folder), target.parent)}">{html.escape(self.pages[other].title)}</a>'
-                for other in self.pages
-            )
+            links = (self.menu_entry(other, folder, target.parent) for other in self.pages)
             body = self.parser.renderer.render(page.tokens, self.parser.options, {})
             target.write_text(PAGE.format(title=html.escape(page.title), nav=" · ".join(links), body=body))
         return len(self.pages)
+
+    def menu_entry(self, path: Path, folder: Path, here: Path) -> str:
+        return f'<a href="{os.path.relpath(self.target(path, folder), here)}">{html.escape(self.pages[path].title)}</a>'
 
     def target(self, path: Path, folder: Path) -> Path:
         relative = path.relative_to(self.root).with_suffix(".html")

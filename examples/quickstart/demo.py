@@ -43,7 +43,11 @@ class Failed(Exception):
 
 def environment(home: str) -> dict[str, str]:
     """The person's own nodes and settings stay out of it: another home, and none of multi's or Celery's variables."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MULTI_", "CELERY_", "XDG_", "PYTHON"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("MULTI_", "CELERY_", "XDG_", "PYTHON"))
+    }
     return {
         **kept,
         "HOME": home,
