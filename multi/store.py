@@ -25,7 +25,7 @@ class _State(msgspec.Struct):
 
 
 _state_of = msgspec.json.Decoder(_State)
-_OTHER_FORMATS = re.compile(rb"status\W{1,8}SUCCESS", re.DOTALL)
+_OTHER_FORMATS = re.compile(rb"status.{1,9}?SUCCESS", re.DOTALL)
 
 
 def is_final(value: bytes) -> bool:

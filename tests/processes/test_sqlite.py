@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import select
@@ -249,6 +250,22 @@ def test_what_dead_processes_had_registered_is_swept_away(broker: SQLiteBroker, 
         lambda: subprocess.run([sys.executable, "-c", "from multi.connections.ring import Ring; Ring()"], check=True)
     )
     assert not os.path.exists(path)
+
+
+def test_a_fork_behind_pythons_back_is_told_and_harms_nothing(broker: SQLiteBroker) -> None:
+    """As uWSGI forks. SQLite would believe that both processes hold the locks of one."""
+    send(broker, message())
+    pid = ctypes.CDLL(None).fork()
+    if pid == 0:
+        try:
+            send(broker, message())
+        except BrokerUnavailable as error:
+            os._exit(3 if "lazy-apps" in str(error) else 4)
+        finally:
+            os._exit(5)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
+    send(broker, message())
+    assert broker.depth(QUEUE) == 2
 
 
 # -- many
