@@ -93,7 +93,7 @@ def test_an_unknown_type_extension_is_an_error_not_a_guess() -> None:
         codecs.load_json(b'{"__type__": "moon", "__value__": 1}')
 
 
-@pytest.mark.parametrize("value", [object(), {1, 2}, [object()], {(1, 2): 3}], ids=repr)
+@pytest.mark.parametrize("value", [int, {1, 2}, [int], {(1, 2): 3}], ids=repr)
 def test_what_json_cannot_express_is_refused(value: Any) -> None:
     with pytest.raises(EncodeError):
         codecs.dump_json(value)

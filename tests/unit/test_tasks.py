@@ -127,7 +127,7 @@ def test_only_an_explicit_false_means_acknowledge_early(app: App) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"rate_limit": "10/s"}, {"backend": object()}, {"acks_on_failure_or_timeout": False}, {"pydantic": True},
+    [{"rate_limit": "10/s"}, {"backend": "mine"}, {"acks_on_failure_or_timeout": False}, {"pydantic": True},
      {"send_events": False}, {"Strategy": "x"}],
     ids=str,
 )  # fmt: skip
