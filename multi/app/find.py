@@ -47,6 +47,9 @@ def _default() -> App:
             "no app is named: say where it is with -A, as in multi -A proj worker (without an app there would have to be a "
             "celeryconfig.py)"
         )
+    default = current.get()
+    default.import_modules()
+    # the modules that it names may make an app of their own, which is then meant
     return current.get()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -50,6 +51,32 @@ def run_command(app: App, argv: Sequence[str] | None, *, worker: bool = False) -
     from multi.app import find
 
     find.given = app
+    _name_main()
     code = plugins.find("console_scripts", "multi")(arguments)
     if code:
         sys.exit(code)
+
+
+def _name_main() -> None:
+    """Make a module that is run as a program known under its own name as well.
+
+    The tasks import their app from `proj.celery`; where that is what runs, they must not get a second copy of it.
+    """
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    file = getattr(main, "__file__", None)
+    if spec is not None:
+        name = spec.name
+    elif file:
+        folder, base = os.path.split(os.path.abspath(file))
+        parts = [os.path.splitext(base)[0]]
+        while os.path.exists(os.path.join(folder, "__init__.py")):
+            folder, package = os.path.split(folder)
+            parts.insert(0, package)
+        name = ".".join(parts)
+        if len(parts) > 1 and folder not in sys.path:
+            sys.path.append(folder)
+    else:
+        return
+    if name != "__main__":
+        sys.modules.setdefault(name, main)

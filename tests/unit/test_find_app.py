@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -127,3 +128,30 @@ def test_without_a_name_a_celeryconfig_makes_the_default_app(write: Callable[...
     app.import_modules()
     assert app.broker.url == "memory://"
     assert "tasksm.add" in app.tasks
+
+
+def test_an_app_that_the_modules_of_celeryconfig_make_is_the_one(write: Callable[..., str]) -> None:
+    folder = write(
+        celeryconfig='BROKER_URL = "memory://"\nCELERY_IMPORTS = ("tasksn",)\n',
+        tasksn=APP + "app = App()\n@app.task\ndef add(x, y):\n    return x + y\n",
+    )
+    assert "tasksn.add" in find.find(None, directory=folder).tasks
+
+
+@pytest.mark.parametrize("arguments", [["-m", "proj.celery"], ["proj/celery.py"]], ids=str)
+def test_a_module_that_is_run_as_a_program_is_not_imported_twice(
+    write: Callable[..., str], arguments: list[str]
+) -> None:
+    end = """
+if __name__ == "__main__":
+    app.start(["--version"])
+    import proj.tasks
+    print(proj.tasks.app is app, list(app.tasks))
+"""
+    folder = write(
+        proj____init__="",
+        proj__celery=APP + "app = App('proj')\n" + end,
+        proj__tasks="from .celery import app\n@app.task\ndef add(x, y):\n    return x + y\n",
+    )
+    done = subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[1:] == ["True ['proj.tasks.add']"], done.stderr
