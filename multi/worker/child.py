@@ -74,6 +74,9 @@ class Child(ABC):
         self.control = plan.control
         self.row = plan.page.child(plan.number - 1)
         self.lines = TaskLines()
+        self._poller = poll()
+        self._lane_fd = -1
+        self._poller.register(plan.control.fileno(), POLLIN)
         self.lane: Lane
         #: runs to go before this child is replaced by a fresh one
         self.left = plan.options.max_tasks_per_child or sys.maxsize
@@ -144,10 +147,13 @@ class Child(ABC):
 
     def wait(self, seconds: float | None = None) -> None:
         """Sleep until the worker says something, a delivery may have come, or time is up."""
-        poller = poll()
-        poller.register(self.control.fileno(), POLLIN)
-        if (fd := self.lane.fileno()) >= 0:
-            poller.register(fd, POLLIN)
+        poller = self._poller
+        if (fd := self.lane.fileno()) != self._lane_fd:
+            if self._lane_fd >= 0:
+                poller.unregister(self._lane_fd)
+            if fd >= 0:
+                poller.register(fd, POLLIN)
+            self._lane_fd = fd
         poller.poll(None if seconds is None else max(0, int(seconds * 1000)))
         self.hear()
 

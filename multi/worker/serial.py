@@ -35,12 +35,12 @@ class SerialChild(Child):
     def serve(self) -> None:
         signal.signal(signal.SIGUSR1, self._interrupt)
         while True:
-            self.hear()
             deliveries = self._settle(min(self._batch, self.left))
             if deliveries:
                 began = monotonic()
                 ran = self._work(deliveries)
                 self._adapt(ran, monotonic() - began)
+                self.hear()
             elif self.stopping:
                 return
             else:

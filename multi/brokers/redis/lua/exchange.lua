@@ -117,15 +117,32 @@ end
 local answer = {}
 if wanted > 0 then
   local found, sources = {}, {}
-  for k = pairs_from, #KEYS do
+  local function take(k)
     local got = redis.call('RPOP', KEYS[k], wanted - #found)
     if got then
-      local pair = math.floor((k - pairs_from) / 2) + 1
       for i = 1, #got do
         found[#found + 1] = got[i]
-        sources[#found] = pair
+        sources[#found] = math.floor((k - pairs_from) / 2) + 1
       end
-      if #found >= wanted then break end
+    end
+    return #found >= wanted
+  end
+  -- what woke this worker comes first; mostly there is nothing, which one question tells
+  local inboxes, others = {}, {}
+  for k = pairs_from, #KEYS, 2 do
+    inboxes[#inboxes + 1] = KEYS[k]
+    if k > pairs_from then others[#others + 1] = KEYS[k + 1] end
+  end
+  local full = false
+  if redis.call('EXISTS', unpack(inboxes)) > 0 then
+    for k = pairs_from, #KEYS, 2 do
+      full = full or take(k)
+    end
+  end
+  full = full or take(pairs_from + 1)
+  if not full and #others > 0 and redis.call('EXISTS', unpack(others)) > 0 then
+    for k = pairs_from + 3, #KEYS, 2 do
+      full = full or take(k)
     end
   end
   if #found > 0 then
