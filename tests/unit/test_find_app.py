@@ -21,8 +21,9 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     monkeypatch.setattr(current, "_current", None)
 
     def write(**files: str) -> str:
+        """Files by their paths, with two underscores for a slash; `_init` stands for `__init__`."""
         for name, text in files.items():
-            path = tmp_path / f"{name.replace('__init', 'INIT').replace('__', '/').replace('INIT', '__init')}.py"
+            path = tmp_path / f"{name.replace('__', '/').replace('/_init', '/__init__')}.py"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         return str(tmp_path)
@@ -47,9 +48,7 @@ def test_in_a_module_app_comes_first_then_celery(write: Callable[..., str]) -> N
 
 
 def test_in_a_package_its_celery_module_comes_before_any_attribute(write: Callable[..., str]) -> None:
-    folder = write(
-        projd____init__=APP + "other = App('other')", projd__celery=APP + "app = App('in celery')", projd__x=""
-    )
+    folder = write(projd___init=APP + "other = App('other')", projd__celery=APP + "app = App('in celery')", projd__x="")
     assert find.find("projd", directory=folder).main == "in celery"
     assert find.find("projd.celery", directory=folder).main == "in celery"
     assert find.find("projd.celery:app", directory=folder).main == "in celery"
@@ -57,7 +56,7 @@ def test_in_a_package_its_celery_module_comes_before_any_attribute(write: Callab
 
 
 def test_a_celery_module_that_the_package_has_imported_is_no_app(write: Callable[..., str]) -> None:
-    folder = write(proje____init__="from . import celery", proje__celery=APP + "app = App('in celery')")
+    folder = write(proje___init="from . import celery", proje__celery=APP + "app = App('in celery')")
     assert find.find("proje", directory=folder).main == "in celery"
 
 
@@ -67,7 +66,7 @@ def test_last_comes_any_attribute_that_is_an_app(write: Callable[..., str]) -> N
 
 
 def test_an_app_that_is_not_found_is_told_with_all_that_was_tried(write: Callable[..., str]) -> None:
-    folder = write(projg____init__="", projg__other="")
+    folder = write(projg___init="", projg__other="")
     with pytest.raises(AppNotFound) as caught:
         find.find("projg", directory=folder)
     for tried in ("projg.app", "projg.celery", "none of its attributes is an App", folder):
@@ -149,7 +148,7 @@ if __name__ == "__main__":
     print(proj.tasks.app is app, list(app.tasks))
 """
     folder = write(
-        proj____init__="",
+        proj___init="",
         proj__celery=APP + "app = App('proj')\n" + end,
         proj__tasks="from .celery import app\n@app.task\ndef add(x, y):\n    return x + y\n",
     )
