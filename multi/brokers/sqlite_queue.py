@@ -77,7 +77,7 @@ def delivery(row: tuple[Any, ...], fence: str) -> Delivery:
 def acknowledge(connection: sqlite3.Connection, settlements: Sequence[Settlement]) -> bool:
     """Drop the messages of all settlements; False if one of them wasn't held any more (then nothing may be committed)."""
     done = connection.executemany(
-        "DELETE FROM messages WHERE id = ? AND fence = ?", [(int(s.tag), s.fence) for s in settlements]
+        "DELETE FROM messages WHERE id = ? AND fence = ?", [(s.tag, s.fence) for s in settlements]
     )
     return done.rowcount == len(settlements)
 

@@ -133,7 +133,7 @@ class Hub:
 
     def held(self, tag: str, fence: str) -> Entry | None:
         """The claimed message, if it is still this holder's."""
-        entry = self.claimed.get(int(tag))
+        entry = self.claimed.get(int(tag)) if tag.isdecimal() else None
         return entry if entry is not None and entry.fence == fence else None
 
     def drop(self, entry: Entry, *, started: bool = False) -> None:

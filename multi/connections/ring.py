@@ -8,6 +8,7 @@ once in a while.
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import os
 import socket
@@ -100,6 +101,7 @@ def ring(path: str, count: int = 1) -> bool:
     if _sender is None:
         # never bound or connected, so that forks may share it
         _sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        atexit.register(_sender.close)
     try:
         _sender.sendto(b"%d" % count, path)
     except (ConnectionRefusedError, FileNotFoundError, NotADirectoryError):

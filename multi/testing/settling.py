@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from multi.backends.base import Backend
-from multi.brokers.base import Broker
+from multi.brokers.base import Broker, Settlement
 from multi.errors import BrokerLost
 from multi.outcome import Publication
 from multi.store import Store
@@ -140,6 +140,7 @@ class Settling(Rig):
         if results is not None:
             wrong.stores = [results.encode(key, SUCCESS)]
         lane.settle(wrong)
+        lane.settle(Settlement("no tag at all", "no fence", QUEUE), Settlement("", "", QUEUE, "requeue"))
         lane.expect_nothing()
         if results is not None:
             assert results.fetch([key]) == [None]
