@@ -27,6 +27,7 @@ class RedisLane(Lane):
         self._owner = owner.ljust(64, "-")
         self._lease = lease
         self._number = 0
+        self._doubtful: list[Settlement] = []
 
     def exchange(self, settlements: Sequence[Settlement], claim: int) -> list[Delivery]:
         words = self._words
@@ -35,8 +36,18 @@ class RedisLane(Lane):
         self._number += 1
         prefix = f"{self._owner}:{self._number}:"
         turn = words.turns[self._number % len(words.turns)]
-        keys, arguments = words.exchange(settlements, claim, prefix, self._lease, turn)
-        reply = self._evaluate(keys, arguments)
+        keys, arguments = words.exchange([*self._doubtful, *settlements], claim, prefix, self._lease, turn)
+        try:
+            reply = self._evaluate(keys, arguments)
+        except BrokerLost as error:
+            if isinstance(error.__cause__, BrokerUnavailable) and not isinstance(error.__cause__, BrokerLost):
+                raise  # no connection, so nothing was sent
+            # the claim may have happened although its answer never came: hand back whatever it was, next time
+            self._doubtful += [
+                Settlement(tag := f"{prefix}{i}", tag, "", "requeue", started=False) for i in range(1, claim + 1)
+            ]
+            raise
+        self._doubtful = []
         deliveries: list[Delivery] = []
         for i in range(0, len(reply), 3):
             text: bytes = reply[i]

@@ -58,7 +58,7 @@ class Words:
             extra = settlement.due
         elif verb == "bury":
             started = note(settlement)
-            extra = settlement.queue
+            extra = ("1" if settlement.started else "0") + settlement.queue
         stores = settlement.stores if self.storage is None else ()
         arguments += (settlement.tag, verb, started, extra, len(stores), len(settlement.publications))
         for store in stores:
