@@ -48,6 +48,8 @@ def backend_url(app: App) -> str | None:
 def open_broker(app: App, *, write: bool) -> Broker:
     conf = app.conf
     url = broker_url(app, write=write)
+    if conf.broker_use_ssl:
+        url = _with_tls(url, conf.broker_use_ssl)
     cls = plugins.find("multi.brokers", urls.scheme(url))
     broker: Broker = cls(url, broker_options(app), lease=conf.worker_lease)
     return broker
@@ -61,6 +63,8 @@ def broker_options(app: App) -> dict[str, Any]:
     options.setdefault("connection_timeout", conf.broker_connection_timeout)
     if conf.redis_socket_connect_timeout is not None:
         options.setdefault("socket_connect_timeout", conf.redis_socket_connect_timeout)
+    if conf.is_set("broker_heartbeat"):
+        options.setdefault("heartbeat", conf.broker_heartbeat)
     if conf.broker_use_ssl:
         options.setdefault("ssl", conf.broker_use_ssl)
     if not _configured(app):
@@ -81,7 +85,7 @@ def open_backend(app: App) -> Backend | None:
     if conf.is_set("redis_socket_timeout"):
         options.setdefault("socket_timeout", conf.redis_socket_timeout)
     if conf.redis_backend_use_ssl:
-        options.setdefault("ssl", conf.redis_backend_use_ssl)
+        url = _with_tls(url, conf.redis_backend_use_ssl)
     if scheme == "rpc":
         options.setdefault("broker_url", broker_url(app, write=True))
         options.setdefault("broker_options", broker_options(app))
@@ -91,6 +95,19 @@ def open_backend(app: App) -> Backend | None:
     cls = plugins.find("multi.backends", scheme)
     backend: Backend = cls(url, options, expires=int(conf.result_expires or 0))
     return backend
+
+
+def _with_tls(url: str, wanted: Any) -> str:
+    """A Redis URL that says itself what the setting wants: `rediss:` and `ssl_…` options; others as they are."""
+    if not url.startswith(("redis:", "rediss:")):
+        return url
+    url = "rediss:" + url.partition(":")[2]
+    if isinstance(wanted, dict):
+        for key, value in wanted.items():
+            if value is not None:
+                name = key if key.startswith("ssl_") else f"ssl_{key}"
+                url += f"{'&' if '?' in url else '?'}{name}={getattr(value, 'name', value)}"
+    return url
 
 
 def _configured(app: App) -> bool:

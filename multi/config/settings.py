@@ -174,7 +174,7 @@ class Settings(MutableMapping[str, Any]):
         """A line for each setting that was changed and has no meaning here; the worker logs them at its start."""
         lines = []
         for name, setting in TABLE.items():
-            if setting.standing == NOTED and self.is_set(name) and self._known(name) != setting.default:
+            if setting.standing == NOTED and self.is_set(name) and self._known(name) not in setting.usual:
                 lines.append(f"setting {name}: {setting.note}")
         return lines
 
@@ -240,6 +240,6 @@ def _near(key: str) -> str | None:
 
 
 def _refuse(setting: Setting, value: Any) -> None:
-    if setting.standing == REFUSED and value != setting.default:
+    if setting.standing == REFUSED and value not in setting.usual:
         note = f": {setting.note}" if setting.note else "; remove it, or leave these tasks to Celery's workers for now"
         raise UnsupportedOption(f"the setting {setting.name} is not acted upon yet{note}")

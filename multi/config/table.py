@@ -27,14 +27,20 @@ class Setting(msgspec.Struct, frozen=True):
     default: Any
     standing: str
     note: str = ""
+    same: tuple[Any, ...] = ()
+    """Other values that mean what happens here anyway: neither noted nor refused."""
+
+    @property
+    def usual(self) -> tuple[Any, ...]:
+        return (self.default, *self.same)
 
 
 TABLE: dict[str, Setting] = {}
 
 
-def _add(standing: str, note: str, *rows: tuple[str, str, Any]) -> None:
-    for name, kind, default in rows:
-        TABLE[name] = Setting(name, kind, default, standing, note)
+def _add(standing: str, note: str, *rows: tuple[Any, ...]) -> None:
+    for name, kind, default, *same in rows:
+        TABLE[name] = Setting(name, kind, default, standing, note, tuple(same))
 
 
 _add(
@@ -49,9 +55,7 @@ _add(
     ("broker_write_url", "str", None),
     ("broker_transport_options", "dict", {}),
     ("broker_connection_timeout", "seconds", 4),
-    ("broker_connection_retry", "bool", True),
-    ("broker_connection_retry_on_startup", "bool", None),
-    ("broker_connection_max_retries", "int", 100),
+    ("broker_heartbeat", "int", 120),
     ("broker_use_ssl", "any", False),
     ("result_backend", "str", None),
     ("result_backend_transport_options", "dict", {}),
@@ -84,7 +88,6 @@ _add(
     ("task_default_priority", "int", None),
     ("task_inherit_parent_priority", "bool", False),
     ("task_repr_maxlevels", "int", 3),
-    ("task_create_missing_queues", "bool", True),
     ("timezone", "str", None),
     ("worker_concurrency", "int", None),
     ("worker_pool", "str", "prefork"),
@@ -248,6 +251,17 @@ _add(
 
 _add(
     REFUSED,
+    "a worker waits for its broker, at its start and later, and goes on when it is there",
+    ("broker_connection_retry", "bool", True),
+    ("broker_connection_retry_on_startup", "bool", None, True),
+)
+_add(
+    NOTED,
+    "a worker waits for its broker as long as it takes",
+    ("broker_connection_max_retries", "int", 100, None, 0),
+)
+_add(
+    REFUSED,
     "write one broker_url instead, as in redis://user:password@host:port/0",
     ("broker_transport", "str", None),
     ("broker_host", "str", None),
@@ -259,7 +273,6 @@ _add(
 _add(
     REFUSED,
     "",
-    ("broker_heartbeat", "int", 120),
     ("broker_login_method", "str", None),
     ("broker_native_delayed_delivery_queue_type", "str", "quorum"),
     ("result_compression", "str", None),
@@ -276,6 +289,7 @@ _add(
     ("task_acks_on_failure", "bool", None),
     ("task_acks_on_timeout", "bool", None),
     ("task_annotations", "any", None),
+    ("task_create_missing_queues", "bool", True),
     ("task_create_missing_queue_type", "str", "classic"),
     ("task_create_missing_queue_exchange_type", "str", None),
     ("task_default_delivery_mode", "any", 2),
@@ -301,8 +315,8 @@ _add(
 _add(
     NOTED,
     "a message whose worker dies always returns here, and is set aside after max_deliveries",
-    ("task_reject_on_worker_lost", "bool", None),
-    ("task_retry_on_worker_lost", "bool", False),
+    ("task_reject_on_worker_lost", "bool", None, True),
+    ("task_retry_on_worker_lost", "bool", False, True),
 )
 
 #: Old names that don't follow from the new ones by their group's rule (`old_name`).

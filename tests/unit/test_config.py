@@ -188,6 +188,16 @@ def test_a_setting_without_meaning_here_is_noted() -> None:
     assert "worker_prefetch_multiplier" in second
 
 
+def test_a_value_that_says_what_happens_anyway_is_neither_noted_nor_refused() -> None:
+    conf = Settings()
+    conf.update(
+        broker_connection_retry_on_startup=True, task_reject_on_worker_lost=True, broker_connection_max_retries=None
+    )
+    assert conf.notes() == []
+    with pytest.raises(UnsupportedOption, match="broker_connection_retry_on_startup"):
+        conf.broker_connection_retry_on_startup = False
+
+
 def test_two_names_of_one_setting_must_agree() -> None:
     assert loaded({"broker_url": "redis://h", "BROKER_URL": "redis://h"}).broker_url == "redis://h"
     with pytest.raises(ConfigurationError, match="BROKER_URL and broker_url"):

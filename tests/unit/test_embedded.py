@@ -94,6 +94,17 @@ def test_the_backend_that_celery_has_dropped_is_answered_with_what_replaced_it(v
         backend_url(App("x", broker="memory://", backend=value, set_as_current=False))
 
 
+def test_tls_by_setting_becomes_part_of_a_redis_url() -> None:
+    import ssl
+
+    from multi.app.connections import _with_tls
+
+    assert _with_tls("redis://h/1", True) == "rediss://h/1"
+    wanted = {"ssl_cert_reqs": ssl.CERT_NONE, "ssl_ca_certs": "/ca.pem", "ssl_keyfile": None}
+    assert _with_tls("redis://h/1", wanted) == "rediss://h/1?ssl_cert_reqs=CERT_NONE&ssl_ca_certs=/ca.pem"
+    assert _with_tls("amqp://h", True) == "amqp://h"
+
+
 def test_two_urls_make_two_brokers() -> None:
     app = App("x", broker="memory://w", broker_read_url="memory://r", set_as_current=False)
     assert app.broker.url == "memory://w"
