@@ -20,6 +20,7 @@ from multi.testing.rig import (
     needs,
     needs_pull,
     send,
+    until,
 )
 from multi.testing.settling import SUCCESS
 
@@ -51,6 +52,7 @@ class Leases(Rig):
         last = lane.one()
         other.hold(claim_of(last))
         assert names([last]) == ["c"]
+        until(lambda: broker.depth(QUEUE) == 2, "both are back")
         again = lane.take(2)
         assert names(again) == ["a", "b"]
         assert all(one.redelivered for one in again)
