@@ -121,8 +121,15 @@ def _known(key: str, options: Mapping[str, Any]) -> bool:
     return key in OPTIONS or key in (options.get("stamped_headers") or ())
 
 
+_OF_THE_LAST = ("task_id", "group_id", "group_index", "chord")
+
+
 def chain_steps(signature: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The tasks of a chain in order, each with an id; what hangs on the chain hangs on its last task."""
+    """The tasks of a chain in order, each with an id.
+
+    As in Celery, what hangs on the chain hangs on its last task (errbacks on all), and its other options are those of
+    the first task.
+    """
     steps = []
     for step in _tasks(signature):
         options = dict(step.get("options") or {})
@@ -130,9 +137,12 @@ def chain_steps(signature: Mapping[str, Any]) -> list[dict[str, Any]]:
         steps.append({**step, "options": options})
     own = signature.get("options") or {}
     last = steps[-1]["options"]
-    for key in ("task_id", "group_id", "group_index", "chord"):
-        if own.get(key) is not None:
-            last[key] = own[key]
+    for key, value in own.items():
+        if key in _OF_THE_LAST:
+            if value is not None:
+                last[key] = value
+        elif key not in ("link", "link_error"):
+            steps[0]["options"][key] = value
     if own.get("link"):
         last["link"] = [*_listed(last.get("link")), *_listed(own["link"])]
     if own.get("link_error"):

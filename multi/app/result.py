@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from multi.app.app import App
     from multi.backends.base import Backend
 
+_TURN = 0.2  # seconds that one awaited result has a thread for itself
+
 _DISABLED = (
     "No result backend is configured, so there are no states and results to ask for. Set result_backend (for instance "
     "redis://localhost:6379/0), or App(..., backend=...)"
@@ -220,13 +222,18 @@ class AsyncResult:
     async def _wait_async(self) -> Any:
         import asyncio
 
-        if self._meta is None and not self.ignored:
-            # the backends' clients block: they wait in a thread, and the loop goes on
-            await asyncio.get_running_loop().run_in_executor(None, self._settle)
+        loop = asyncio.get_running_loop()
+        # The backends' clients block, so they wait in a thread while the loop goes on: for a short time only, because
+        # the threads are few, and because one whose coroutine was cancelled must not be waited for at the end.
+        while self._meta is None and not self.ignored:
+            await loop.run_in_executor(None, self._settle)
         return self.get(disable_sync_subtasks=False)
 
     def _settle(self) -> None:
-        self.get(propagate=False, disable_sync_subtasks=False)
+        try:
+            self.get(_TURN, propagate=False, disable_sync_subtasks=False)
+        except TimeoutError:
+            pass  # another turn, unless nobody waits any more
 
     # the rest --------------------------------------------------------------------------------------------------------
 

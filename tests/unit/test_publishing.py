@@ -406,6 +406,16 @@ def test_a_chain_is_one_message_with_the_rest_reversed_in_its_embed(app: App, ad
     assert {step["options"]["root_id"] for step in rest} == {message.headers["id"]}
 
 
+def test_the_options_of_a_chain_are_those_of_its_first_task(app: App, add: Any) -> None:
+    result = (add.s(1, 1) | add.s(2)).apply_async(queue="slow", task_id="end", link=add.s(5))
+    message = claim(app, ["slow"])
+    assert result.id == "end"
+    (rest,) = json.loads(message.body)[2]["chain"]
+    assert rest["options"]["task_id"] == "end"
+    assert rest["options"]["link"][0]["args"] == [5]
+    assert "queue" not in rest["options"]
+
+
 def test_a_chain_hands_results_on(app: App, add: Any) -> None:
     result = chain(add.s(1, 1), add.s(2), add.si(10, 5)).apply_async()
     work(app)

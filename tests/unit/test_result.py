@@ -123,6 +123,27 @@ def test_a_result_can_be_awaited(app: App, add: Any) -> None:
     assert asyncio.run(main()) == 3
 
 
+def test_many_results_can_be_awaited_at_once_in_any_order(app: App, add: Any) -> None:
+    results = [add.delay(n, 0) for n in range(40)]
+
+    async def main() -> list[Any]:
+        waiting = asyncio.gather(*results)
+        await asyncio.sleep(0)
+        threading.Thread(target=work, args=(app,)).start()
+        return list(await asyncio.wait_for(waiting, 20))
+
+    assert asyncio.run(main()) == list(range(40))
+
+
+def test_an_await_that_is_given_up_leaves_nothing_waiting(app: App) -> None:
+    async def main() -> None:
+        with pytest.raises(builtins.TimeoutError):
+            await asyncio.wait_for(app.AsyncResult("never"), 0.05)
+
+    asyncio.run(main())  # would not return while a thread waits
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("asyncio_")]
+
+
 def test_a_task_must_not_wait_for_another(app: App, add: Any) -> None:
     @app.task
     def waits() -> None:
