@@ -46,6 +46,7 @@ class NodesCommand(click.Command):
                     hidden=not passes_on and not option.everywhere,
                 )
             )
+        self._passes_on = passes_on
         self._takes_signal = any(param.name == "signal_name" for param in self.params)
         self._worker_options = {option.name for option in OPTIONS}
 
@@ -74,13 +75,14 @@ class NodesCommand(click.Command):
         own: list[tuple[str, str]] = []
         passed_on: list[tuple[str, str]] = []
         for param in self.get_params(ctx):
-            record = param.get_help_record(ctx)
+            record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
             if record is not None:
                 (passed_on if param.name in self._worker_options else own).append(record)
         with formatter.section("Options"):
             formatter.write_dl(own)
         if passed_on:
-            with formatter.section("Options of the worker, see `multi worker --help`"):
+            what = "Options of the worker" if self._passes_on else "Also"
+            with formatter.section(what):
                 formatter.write_dl(passed_on)
 
 
@@ -140,6 +142,12 @@ class Request:
 
     def spec(self, node: Node) -> NodeSpec:
         """The specification that this command line alone makes."""
+        for name in ("uid", "gid"):
+            if name in self.options:
+                raise UnsupportedOption(
+                    f"--{name}: a node runs as the user who starts it, so that its files are that user's. Start it as "
+                    f"that user: sudo -u USER multi start {node.name.short} …"
+                )
         umask = os.umask(0o022)
         os.umask(umask)
         if "umask" in self.options:

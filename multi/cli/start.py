@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from multi.cli.group import DONE, FAILED
+from multi.cli.group import DONE, FAILED, USAGE
 from multi.cli.nodes import NodesCommand, Request, record_of, refuse_shared_files, state_dir_option
 from multi.cli.screen import Screen, clock, complain
 from multi.controller import start as starting
@@ -148,6 +148,8 @@ def show(screen: Screen, result: Result, timeout: float, *, restarted: bool = Fa
         return DONE
     if result.kind == ALREADY:
         screen.item(node, f"already running (pid {result.pid}, since {clock(result.since)})", good=True)
+        if result.message:
+            screen.detail(result.message)
         return DONE
     if result.kind == WAITING:
         screen.item(node, f"not ready after {timeout:g} s, still starting (pid {result.pid})", good=False)
@@ -156,14 +158,21 @@ def show(screen: Screen, result: Result, timeout: float, *, restarted: bool = Fa
             f"{node} is not ready yet{why}; it goes on trying. See `multi logs {node.name.short}`, "
             f"or end it with `multi stop {node.name.short}`"
         )
+        show_lines(result)
         return FAILED
     screen.item(node, "FAILED", good=False)
     complain(f"{node} did not start: {result.message}")
-    if result.lines:
-        click.echo(f"The last lines of {node.log_file}:", err=True)
-        for line in result.lines:
+    show_lines(result)
+    return USAGE if result.code == USAGE else FAILED
+
+
+def show_lines(result: Result) -> None:
+    """The last lines that a node's worker has written, the keeper's own left out."""
+    lines = [line for line in result.lines if "/Keeper] " not in line]
+    if lines:
+        click.echo(f"The last lines of {result.node.log_file}:", err=True)
+        for line in lines:
             click.echo(f"    {line}", err=True)
-    return FAILED
 
 
 def foreground(request: Request, nodes: list[Node]) -> None:

@@ -29,6 +29,7 @@ class Result(NamedTuple):
     since: float = 0.0
     message: str = ""
     lines: tuple[str, ...] = ()
+    code: int | None = None  # with which the worker has ended
 
 
 class Start:
@@ -101,7 +102,9 @@ class Start:
     def waiting(self) -> Result:
         """The result when the patience is over before the node is ready."""
         status = self.node.status()
-        return Result(self.node, WAITING, status.keeper_pid, time.monotonic() - self.begun, message=status.message)
+        lines = tuple(self.node.tail_from(self._log_from)) if self.mine else ()
+        seconds = time.monotonic() - self.begun
+        return Result(self.node, WAITING, status.keeper_pid, seconds, message=status.message, lines=lines)
 
     def _launch(self, watch: Watch, *, adopt: bool) -> None:
         new_spec = "" if adopt or self.record is None else self.node.put(self.record)
@@ -119,7 +122,10 @@ class Start:
         worker = status.worker or {}
         if status.keeper_pid == self.mine:
             return Result(self.node, OK, status.keeper_pid, time.monotonic() - self.begun)
-        return Result(self.node, ALREADY, status.keeper_pid, since=worker.get("ready") or status.since)
+        kept = self.node.record() or {}
+        differs = self.record is not None and self.record["argv"] != kept.get("argv")
+        message = "it runs with other options; `multi restart` with these changes them" if differs else ""
+        return Result(self.node, ALREADY, status.keeper_pid, since=worker.get("ready") or status.since, message=message)
 
     def _lost(self, watch: Watch) -> Result | None:
         """The keeper that we started has ended."""
@@ -143,7 +149,9 @@ class Start:
         message = status.message or f"its keeper has ended ({_status(code)})"
         if status.state in (STOPPED, STOPPING):
             message = f"it was stopped before it was ready{': ' + message if status.message else ''}"
-        return Result(self.node, FAILED, message=message, lines=tuple(self.node.tail_from(self._log_from)))
+        end = status.record.get("last_end") or {}
+        lines = tuple(self.node.tail_from(self._log_from))
+        return Result(self.node, FAILED, message=message, lines=lines, code=end.get("code"))
 
     def _unfollow(self, watch: Watch) -> None:
         if self._followed >= 0:

@@ -134,7 +134,7 @@ def test_an_adopted_worker_tells_by_itself_that_it_was_stopped(nodes: Nodes) -> 
     nodes.run("status", "w1")
     kill(nodes.worker("w1"), signal.SIGQUIT)
     record = nodes.until_state("w1", "stopped")
-    assert record["last_end"]["text"] == "exit status 1 (SIGQUIT)"
+    assert (record["last_end"]["text"], record["last_end"]["reason"]) == ("exit status 1", "SIGQUIT")
 
 
 def test_readiness_that_nobody_heard_is_read_from_the_stats_page(nodes: Nodes) -> None:

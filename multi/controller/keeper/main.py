@@ -16,6 +16,7 @@ from .worker import CURRENT, INCOMING, Worker, adopt, adopt_holder, ended
 
 HELD = 3  # exit status: another keeper has this node
 _TRIES, _PAUSE = 20, 0.002
+_ROUNDS = 8  # of looking for what is left of a session: each generation of it may just be starting another
 _LOOK_WITHOUT_INOTIFY = 30.0
 #: Where a stats page holds its state, and what stands there when the worker is ready (`multi.stats`).
 _STATE = struct.Struct("<I")
@@ -208,28 +209,19 @@ class Keeper:
         self.sweeping[one.pid] = (one, info)
 
     def _swept(self, one: Worker, info: os.waitid_result | None) -> None:
-        left = one.leftovers()
-        if left:
-            kept = []
-            for pid in left:
-                fd = proc.open_identified(pid, proc.start_time(pid))
-                if fd < 0:
-                    continue
-                if proc.session(pid) == one.pid:
-                    try:
-                        _signal.pidfd_send_signal(fd, _signal.SIGKILL)
-                    except OSError:
-                        pass  # it has just ended
-                kept.append(fd)
-            if one.is_child:
-                for fd in kept:
-                    os.close(fd)
-                if kept:
-                    return  # each of them is ours now, and its end wakes us
-            else:
-                _wait_for(kept)
-                self.node.timers.setdefault("sweep", time.monotonic())
-                return
+        """Go on with that, until nobody is left."""
+        for _ in range(_ROUNDS):
+            left = one.leftovers()
+            if not left:
+                break
+            killed = [fd for pid in left if (fd := _kill_member(pid, one.pid)) >= 0]
+            if not one.is_child:
+                _wait_for(killed)
+                continue
+            for fd in killed:
+                os.close(fd)
+            if killed:
+                return  # they are children of ours now: the end of each wakes us, and then there is another look
         del self.sweeping[one.pid]
         node = self.node
         node.worker_ended(one, ended(one, info, f"{node.rundir}/exit.{one.generation}.json"))
@@ -281,6 +273,21 @@ def _is_ready(page: str) -> bool:
     except (OSError, struct.error):
         return False
     return bool(state == _READY)
+
+
+def _kill_member(pid: int, session: int) -> int:
+    """Kill a process if it belongs to this session; a descriptor of it, or -1."""
+    fd = proc.open_identified(pid, proc.start_time(pid))
+    if fd < 0:
+        return -1
+    try:
+        if proc.session(pid) == session:
+            _signal.pidfd_send_signal(fd, _signal.SIGKILL)
+            return fd
+    except OSError:
+        pass  # it has just ended, or has become another user's
+    os.close(fd)
+    return -1
 
 
 def _wait_for(fds: list[int]) -> None:

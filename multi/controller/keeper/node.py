@@ -182,7 +182,14 @@ class Node:
         one.close()
         self.clean(one.generation)
         self.secure_lock()
-        self.last_end = {"pid": one.pid, "kind": end.kind, "text": end.text, "code": end.code, "at": time.time()}
+        self.last_end = {
+            "pid": one.pid,
+            "kind": end.kind,
+            "text": end.text,
+            "code": end.code,
+            "reason": end.reason,
+            "at": time.time(),
+        }
         if self.state == STOPPING:
             if self.workers:
                 self.write()
@@ -191,10 +198,10 @@ class Node:
         elif one.role == OUTGOING:
             self.write()
         elif one.role == INCOMING:
-            self.reload_failed(f"generation {one.generation} ended before it was ready: {end.text}")
+            self.reload_failed(f"generation {one.generation} ended before it was ready: {end.brief}")
         elif end.kind == "stop" and self.spec.get("restart") != "always":
-            self.log.say("INFO", f"{self.name}: the worker has stopped: {end.text}")
-            self.stop_all(STOPPED, f"the worker has stopped: {end.text}")
+            self.log.say("INFO", f"{self.name}: the worker has stopped: {end.brief}")
+            self.stop_all(STOPPED, f"the worker has stopped: {end.brief}")
         elif any(other.role == INCOMING for other in self.workers):
             # it crashed during its own replacement; the new one, still starting, is the node now
             for other in self.workers:
@@ -207,7 +214,7 @@ class Node:
 
     def crashed(self, end: End, one: Worker | None = None) -> None:
         """Start again, later each time, or give up."""
-        what = f"the worker has ended: {end.text}"
+        what = f"the worker has ended: {end.brief}"
         limit = self.spec.get("max_crashes", CRASHES)
         if one is not None and one.ready is not None:
             if time.monotonic() - one.healthy_since >= self.spec.get("healthy_after", HEALTHY_AFTER):

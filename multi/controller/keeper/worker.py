@@ -21,12 +21,18 @@ CURRENT, INCOMING, OUTGOING = "current", "incoming", "outgoing"
 
 
 class End:
-    """How a worker ended: `kind` is "stop", "crash" or "unknown"."""
+    """How a worker ended: `kind` is "stop", "crash" or "unknown"; `reason` is its own word for it, if it left one."""
 
-    def __init__(self, kind: str, text: str, code: int | None = None) -> None:
+    def __init__(self, kind: str, text: str, code: int | None = None, reason: str = "") -> None:
         self.kind = kind
         self.text = text
         self.code = code
+        self.reason = reason
+
+    @property
+    def brief(self) -> str:
+        """One line."""
+        return f"{self.text} ({self.reason.splitlines()[0]})" if self.reason else self.text
 
 
 class Worker:
@@ -144,18 +150,18 @@ def ended(worker: Worker, siginfo: os.waitid_result | None, exit_file: str) -> E
     said = record.read(exit_file)
     if said.get("pid") != worker.pid:
         said = {}
-    reason = f" ({said['reason']})" if said.get("reason") else ""
+    reason = str(said.get("reason") or "").strip()
     if siginfo is None:
         if not said:
             return End("unknown", "ended in a way that nobody saw")
         kind = "stop" if said.get("kind") == "stop" else "crash"
-        return End(kind, f"exit status {said.get('code')}{reason}", said.get("code"))
+        return End(kind, f"exit status {said.get('code')}", said.get("code"), reason)
     status = siginfo.si_status
     if siginfo.si_code == os.CLD_EXITED:
         stopped = status == 0 or said.get("kind") == "stop"
-        return End("stop" if stopped else "crash", f"exit status {status}{reason}", status)
+        return End("stop" if stopped else "crash", f"exit status {status}", status, reason)
     kind = "stop" if status in STOPS else "crash"
-    return End(kind, f"killed by {SIGNALS.get(status, f'signal {status}')}{reason}", -status)
+    return End(kind, f"killed by {SIGNALS.get(status, f'signal {status}')}", -status, reason)
 
 
 def adopt(record_of: dict[str, Any], boot: str, same_boot: str) -> Worker | None:
