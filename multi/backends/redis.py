@@ -6,10 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
-from hiredis import PushNotification
-
 from multi.backends.base import Backend
-from multi.connections.redis import NOTHING, Address, PerThread, Redis, ReplyError, pack
+from multi.connections.redis import NOTHING, Address, PerThread, PushNotification, Redis, ReplyError, pack
 from multi.errors import BackendUnavailable, BrokerUnavailable
 from multi.store import Store
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import hiredis
 import msgspec
 
 from multi.brokers.base import Abilities, Broker, DeadLetter, WatchEvents
@@ -123,7 +122,7 @@ class RedisBroker(Broker):
     def _call(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
         replies = self._connections.get().pipeline_again(commands)
         for reply in replies:
-            if isinstance(reply, hiredis.ReplyError):
+            if isinstance(reply, ReplyError):
                 raise BrokerUnavailable(f"{self._address.masked}: {reply}") from reply
         return replies
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import hiredis
-
 from multi.brokers.base import Delivery, Lane, Settlement
 from multi.brokers.redis import envelope
 from multi.brokers.redis.scripts import EXCHANGE
 from multi.brokers.redis.settling import Words
-from multi.connections.redis import Address, Redis, Word
+from multi.connections.redis import Address, Redis, ReplyError, Word
 from multi.errors import BackendUnavailable, BrokerLost, BrokerUnavailable, DecodeError
 from multi.store import Storage
 
@@ -80,7 +78,7 @@ class RedisLane(Lane):
     def _ask(self, *command: Word) -> list[Any]:
         try:
             reply: list[Any] = self._redis.call(*command)
-        except hiredis.ReplyError as error:
+        except ReplyError as error:
             # the server is there and does not do it: full, read-only after a failover, still loading
             self._redis.close()
             raise BrokerLost(f"{self._redis.address.masked}: {error}") from error

@@ -9,6 +9,17 @@ from __future__ import annotations
 from multi.connections.redis.address import Address
 from multi.connections.redis.blocking import NOTHING, PerThread, Redis
 from multi.connections.redis.stream import RedisStream
-from multi.connections.redis.words import Reply, ReplyError, Word, pack
+from multi.connections.redis.words import PushNotification, Reply, ReplyError, Word, pack
 
-__all__ = ["NOTHING", "Address", "PerThread", "Redis", "RedisStream", "Reply", "ReplyError", "Word", "pack"]
+__all__ = [
+    "NOTHING",
+    "Address",
+    "PerThread",
+    "PushNotification",
+    "Redis",
+    "RedisStream",
+    "Reply",
+    "ReplyError",
+    "Word",
+    "pack",
+]

@@ -10,11 +10,9 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Any
 
-import hiredis
-
 from multi.connections.redis.address import Address
 from multi.connections.redis.opening import begin, check_greeting, limit_waiting, open_socket, unreachable
-from multi.connections.redis.words import Reply, ReplyError, Word, pack
+from multi.connections.redis.words import Reply, ReplyError, Word, pack, reader
 from multi.errors import BrokerLost
 
 #: What `Redis.poll` returns when time is up (None is a reply).
@@ -45,7 +43,7 @@ class Redis:
             raise unreachable(self.address, error) from error
         limit_waiting(sock, self.address.answer_timeout)
         self._sock = sock
-        self._reader = hiredis.Reader(notEnoughData=Ellipsis)
+        self._reader = reader()
         greeting = begin(self.address, self._protocol)
         try:
             check_greeting(self.address, greeting, self.pipeline(greeting))
@@ -57,7 +55,7 @@ class Redis:
         self.connected_at = monotonic()
 
     def call(self, *command: Word) -> Reply:
-        """Send one command and return its reply; raises the server's error as `hiredis.ReplyError`."""
+        """Send one command and return its reply; raises the server's error as `ReplyError`."""
         if self._sock is None:
             self.connect()
         self.send(pack(command))
@@ -97,11 +95,11 @@ class Redis:
 
     def read(self) -> Reply:
         """The next reply, an error of the server as a value."""
-        reader = self._reader
-        reply = reader.gets()
+        incoming = self._reader
+        reply = incoming.gets()
         while reply is Ellipsis:
             self._feed()
-            reply = reader.gets()
+            reply = incoming.gets()
         return reply
 
     def poll(self, seconds: float | None) -> Reply:

@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any
 
-import hiredis
-
 from multi.connections.redis.address import ANSWER_TIMEOUT, Address
 from multi.connections.redis.opening import begin, check_greeting, open_socket, unreachable
 from multi.connections.redis.words import Reply, pack
@@ -86,7 +84,7 @@ class RedisStream:
         if code := self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self._lost(unreachable(self.address, OSError(code, os.strerror(code))))
             return
-        self._reader = hiredis.Reader(notEnoughData=Ellipsis)
+        self._reader = reader()
         self._loop.on_readable(self._sock.fileno(), self._readable)
         greeting = begin(self.address, 2)
         replies: list[Reply] = []
@@ -141,15 +139,15 @@ class RedisStream:
         if not data:
             self._lost(BrokerLost(f"{self.address.masked}: the server closed the connection"))
             return
-        reader = self._reader
-        reader.feed(data)
-        reply = reader.gets()
+        incoming = self._reader
+        incoming.feed(data)
+        reply = incoming.gets()
         while reply is not Ellipsis:
             _, answer = self._answers.popleft()
             answer(reply)
-            if self._reader is not reader:  # the callback closed the connection
+            if self._reader is not incoming:  # the callback closed the connection
                 return
-            reply = reader.gets()
+            reply = incoming.gets()
 
     def _patience(self) -> None:
         if self._answers and self._answers[0][0] < monotonic():

@@ -15,6 +15,12 @@ except ImportError as missing:
 Reply = Any
 Word = str | bytes | int | float
 ReplyError = hiredis.ReplyError
+PushNotification = hiredis.PushNotification
+
+
+def reader() -> Any:
+    """A reader of replies; what is not whole yet is `Ellipsis`."""
+    return hiredis.Reader(notEnoughData=Ellipsis)
 
 
 def pack(command: Sequence[Word]) -> bytes:
