@@ -6,11 +6,12 @@ Everything that a program needs is importable from here. Nothing of it is loaded
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False  # what type checkers take for true; importing `typing` for it would cost more than all the rest
 if TYPE_CHECKING:
+    from typing import Any
+
     from multi import errors as exceptions
     from multi.app import states
     from multi.app.app import App
