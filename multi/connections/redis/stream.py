@@ -11,7 +11,7 @@ from typing import Any
 
 from multi.connections.redis.address import ANSWER_TIMEOUT, Address
 from multi.connections.redis.opening import begin, check_greeting, open_socket, unreachable
-from multi.connections.redis.words import Reply, Word, pack, reader
+from multi.connections.redis.words import Reply, pack, reader
 from multi.errors import BrokerLost, BrokerUnavailable
 from multi.loop import Loop, Timer
 
