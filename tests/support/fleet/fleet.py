@@ -1,0 +1,173 @@
+"""The project of a mixed fleet: the same tasks for Celery's workers and for multi's, with only the import changed.
+
+Each worker runs it in a process of its own, told by its environment which engine it is. A task that leaves a note
+writes one line to a file of that name, so that a test can count what has really run, and where.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import zipfile
+from typing import Any
+
+ENGINE = os.environ["FLEET_ENGINE"]
+if ENGINE == "celery":
+    from celery import Celery
+    from celery.exceptions import Ignore, Reject
+else:
+    from multi import Celery, Ignore, Reject  # type: ignore[assignment]
+
+app = Celery("fleet", broker=os.environ["FLEET_BROKER"], backend=os.environ["FLEET_BACKEND"])
+app.conf.update(json.loads(os.environ["FLEET_SETTINGS"]))
+
+
+class Trouble(Exception):
+    """An exception that only the project knows."""
+
+
+def write(name: str, **facts: Any) -> None:
+    """One line, written at once: many processes write to the same file."""
+    line = json.dumps({"engine": ENGINE, "pid": os.getpid(), "time": time.time(), **facts}, default=repr) + "\n"
+    fd = os.open(os.path.join(os.environ["FLEET_NOTES"], name), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.write(fd, line.encode())
+    os.close(fd)
+
+
+def family(request: Any) -> dict[str, Any]:
+    """Who this run is and whom it belongs to."""
+    return {
+        "id": request.id,
+        "root": request.root_id,
+        "parent": request.parent_id,
+        "group": request.group,
+        "retries": request.retries,
+    }
+
+
+@app.task
+def add(x: Any, y: Any) -> Any:
+    return x + y
+
+
+@app.task
+def same(value: Any) -> Any:
+    return value
+
+
+@app.task
+def kind(value: Any) -> str:
+    return f"{type(value).__name__} {value!r}"
+
+
+@app.task(bind=True)
+def who(self: Any, *args: Any) -> dict[str, Any]:
+    request = self.request
+    return {
+        **family(request),
+        "engine": ENGINE,
+        "headers": request.headers,
+        "correlation_id": request.correlation_id,
+        "reply_to": bool(request.reply_to),
+        "eta": request.eta,
+        "expires": request.expires,
+        "timelimit": list(request.timelimit or ()),
+        "queue": request.delivery_info["routing_key"],
+        "redelivered": bool(request.delivery_info.get("redelivered")),
+        "ignore_result": request.ignore_result,
+        "shadow": request.shadow,
+        "hostname": request.hostname.partition("@")[0],
+    }
+
+
+@app.task(bind=True)
+def note(self: Any, *args: Any, name: str, **kwargs: Any) -> Any:
+    write(name, args=args, kwargs=kwargs, **family(self.request))
+    return args[0] if args else None
+
+
+@app.task(bind=True, ignore_result=True)
+def quiet(self: Any, name: str) -> str:
+    write(name, **family(self.request))
+    return "nobody reads this"
+
+
+@app.task
+def value_error(*args: Any) -> None:
+    raise ValueError(*args)
+
+
+@app.task
+def bad_zip() -> None:
+    raise zipfile.BadZipFile("no archive")
+
+
+@app.task
+def trouble(*args: Any) -> None:
+    raise Trouble(*args)
+
+
+@app.task
+def unserializable() -> Any:
+    return object()
+
+
+@app.task
+def ignored() -> None:
+    raise Ignore
+
+
+@app.task
+def rejected() -> None:
+    raise Reject("not mine", requeue=False)
+
+
+@app.task
+def errback(request: Any, error: BaseException, traceback: Any, name: str) -> None:
+    """The form that is called at once, in the worker of the failed task."""
+    write(name, failed=request.id, error=repr(error), traceback=str(traceback))
+
+
+@app.task(bind=True)
+def again(self: Any, name: str, queue: str | None = None, times: int = 1, priority: int | None = None) -> Any:
+    """Fails `times` times and is retried, in another queue if one is named."""
+    request = self.request
+    write(name, **family(request), args=request.args, kwargs=request.kwargs, expires=request.expires)
+    if request.retries < times:
+        try:
+            raise Trouble("not yet")
+        except Trouble as error:
+            options: dict[str, Any] = {"countdown": 0.2, "exc": error, "max_retries": 5}
+            if queue:
+                options["queue"] = queue
+            if priority is not None:
+                options["priority"] = priority
+            raise self.retry(**options) from error
+    return {"retries": request.retries, "engine": ENGINE}
+
+
+@app.task(bind=True)
+def spawn(self: Any, queue: str) -> str:
+    """Sends a task of its own, which becomes its child."""
+    child = who.apply_async((), queue=queue)
+    return str(child.id)
+
+
+@app.task(bind=True)
+def slow(self: Any, name: str, seconds: float) -> str:
+    write(name, what="begin", **family(self.request))
+    time.sleep(seconds)
+    write(name, what="end", **family(self.request))
+    return ENGINE
+
+
+@app.task(bind=True, acks_late=True, reject_on_worker_lost=True)
+def late(self: Any, name: str, seconds: float) -> str:
+    """As `slow`, acknowledged after the run by Celery's workers too."""
+    return str(slow.run(name, seconds))
+
+
+@app.task
+def long_text(size: int) -> str:
+    return "x" * size
