@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from multi.brokers.base import Broker
 
 _CONNECTED = ("broker_", "result_", "redis_", "worker_lease")
-_CONSTRUCTOR_REFUSED = ("amqp", "events", "loader", "log", "control", "tasks", "fixups", "namespace_", "task_cls")
+_CONSTRUCTOR_REFUSED = ("amqp", "events", "loader", "log", "control", "tasks", "fixups")
 
 
 class App(Sender):
@@ -46,6 +46,7 @@ class App(Sender):
         autofinalize: bool = True,
         changes: Mapping[str, Any] | None = None,
         strict_typing: bool = True,
+        task_cls: type[BaseTask] | None = None,
         **settings: Any,
     ) -> None:
         self.main = main
@@ -71,6 +72,7 @@ class App(Sender):
         self.executor: Any = None
         self.finalized = False
         self._defined_in = _caller_file()
+        self._task_cls: type[BaseTask] = task_cls or BaseTask
         self._task_base: type[BaseTask] | None = None
         if config_source is not None:
             self.config_from_object(config_source, namespace=namespace)
@@ -156,7 +158,7 @@ class App(Sender):
         name = options.pop("name", None) or self.gen_task_name(function.__name__, function.__module__)
         return self._tasks.register(make(self, function, name, base, bool(bind), options))
 
-    def register_task(self, task: BaseTask | type[BaseTask], **options: Any) -> BaseTask:
+    def register_task(self, task: BaseTask | type[BaseTask]) -> BaseTask:
         """Register a task made of a class of your own: `app.register_task(AddTask())`."""
         if isinstance(task, type):
             task = task()
@@ -181,7 +183,7 @@ class App(Sender):
     def Task(self) -> type[BaseTask]:  # noqa: N802 - Celery's name
         """The base class of this app's tasks."""
         if self._task_base is None:
-            self._task_base = type("Task", (BaseTask,), {"_app": self, "__module__": BaseTask.__module__})
+            self._task_base = type("Task", (self._task_cls,), {"_app": self, "__module__": BaseTask.__module__})
         return self._task_base
 
     @property
@@ -300,9 +302,9 @@ class App(Sender):
                     self._backend_known = True
         return self._backend
 
-    def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult:  # noqa: N802 - Celery's name
+    def AsyncResult(self, task_id: str, parent: AsyncResult | None = None) -> AsyncResult:  # noqa: N802 - Celery's name
         """The result of a task that was sent, by its id."""
-        return AsyncResult(task_id, self)
+        return AsyncResult(task_id, self, parent)
 
     def signature(self, task: Any, args: Any = None, kwargs: Any = None, options: Any = None, **more: Any) -> Signature:
         """A call of a task, by its name or itself, to be made later."""

@@ -32,7 +32,7 @@ def build_many(app: App, calls: Iterable[Any]) -> list[Publication]:
             name = call["task"]
             task = tasks.get(name)
             args, kwargs = call.args, call.kwargs
-            if task is not None and task.typing:
+            if task is not None and task.typing and app.strict_typing:
                 task.check_arguments(args, kwargs)
             if options:
                 found.append(publisher.build(name, task, task_id, args, kwargs, options))
@@ -42,7 +42,7 @@ def build_many(app: App, calls: Iterable[Any]) -> list[Publication]:
         target, args, kwargs = _parts(call)
         if isinstance(target, Task):
             name, task = target.name, target
-            if task.typing:
+            if task.typing and app.strict_typing:
                 task.check_arguments(args, kwargs)
         else:
             name, task = target, tasks.get(target)

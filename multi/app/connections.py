@@ -50,9 +50,18 @@ def open_broker(app: App, *, write: bool) -> Broker:
     url = broker_url(app, write=write)
     if conf.broker_use_ssl:
         url = _with_tls(url, conf.broker_use_ssl)
-    cls = plugins.find("multi.brokers", urls.scheme(url))
+    cls = _implementation("multi.brokers", url)
     broker: Broker = cls(url, broker_options(app), lease=conf.worker_lease)
     return broker
+
+
+def _implementation(group: str, url: str) -> Any:
+    try:
+        return plugins.find(group, urls.scheme(url))
+    except ConfigurationError as error:
+        if urls.mask(url) in str(error):
+            raise
+        raise ConfigurationError(f"{urls.mask(url)!r} can't be used: {error}") from None
 
 
 def broker_options(app: App) -> dict[str, Any]:
@@ -92,7 +101,7 @@ def open_backend(app: App) -> Backend | None:
         options.setdefault("persistent", bool(conf.result_persistent))
     if not _configured(app):
         options.setdefault("create", "all")
-    cls = plugins.find("multi.backends", scheme)
+    cls = _implementation("multi.backends", url)
     backend: Backend = cls(url, options, expires=int(conf.result_expires or 0))
     return backend
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from multi.app.request import running
@@ -27,7 +27,7 @@ class AsyncResult:
 
     __slots__ = ("__weakref__", "_children", "_meta", "app", "id", "ignored", "parent")
 
-    def __init__(self, id: str, app: App | None = None, parent: AsyncResult | None = None, **kwargs: Any) -> None:
+    def __init__(self, id: str, app: App | None = None, parent: AsyncResult | None = None) -> None:
         if app is None:
             from multi.app import current
 
@@ -152,7 +152,9 @@ class AsyncResult:
         """Wait for the task's end and return its result; raises its exception, unless `propagate` is False.
 
         Raises `TimeoutError` after `timeout` seconds, and `RuntimeError` inside a task: a worker that waits for other
-        tasks may wait for itself (`disable_sync_subtasks=False` allows it).
+        tasks may wait for itself (`disable_sync_subtasks=False` allows it). `on_message` gets each record on the way,
+        `on_interval` is called every `interval` seconds (0.5) meanwhile, `callback` gets id and result at the end.
+        `no_ack` is taken for the sake of Celery's programs: there is nothing to acknowledge about a result here.
         """
         if disable_sync_subtasks and running.get() is not None:
             _refuse_in_task()
@@ -164,7 +166,7 @@ class AsyncResult:
         meta = self._meta
         if meta is None:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            for record in self.backend.wait(self.id, left, interval):
+            for record in self._records(left, interval, on_interval):
                 meta = self._take(record)
                 if on_message is not None:
                     on_message(meta)
@@ -182,6 +184,24 @@ class AsyncResult:
         return value
 
     wait = get
+
+    def _records(self, timeout: float | None, interval: float | None, on_interval: Any) -> Iterable[bytes]:
+        if on_interval is None:
+            return self.backend.wait(self.id, timeout, interval)
+        return self._records_between(timeout, interval or 0.5, on_interval)
+
+    def _records_between(self, timeout: float | None, interval: float, on_interval: Any) -> Iterator[bytes]:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        last = b""
+        while True:
+            left = interval if deadline is None else min(interval, deadline - time.monotonic())
+            for record in self.backend.wait(self.id, max(0.0, left), interval):
+                if record != last:
+                    last = record
+                    yield record
+            if deadline is not None and time.monotonic() >= deadline:
+                return
+            on_interval()
 
     def _wait_for_parents(self, deadline: float | None, interval: float | None) -> None:
         """A task of a chain can't end before those in front of it, and fails if one of them does."""

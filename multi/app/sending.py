@@ -25,6 +25,7 @@ class Sender:
     """What `App` has of this: calls become messages, messages are published, results are handed out."""
 
     conf: Settings
+    strict_typing: bool
     _tasks: Registry
     _publisher: Publisher | None
     _broker: Broker | None
@@ -64,7 +65,7 @@ class Sender:
     def _send_plain(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> AsyncResult | EagerResult:
         """The short way, for calls without options."""
         publisher = self._publisher or self.publisher
-        if task.typing:
+        if task.typing and self.strict_typing:
             task.check_arguments(args, kwargs)
         if publisher.eager:
             return task.apply(args, kwargs)
@@ -80,7 +81,7 @@ class Sender:
         self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any], options: dict[str, Any]
     ) -> AsyncResult | EagerResult:
         """The way of a known task with options."""
-        if task.typing:
+        if task.typing and self.strict_typing:
             task.check_arguments(args, kwargs)
         if (self._publisher or self.publisher).eager:
             return task.apply(args, kwargs, **options)

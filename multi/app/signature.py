@@ -150,15 +150,10 @@ class Signature(dict[str, Any]):
         new_args, new_kwargs, _ = self.merged(args, kwargs)
         return self.type(*new_args, **new_kwargs)
 
-    def freeze(
-        self, _id: str | None = None, root_id: str | None = None, parent_id: str | None = None, **more: Any
-    ) -> AsyncResult:
-        """Give it its id now; returns the result to come."""
-        options = self.options
-        task_id: str = options.setdefault("task_id", _id or identity.new_id())
-        for key, value in (("root_id", root_id), ("parent_id", parent_id)):
-            if value:
-                options[key] = value
+    def freeze(self, _id: str | None = None, **options: Any) -> AsyncResult:
+        """Give it its id now, and options such as root_id, parent_id or group_id; returns the result to come."""
+        self.options.update((key, value) for key, value in options.items() if value is not None)
+        task_id: str = self.options.setdefault("task_id", _id or identity.new_id())
         return AsyncResult(task_id, self.app)
 
     def __or__(self, other: Any) -> Any:

@@ -242,8 +242,8 @@ class Task:
         if backend is not None and identifier:
             backend.store([state_store(self.app, identifier, state or "PENDING", meta, request)])
 
-    def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult:  # noqa: N802 - Celery's name
-        return self.app.AsyncResult(task_id, **kwargs)
+    def AsyncResult(self, task_id: str) -> AsyncResult:  # noqa: N802 - Celery's name
+        return self.app.AsyncResult(task_id)
 
     def check_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Raise the `TypeError` that the call would raise."""

@@ -105,6 +105,14 @@ def test_tls_by_setting_becomes_part_of_a_redis_url() -> None:
     assert _with_tls("amqp://h", True) == "amqp://h"
 
 
+def test_a_wrong_scheme_is_told_with_the_url_and_the_known_ones() -> None:
+    app = App("x", broker="kafka://:geheim@h", set_as_current=False)
+    with pytest.raises(ConfigurationError, match=r"'kafka://:\*\*@h' can't be used: .*memory.*redis"):
+        _ = app.broker
+    with pytest.raises(ConfigurationError, match=r"'django-db' is no URL"):
+        _ = App("x", broker="memory://", backend="django-db", set_as_current=False).backend
+
+
 def test_two_urls_make_two_brokers() -> None:
     app = App("x", broker="memory://w", broker_read_url="memory://r", set_as_current=False)
     assert app.broker.url == "memory://w"

@@ -89,6 +89,22 @@ def test_get_passes_over_states_on_the_way(app: App) -> None:
     assert seen == ["STARTED", "PROGRESS", "SUCCESS"]
 
 
+def test_get_calls_back_meanwhile(app: App, add: Any) -> None:
+    result = add.delay(1, 2)
+    turns: list[int] = []
+
+    def work_at_last() -> None:
+        turns.append(1)
+        if len(turns) == 3:
+            work(app)
+
+    ends: list[Any] = []
+    value = result.get(timeout=10, interval=0.01, on_interval=work_at_last, callback=lambda *end: ends.append(end))
+    assert value == 3
+    assert len(turns) == 3
+    assert ends == [(result.id, 3)]
+
+
 def test_a_failure_is_raised_or_returned(app: App) -> None:
     @app.task
     def fail() -> None:

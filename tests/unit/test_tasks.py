@@ -209,6 +209,20 @@ def test_a_class_of_ones_own_is_checked_like_a_decorated_function(app: App) -> N
         app.register_task(Limited)
 
 
+def test_an_app_may_have_a_base_class_for_all_its_tasks() -> None:
+    class Base(Task):
+        max_retries = 9
+
+    app = make_app(task_cls=Base)
+    assert app.task(lambda: None).max_retries == 9
+
+
+def test_the_check_of_arguments_can_be_switched_off_for_all() -> None:
+    app = make_app(strict_typing=False)
+    app.task(lambda: None).delay(1, 2, 3)
+    assert app.broker.depth("celery") == 1
+
+
 def test_a_base_class_gives_its_methods_and_attributes(app: App) -> None:
     class Base(Task):
         max_retries = 7
