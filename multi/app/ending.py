@@ -52,7 +52,7 @@ def failed(job: Job, error: BaseException, traceback: str | None, *, verb: str =
                 following, raised = [], [unsendable]
             outcome.publications += following
             for trouble in raised:
-                _complain(job, trouble)
+                complain(job, trouble)
     if job.plan.hooked:
         call_hooks(job, outcome, "on_failure")
     return outcome
@@ -151,12 +151,13 @@ def call_hooks(job: Job, outcome: Outcome, hook: str) -> None:
         if hook != "on_retry" and "after_return" in hooked:
             task.after_return(outcome.state, outcome.result, job.id, job.args, job.kwargs, einfo)
     except Exception as trouble:  # a project's own code; the task's end stands
-        _complain(job, trouble)
+        complain(job, trouble)
 
 
-def _complain(job: Job, trouble: BaseException) -> None:
+def complain(job: Job, trouble: BaseException) -> None:
+    """Log what went wrong beside the task, which changes nothing about its end."""
     import logging
 
     logging.getLogger("multi.task").error(
-        "Task %s[%s]: a hook or errback raised %r", job.name, job.id, trouble, exc_info=trouble
+        "Task %s[%s]: beside the task itself, %r was raised", job.name, job.id, trouble, exc_info=trouble
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from multi.app import aftermath, coroutines, ending
 from multi.app.request import Context, custom_headers, running
-from multi.errors import EncodeError
+from multi.errors import BackendError, EncodeError
 from multi.outcome import Outcome, Publication
 
 if TYPE_CHECKING:
@@ -220,13 +220,11 @@ class Job:
         if plan.track_started and not self.ignore_result and backend is not None:
             from multi.app.records import state_store
 
-            backend.store(
-                [
-                    state_store(
-                        self.app, self.id, "STARTED", {"pid": os.getpid(), "hostname": self.hostname}, self.request
-                    )
-                ]
-            )
+            meta = {"pid": os.getpid(), "hostname": self.hostname}
+            try:
+                backend.store([state_store(self.app, self.id, "STARTED", meta, self.request)])
+            except BackendError as trouble:
+                ending.complain(self, trouble)  # no reason not to run the task
         if "before_start" in plan.hooked:
             plan.task.before_start(self.id, self.args, self.kwargs)
 
@@ -250,8 +248,8 @@ class Job:
                     EncodeError(f"the result of {self.name} can't be passed on to the task after it: {error}"), runtime
                 )
             outcome.publications = follower.publications
-            for child in follower.children:
-                self.add_child(child)
+            if self.task.trail:
+                self.children.extend(follower.children)
         if self._children:
             outcome.children = ending.tuples(self._children)
         if self.pending:

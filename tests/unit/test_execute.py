@@ -20,7 +20,15 @@ from multi.app.execute import failure, prepare, stores
 from multi.app.job import Job
 from multi.app.publishing import Publisher
 from multi.compression import compress, content_type
-from multi.errors import ContentDisallowed, DecodeError, EncodeError, NotRegistered, TaskRevokedError, WorkerLostError
+from multi.errors import (
+    BackendUnavailable,
+    ContentDisallowed,
+    DecodeError,
+    EncodeError,
+    NotRegistered,
+    TaskRevokedError,
+    WorkerLostError,
+)
 from multi.message import Message
 from multi.outcome import Outcome
 
@@ -195,6 +203,28 @@ def test_started_is_recorded_when_asked_for(app: App) -> None:
     assert seen[0]["status"] == "STARTED"
     assert seen[0]["result"]["hostname"] == "w1@test"
     assert seen[0]["date_done"] is None
+
+
+def test_a_task_runs_even_if_its_start_cannot_be_recorded(
+    app: App, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(stores: Any) -> None:
+        raise BackendUnavailable("the backend is away")
+
+    app.task(track_started=True, name="tracked")(lambda: 5)
+    monkeypatch.setattr(app.backend, "store", away)
+    assert job_of(app, message("tracked", ())).run().result == 5
+    assert "the backend is away" in caplog.text
+
+
+def test_a_task_without_trail_remembers_no_children(app: App, add: Any) -> None:
+    @app.task(trail=False)
+    def parent() -> None:
+        add.delay(1, 2)
+
+    result = parent.apply_async(link=add.si(1, 2))
+    work(app)
+    assert result.children == []
 
 
 def test_a_state_of_ones_own_is_recorded(app: App) -> None:
