@@ -112,6 +112,8 @@ class Request:
         self.here = logical_cwd()
         workdir = self.options.get("workdir")
         self.cwd = os.path.normpath(os.path.join(self.here, os.path.expanduser(str(workdir)))) if workdir else self.here
+        if workdir and not os.path.isdir(self.cwd):
+            raise ConfigurationError(f"--workdir {workdir}: there is no directory {self.cwd}")
         app = self.options.get("app")
         state_dir = values.get("state_dir")
         if state_dir:

@@ -12,10 +12,11 @@ from multi.cli.group import DONE, FAILED, USAGE
 from multi.cli.nodes import NodesCommand, Request, record_of, refuse_shared_files, state_dir_option
 from multi.cli.screen import Screen, clock, complain
 from multi.controller import start as starting
+from multi.controller import stop as stopping
 from multi.controller.launch import command, environment
 from multi.controller.node import Node
 from multi.controller.start import ALREADY, OK, WAITING, Result, Start
-from multi.errors import ConfigurationError
+from multi.errors import ConfigurationError, NodeError
 from multi.nodes.spec import NodeSpec, difference, kept_environment
 
 POLICY = (
@@ -181,6 +182,11 @@ def foreground(request: Request, nodes: list[Node]) -> None:
         raise ConfigurationError("--foreground is for a single node")
     node = nodes[0]
     spec, _ = specification(request, node)
+    status = stopping.settled(node)
+    if status.has_keeper:
+        raise NodeError(
+            f"{node} is running already (pid {status.keeper_pid}); stop it first: multi stopwait {node.name.short}"
+        )
     record = record_of(node, spec)
     if "logfile" not in spec.options:
         record["log_file"] = None

@@ -34,16 +34,17 @@ class Fleet:
     def to_start(self, texts: list[str], host: str | None = None) -> list[Node]:
         """The nodes of these names, known or new."""
         found = []
+        home = project.find(self.app, self.cwd) if self.app is not None else self.current
         for text in dict.fromkeys(texts):
             name = names.parse(text, host)
-            known = self._known(name, "@" in text or host is not None)
+            is_full = "@" in text or host is not None
+            if self.app is not None and home is not None:
+                known = _matching(self._of(home), name, is_full)  # an app that is named is never another project's
+            else:
+                known = self._known(name, is_full)
             if len(known) > 1:
                 raise self._ambiguous(text, known)
-            if known:
-                found += known
-            else:
-                home = self.current or project.find(self.app, self.cwd)
-                found.append(self._node(home, name))
+            found += known or [self._node(home or project.find(None, self.cwd), name)]
         return found
 
     def known(self, texts: list[str], host: str | None = None) -> list[Node]:
@@ -68,7 +69,7 @@ class Fleet:
     def _known(self, name: NodeName, is_full: bool) -> list[Node]:
         if self.current is not None:
             found = _matching(self._of(self.current), name, is_full)
-            if found or self.app is not None:
+            if found or self._is_certain:
                 return found
         return _matching(self.all(everywhere=True), name, is_full)
 
@@ -85,12 +86,17 @@ class Fleet:
     def _project(self, key: str) -> Project:
         return Project(key, self.places.location(key))
 
+    @property
+    def _is_certain(self) -> bool:
+        """Whether the project was named, so that a node of another one can't be meant."""
+        return self.app is not None and project.locate(self.app, self.cwd) is not None
+
     def _find_current(self) -> Project | None:
-        if self.app is not None:
-            return project.find(self.app, self.cwd)
         settings, folder = project.read_settings(self.cwd)
         if settings.get("name"):
             return project.of(settings["name"], folder)
+        if self._is_certain:
+            return project.find(self.app, self.cwd)
         around = [
             found
             for found in map(self._project, self.places.projects())

@@ -38,14 +38,14 @@ def find(app: str | None, cwd: str) -> Project:
     settings, folder = read_settings(cwd)
     if settings.get("name"):
         return of(settings["name"], folder)
-    return of(None, locate(app, cwd) if app else cwd)
+    return of(None, (locate(app, cwd) if app else None) or cwd)
 
 
-def locate(app: str, cwd: str) -> str:
-    """The folder from which the app's top module would be imported; `cwd` where nothing is found."""
+def locate(app: str, cwd: str) -> str | None:
+    """The folder from which the app's top module would be imported; None where nothing is found."""
     top = re.split(r"[.:]", app, maxsplit=1)[0]
     if not top.isidentifier():
-        return cwd
+        return None
     paths = [cwd, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)), *sys.path]
     for path in paths:
         folder = os.path.join(cwd, path)
@@ -53,7 +53,7 @@ def locate(app: str, cwd: str) -> str:
             # of installed packages there are many in one folder; each is a project of its own
             installed = os.path.basename(folder) in ("site-packages", "dist-packages")
             return os.path.join(folder, top) if installed else os.path.normpath(folder)
-    return cwd
+    return None
 
 
 def read_settings(cwd: str) -> tuple[dict[str, Any], str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
+import signal
 import subprocess
 from pathlib import Path
 
@@ -148,8 +150,23 @@ def test_foreground_runs_the_keeper_itself_and_logs_to_standard_error(nodes: Nod
     process = nodes.popen_start("w1", more=("--foreground",))
     nodes.until_state("w1", "running")
     assert nodes.keeper("w1") == process.pid
+    assert "is running already" in nodes.start("w1", more=("--foreground",), code=1).stderr
     process.terminate()
     _, said = process.communicate(timeout=30)
     assert process.returncode == 0
     assert "fake worker" in said
     assert "stopping for SIGTERM" in said
+
+
+def test_on_a_terminal_ctrl_c_and_the_end_of_the_terminal_stop_the_node(nodes: Nodes) -> None:
+    for number in (signal.SIGINT, signal.SIGHUP):
+        terminal, its_end = pty.openpty()
+        words = ("-A", "ready", "--executable", str(nodes.python), "--foreground")
+        process = nodes.project.popen("start", "w1", *words, stdin=its_end)
+        nodes.until_state("w1", "running")
+        process.send_signal(number)
+        process.communicate(timeout=30)
+        assert process.returncode == 0
+        assert nodes.status("w1")["state"] == "stopped"
+        os.close(terminal)
+        os.close(its_end)

@@ -38,7 +38,8 @@ def test_of_two_places_the_working_directory_comes_first_and_then_the_python_pat
     monkeypatch.setenv("PYTHONPATH", f"/nonexistent:{there}")
     assert project.locate("both", str(here)) == str(here)
     assert project.locate("tasks", str(here)) == str(there)
-    assert project.locate("nowhere", str(here)) == str(here)
+    assert project.locate("nowhere", str(here)) is None
+    assert project.find("nowhere", str(here)).location == str(here)
 
 
 def test_installed_packages_are_projects_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

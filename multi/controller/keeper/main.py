@@ -73,6 +73,7 @@ class Keeper:
     def __init__(self, node: Node, channel: Channel) -> None:
         self.node = node
         self.channel = channel
+        self.on_terminal = os.isatty(0)
         self.poll = select.poll()
         self.wakeup, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.sweeping: dict[int, tuple[Worker, os.waitid_result | None]] = {}
@@ -179,6 +180,8 @@ class Keeper:
                 return
             elif number in _STOP:
                 node.stop(number)
+            elif number == _signal.SIGHUP and self.on_terminal:
+                node.stop(_signal.SIGTERM)  # the terminal is gone
             elif number == _signal.SIGHUP:
                 node.hup()
             elif number == _signal.SIGUSR2:

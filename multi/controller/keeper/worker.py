@@ -78,11 +78,10 @@ class Worker:
 
         A process that has made a session of its own has left the node, and is left alone.
         """
-        children = proc.children() if self.is_child else None
-        if children is None:
-            return [pid for pid in proc.members(self.pid) if pid != self.pid]
-        # orphans of the session have become ours; whoever has a parent in it comes up when that parent is gone
-        return [pid for pid in children if pid != self.pid and proc.session(pid) == self.pid]
+        # orphans have become ours: without any child but the worker there is no need to look through all processes
+        if self.is_child and proc.children() == [self.pid]:
+            return []
+        return [pid for pid in proc.members(self.pid) if pid != self.pid]
 
     def close(self) -> None:
         """Give back what it holds, the zombie too."""
