@@ -117,8 +117,9 @@ def settle(connection: sqlite3.Connection, settlement: Settlement, wakes: Counte
             )
             connection.execute("DELETE FROM messages WHERE id = ?", (s.tag,))
         else:  # its number is lower than that of all who came later: that is the front
-            connection.execute("UPDATE messages SET counted = 0 WHERE id = ?", (s.tag,))
-            connection.execute(f"UPDATE messages SET {_RELEASE} WHERE id = ?", (s.tag,))
+            connection.execute(
+                "UPDATE messages SET state = 0, until = NULL, fence = NULL, counted = 0 WHERE id = ?", (s.tag,)
+            )
         wakes[s.queue] += 1
     else:
         raise ValueError(f"unknown verb {s.verb!r}")

@@ -187,15 +187,15 @@ class Child(ABC):
             self.wait(pause)
             pause = min(pause * 2, 1.0)
 
-    def settlement(self, delivery: Delivery, outcome: Outcome) -> Settlement:
-        """What the broker is to do after this outcome."""
+    def settlement(self, delivery: Delivery, outcome: Outcome, *, ran: bool = True) -> Settlement:
+        """What the broker is to do after this outcome; `ran` is false where it was clear without a run."""
         reason = outcome.reason
         return Settlement(
             delivery.tag,
             delivery.fence,
             delivery.queue,
             outcome.verb,
-            outcome.verb != "park",
+            ran,
             outcome.due,
             reason,
             (outcome.traceback or "") if reason else "",

@@ -127,7 +127,7 @@ class CourierChild(Child):
             return
         if isinstance(job, Outcome):
             self.tell_outcome(delivery, job)
-            self.exchange([self.settlement(delivery, job)], 0)
+            self.exchange([self.settlement(delivery, job, ran=False)], 0)
             self._release([index])
             return
         self.left -= 1

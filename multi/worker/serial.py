@@ -113,7 +113,7 @@ class SerialChild(Child):
                 return False
             outcome = self.undecodable(delivery)
             self.tell_outcome(delivery, outcome)
-            self._finish(index, self.settlement(delivery, outcome))
+            self._finish(index, self.settlement(delivery, outcome, ran=False))
             return True
         job = prepare(
             self.app,
@@ -128,7 +128,7 @@ class SerialChild(Child):
             if not slot.start(index, now, None, None):
                 return False
             self.tell_outcome(delivery, job)
-            self._finish(index, self.settlement(delivery, job))
+            self._finish(index, self.settlement(delivery, job, ran=False))
             return True
         soft, hard = job.soft_time_limit, job.time_limit
         if not slot.start(index, now, soft, hard):

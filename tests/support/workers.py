@@ -8,20 +8,25 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from multi import App
+from multi.brokers.base import DeadLetter
+from multi.stats import NodeStats, StatsPage
 from support.project import Project
 from support.wait import until
-
-from multi import App
 
 _numbers = itertools.count(1)
 
 TASKS = """
+    import asyncio
+    import ctypes
     import os
+    import struct
     import time
     from pathlib import Path
 
@@ -66,9 +71,12 @@ TASKS = """
     @app.task
     def spin(seconds, name=""):
         note(f"begin {{name}}")
-        import hashlib
-
-        hashlib.pbkdf2_hmac("sha256", b"x", b"y", int(seconds * 1_500_000))  # foreign code that keeps the interpreter
+        # foreign code that never gives the interpreter back: no signal handler and no other thread gets a turn
+        mutex, end = ctypes.create_string_buffer(64), time.time() + seconds
+        libc = ctypes.PyDLL(None)
+        libc.pthread_mutex_lock(mutex)
+        libc.pthread_mutex_timedlock(mutex, struct.pack("ll", int(end), int(end % 1 * 1e9)))
+        note(f"end {{name}}")
         return name
 
 
@@ -79,7 +87,8 @@ TASKS = """
 
 
     @app.task
-    def leave(code):
+    def leave(code, name=""):
+        note(f"begin {{name}}")
         os._exit(code)
 
 
@@ -104,6 +113,44 @@ TASKS = """
             return type(error).__name__
 
 
+    @app.task(time_limit=20)
+    def roomy():
+        return "done"
+
+
+    @app.task
+    def stamp(seconds):
+        time.sleep(seconds)
+        return time.time()
+
+
+    @app.task
+    def sleep_pid(seconds, name=""):
+        sleep.run(seconds, name)
+        return os.getpid()
+
+
+    @app.task
+    def tick(name):
+        note(f"begin {{name}}")
+        time.sleep(0.002)
+
+
+    @app.task(bind=True)
+    def redelivered(self):
+        return bool(self.request.delivery_info["redelivered"])
+
+
+    @app.task(bind=True)
+    def linger(self, name):
+        note(f"pid {{os.getpid()}} {{name}}")
+        note(f"begin {{name}}")
+        again = bool(self.request.delivery_info["redelivered"])
+        if not again:
+            time.sleep(3)
+        return again
+
+
     @app.task
     def fail():
         raise ValueError("bad", 1)
@@ -111,8 +158,6 @@ TASKS = """
 
     @app.task
     async def nap(seconds, name=""):
-        import asyncio
-
         note(f"begin {{name}}")
         await asyncio.sleep(seconds)
         note(f"end {{name}}")
@@ -121,9 +166,26 @@ TASKS = """
 
     @app.task(time_limit=0.3)
     async def nap_limited():
-        import asyncio
-
         await asyncio.sleep(20)
+
+
+    @app.task(soft_time_limit=0.2, time_limit=20)
+    async def nap_softly():
+        try:
+            await asyncio.sleep(20)
+        except Exception as error:
+            return type(error).__name__
+
+
+    @app.task(acks_late=False, time_limit=0.3)
+    def limited_once():
+        time.sleep(20)
+
+
+    @app.task(acks_late=False)
+    def die_once(name=""):
+        note(f"begin {{name}}")
+        os.kill(os.getpid(), 9)
 """
 
 
@@ -143,13 +205,29 @@ class Bench:
         self.app: App = self.tasks.app
         self.workers: list[Worker] = []
 
-    def start(self, *options: str, name: str = "w1", wait: bool = True) -> Worker:
-        """A worker that is ready (unless `wait` is false)."""
-        worker = Worker(self, name, options)
+    def start(self, *options: str, name: str = "w1", wait: bool = True, run_dir: bool = False) -> Worker:
+        """A worker that is ready (unless `wait` is false), with a stats page to be read if `run_dir` says so."""
+        worker = Worker(self, name, options, run_dir)
         self.workers.append(worker)
         if wait:
             worker.wait_ready()
         return worker
+
+    def dead(self) -> list[DeadLetter]:
+        """The dead letters of the default queue."""
+        return self.app.broker.dead("celery")
+
+    def depth(self) -> int:
+        """How many messages wait in the default queue."""
+        return self.app.broker.depth("celery")
+
+    def begun(self, name: str) -> int:
+        """How many runs of the task called so have begun."""
+        return self.notes().count(f"begin {name}")
+
+    def wait_begun(self, name: str, times: int = 1, timeout: float = 15) -> None:
+        """Wait until so many runs of the task called so have begun."""
+        until(lambda: self.begun(name) >= times, timeout, what=f"{times} runs of {name!r}; {self.notes()}")
 
     def notes(self) -> list[str]:
         """What the tasks have written down so far."""
@@ -168,14 +246,23 @@ class Bench:
 class Worker:
     """One `multi worker` process."""
 
-    def __init__(self, bench: Bench, name: str, options: tuple[str, ...]) -> None:
+    def __init__(self, bench: Bench, name: str, options: tuple[str, ...], run_dir: bool = False) -> None:
         self.name = name
         self.log: Path = bench.project.path / f"{name}-{next(_numbers)}.log"
+        self.run_dir: Path | None = None
+        self.since = time.monotonic()
+        environment = bench.project.env
+        if run_dir:
+            self.run_dir = self.log.with_suffix(".run")
+            self.run_dir.mkdir()
+            environment = {**environment, "MULTI_RUN_DIR": str(self.run_dir)}
         with self.log.open("w") as file:
             self.process = bench.project.popen(
                 *("worker", "-A", bench.module, "-n", f"{name}@test", "-c", "2", "-l", "INFO", *options),
                 stdout=file,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env=environment,
             )
 
     @property
@@ -188,6 +275,38 @@ class Worker:
 
     def said(self) -> str:
         return self.log.read_text()
+
+    def stats(self) -> NodeStats:
+        """Its stats page; for a worker started with `run_dir=True`."""
+        assert self.run_dir is not None
+        page = StatsPage.read(str(self.run_dir / "stats.1"))
+        assert page is not None, self.said()
+        return page
+
+    def processor_time(self) -> float:
+        """Seconds that it and its children have used so far."""
+        ticks = 0
+        for pid in (self.pid, *self.children()):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+    def freeze(self) -> None:
+        """Stop all of its processes where they are."""
+        for pid in (self.pid, *self.children()):
+            os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let them go on."""
+        for pid in (*self.children(), self.pid):
+            os.kill(pid, signal.SIGCONT)
+
+    def kill_node(self) -> None:
+        """The power cut: worker and children at once."""
+        self.freeze()  # nobody reacts to the death of another
+        for pid in (*self.children(), self.pid):
+            os.kill(pid, signal.SIGKILL)
+        self.process.wait()
 
     def children(self) -> list[int]:
         """The pids of its children."""

@@ -3,7 +3,7 @@
 -- KEYS: unacked, unacked_index, leases, claims, starts, parked, delayed, dead prefix; then pairs: inbox, queue key.
 -- ARGV: lease (s), messages wanted, prefix of new tags, database of the results ("" = here), own database,
 --       suffixes of unacked entries (one per pair, after the settlements), number of settlements; then per settlement:
---       tag, verb, started (1|0), due or note, stores, publications,
+--       tag, verb, started (1|0; "bury": a note), due ("bury": started and queue), stores, publications,
 --       per store: key, value, expires; per publication: queue key, envelope, due ("" = now), id.
 -- claims[tag] = counted (1|0) .. id of the message .. NUL .. queue key. A settlement without its claim does nothing.
 -- Returns per message: envelope, number of its pair, runs begun before.
@@ -70,8 +70,10 @@ if settlements > 0 then
         local entry = redis.call('HGET', unacked, tag)
         local envelope = entry and envelope_of(entry)
         if verb == 'bury' then
-          local count = tonumber(redis.call('HGET', starts, id) or 0) + (counted and 0 or 1)
-          redis.call('HSET', dead .. extra, tag, ARGV[place + 2] .. '\0' .. count .. '\0' .. source .. '\0' .. (envelope or ''))
+          -- a run that was begun counts, the claim of what was never run does not
+          local begun = string.sub(extra, 1, 1) == '1'
+          local count = tonumber(redis.call('HGET', starts, id) or 0) + (begun and 1 or 0) - (counted and 1 or 0)
+          redis.call('HSET', dead .. string.sub(extra, 2), tag, ARGV[place + 2] .. '\0' .. count .. '\0' .. source .. '\0' .. (envelope or ''))
           finished[#finished + 1] = id
         elseif verb == 'park' then
           if counted then uncount(id) end
