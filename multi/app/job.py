@@ -8,6 +8,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from multi.app import aftermath, coroutines, ending
+from multi.app.records import refusal
 from multi.app.request import Context, custom_headers, running
 from multi.errors import BackendError, EncodeError
 from multi.outcome import Outcome, Publication
@@ -237,6 +238,12 @@ class Job:
         outcome.parent_id = headers.get("parent_id")
         outcome.reply_to = self.message.properties.get("reply_to")
         embed = self.embed
+        if embed and embed.get("errbacks") and outcome.record and self.app.backend is not None:
+            # those who wait for its failure must hear of a result that can't be stored, too
+            try:
+                self.app.recorder.dump(result)
+            except EncodeError as error:
+                return self._ended(refusal(self.name, result, error), runtime)
         if embed and (embed.get("callbacks") or embed.get("chain")):
             follower = aftermath.Follower(
                 self.app, self.id, self.root_id, self.priority if self.executor.inherit_priority else None

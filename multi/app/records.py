@@ -59,12 +59,16 @@ def stores(app: App, outcome: Outcome) -> list[Store]:
 
 def unserializable(outcome: Outcome, error: EncodeError) -> None:
     """Turn `outcome` into the failure of a task whose result can't be stored."""
-    shown = type(outcome.result).__name__
     outcome.state = "FAILURE"
     outcome.traceback = None
-    outcome.result = EncodeError(
-        f"the result of {outcome.name}, a {shown}, can't be stored: {error}. Return something that its serializer "
-        "can express, or set ignore_result"
+    outcome.result = refusal(outcome.name, outcome.result, error)
+
+
+def refusal(name: str, result: Any, error: EncodeError) -> EncodeError:
+    """The failure of the task `name`, whose result the serializer refuses with `error`."""
+    return EncodeError(
+        f"the result of {name}, a {type(result).__name__}, can't be stored: {error}. Return something that its "
+        "serializer can express, or set ignore_result"
     )
 
 

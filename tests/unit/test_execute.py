@@ -489,6 +489,17 @@ def test_a_result_that_cannot_be_stored_is_a_failure_that_says_so(app: App) -> N
         result.get(timeout=1)
 
 
+def test_errbacks_hear_of_a_result_that_cannot_be_stored(app: App, add: Any) -> None:
+    @app.task(name="odd")
+    def odd() -> Any:
+        return object()
+
+    outcome = job_of(app, message("odd", (), embed={"errbacks": [STEP], "chain": None})).run()
+    assert outcome.state == "FAILURE"
+    assert "can't be stored" in str(outcome.result)
+    assert len(outcome.publications) == 1
+
+
 def test_a_result_that_cannot_be_stored_is_no_failure_if_nobody_wants_it(app: App) -> None:
     @app.task(ignore_result=True)
     def odd() -> Any:
