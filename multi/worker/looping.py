@@ -17,7 +17,8 @@ from multi.worker.courier import CourierChild
 class LoopingChild(CourierChild):
     """The event loop has the main thread; another one talks to the broker, so that a slow broker delays no task.
 
-    A task that is no coroutine runs in a thread. A time limit, soft or hard, cancels a coroutine.
+    A task that is no coroutine runs in a thread, where no limit can reach it. A soft time limit is raised inside a
+    coroutine, a hard one cancels it.
     """
 
     def serve(self) -> None:
@@ -64,6 +65,9 @@ class LoopingChild(CourierChild):
             outcome = await self._loop.run_in_executor(None, job.run)
         self.finished(index, delivery, job, outcome)
 
+    def limitable(self, job: Job) -> bool:
+        return job.is_async
+
     async def _limited(self, delivery: Delivery, job: Job) -> Outcome:
         soft, hard = job.soft_time_limit, job.time_limit
         if not soft and not hard:
@@ -71,15 +75,19 @@ class LoopingChild(CourierChild):
         run = asyncio.ensure_future(job.arun())
         reached: list[BaseException] = []
 
-        def strike(error: BaseException) -> None:
+        def cancel(error: BaseException) -> None:
             reached.append(error)
             run.cancel()
 
+        def warn(error: BaseException) -> None:
+            if not job.interrupt(error):
+                cancel(error)
+
         timers = []
         if soft:
-            timers.append(self._loop.call_later(soft, strike, SoftTimeLimitExceeded(soft)))
+            timers.append(self._loop.call_later(soft, warn, SoftTimeLimitExceeded(soft)))
         if hard:
-            timers.append(self._loop.call_later(hard, strike, TimeLimitExceeded(hard)))
+            timers.append(self._loop.call_later(hard, cancel, TimeLimitExceeded(hard)))
         try:
             outcome = await run
         except asyncio.CancelledError as error:
