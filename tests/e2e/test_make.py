@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,19 @@ def test_the_lock_names_no_index_and_has_a_hash_for_everything() -> None:
     assert "://" not in text and "--index" not in text and "--find-links" not in text
     entries = [entry for entry in text.split("\n") if entry and not entry.startswith((" ", "#"))]
     assert entries and all("==" in entry and entry.endswith("\\") for entry in entries)
+
+
+def test_the_lock_pins_everything_that_pyproject_asks_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = project["project"]["optional-dependencies"]
+    wanted = [
+        *project["project"]["dependencies"],
+        *extras["redis"],
+        *extras["rabbitmq"],
+        *project["dependency-groups"]["dev"],
+    ]
+    locked = {line.partition("==")[0] for line in (ROOT / "requirements.lock").read_text().splitlines()}
+    assert {re.split(r"[>=<\[ ]", requirement)[0] for requirement in wanted} <= locked
 
 
 class Machine:
