@@ -13,6 +13,9 @@ from multi.connections.redis import Address, Redis, ReplyError, Word
 from multi.errors import BackendUnavailable, BrokerLost, BrokerUnavailable, DecodeError
 from multi.store import Storage
 
+#: Settlements, and claims, in one call: a script may unpack some thousand words, and others wait while it runs.
+AT_ONCE = 500
+
 
 class RedisLane(Lane):
     """See `Lane`."""
@@ -28,6 +31,12 @@ class RedisLane(Lane):
         self._doubtful: list[Settlement] = []
 
     def exchange(self, settlements: Sequence[Settlement], claim: int) -> list[Delivery]:
+        while len(settlements) > AT_ONCE:
+            self._exchange(settlements[:AT_ONCE], 0)
+            settlements = settlements[AT_ONCE:]
+        return self._exchange(settlements, min(claim, AT_ONCE))
+
+    def _exchange(self, settlements: Sequence[Settlement], claim: int) -> list[Delivery]:
         words = self._words
         if words.storage is not None:
             self._store_elsewhere(words.storage, [each for each in settlements if each.stores])

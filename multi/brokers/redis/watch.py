@@ -8,7 +8,7 @@ from time import monotonic
 from multi.brokers.base import Lane, Port, Settlement, WatchEvents
 from multi.brokers.redis import envelope
 from multi.brokers.redis.keys import SEPARATOR, Keys
-from multi.brokers.redis.lane import RedisLane
+from multi.brokers.redis.lane import AT_ONCE, RedisLane
 from multi.brokers.redis.scripts import ALL, DUE, EXCHANGE, EXPIRED, LEAVE, RENEW, RESTORE, Script
 from multi.brokers.redis.settling import Words
 from multi.connections.redis import Address, RedisStream, Reply, ReplyError, Word
@@ -199,9 +199,10 @@ class RedisWatch:
     # -- claims -----------------------------------------------------------------------------------------------------
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
-        if not settlements:
-            return
-        batch = list(settlements)
+        for start in range(0, len(settlements), AT_ONCE):
+            self._settle(list(settlements[start : start + AT_ONCE]))
+
+    def _settle(self, batch: list[Settlement]) -> None:
         self._unsettled += batch
         if not self._stream.up:
             return
