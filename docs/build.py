@@ -146,7 +146,7 @@ class Site:
             target.parent.mkdir(parents=True, exist_ok=True)
             for token in flat(page.tokens):
                 if token.type == "link_open":
-                    token.attrSet("href", self.rewritten(page, str(token.attrs["href"])))
+                    token.attrSet("href", self.rewritten(page, str(token.attrs["href"]), folder))
             links = (self.menu_entry(other, folder, target.parent) for other in self.pages)
             body = self.parser.renderer.render(page.tokens, self.parser.options, {})
             target.write_text(PAGE.format(title=html.escape(page.title), nav=" · ".join(links), body=body))
@@ -157,16 +157,17 @@ class Site:
 
     def target(self, path: Path, folder: Path) -> Path:
         relative = path.relative_to(self.root).with_suffix(".html")
-        return folder / ("index.html" if relative.name == "README.html" else relative)
+        return folder / ("index.html" if relative == Path("README.html") else relative)
 
-    def rewritten(self, page: Page, link: str) -> str:
-        """A link to a page leads to its rendered form; one to a file of the repository to that file."""
+    def rewritten(self, page: Page, link: str, folder: Path) -> str:
+        """A link to a page leads to its rendered form; one to another file of the repository to that file."""
         name, mark, heading = link.partition("#")
-        target = (page.path.parent / name).resolve()
-        if not name or target not in self.pages:
+        if not name or re.match(r"[a-z]+:", link):
             return link
-        here = self.target(page.path, Path()).parent
-        return os.path.relpath(self.target(target, Path()), here) + mark + heading
+        target = (page.path.parent / unquote(name)).resolve()
+        if target in self.pages:
+            target = self.target(target, folder)
+        return os.path.relpath(target, self.target(page.path, folder).parent) + mark + heading
 
 
 def main(folder: str, root: str = "") -> int:
@@ -176,7 +177,7 @@ def main(folder: str, root: str = "") -> int:
         print(fault, file=sys.stderr)
     if faults:
         return 1
-    print(f"{site.render(Path(folder))} pages in {folder}; open {folder}/index.html")
+    print(f"{site.render(Path(folder).resolve())} pages in {folder}; open {folder}/index.html")
     return 0
 
 
