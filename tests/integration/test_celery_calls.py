@@ -61,9 +61,22 @@ def test_a_result_that_is_forgotten_by_one_side_is_gone_for_the_other(client: An
 @pytest.mark.parametrize(
     "value",
     [
-        *(None, True, 0, -(2**62), 2**70, 1.5, 1e300, "", "naïve ☃ \x00 \x06\x16 \"quoted\"", [], {}, [[], {}, [{"a": []}]]),
+        *(
+            None,
+            True,
+            0,
+            -(2**62),
+            2**70,
+            1.5,
+            1e300,
+            "",
+            'naïve ☃ \x00 \x06\x16 "quoted"',
+            [],
+            {},
+            [[], {}, [{"a": []}]],
+        ),
         {"a": {"b": [1, None, False]}},
-        datetime(2024, 2, 29, 13, 14, 15, 161718),
+        datetime(2024, 2, 29, 13, 14, 15, 161718),  # noqa: DTZ001 - a naive one is what is tested
         datetime(2024, 2, 29, 13, 14, 15, 161718, timezone(timedelta(hours=5, minutes=30))),
         date(2024, 2, 29),
         time(23, 59, 58, 7),
@@ -71,7 +84,7 @@ def test_a_result_that_is_forgotten_by_one_side_is_gone_for_the_other(client: An
         uuid.UUID("12345678-1234-5678-1234-567812345678"),
         b"plain bytes",
         bytes(range(256)),
-        [{"when": datetime(2024, 1, 1, tzinfo=UTC), "how much": [Decimal("1"), b"\xff"]}],
+        [{"when": datetime(2024, 1, 1, tzinfo=UTC), "how much": [Decimal(1), b"\xff"]}],
     ],
     ids=lambda value: repr(value)[:30].encode("ascii", "replace").decode(),
 )

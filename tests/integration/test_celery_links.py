@@ -49,7 +49,9 @@ ENGINE = {"theirs": "celery", "ours": "multi"}
 def test_a_callback_gets_the_result_in_front_of_its_own_arguments(
     fleet: Fleet, client: Any, queue: str, next_queue: str, name: str
 ) -> None:
-    sent = ask(client, "add", (2, 3), queue=queue, link=sign(client, "note", "mine", queue=next_queue, name=name, more=[1]))
+    sent = ask(
+        client, "add", (2, 3), queue=queue, link=sign(client, "note", "mine", queue=next_queue, name=name, more=[1])
+    )
     (note,) = fleet.wait_notes(name)
     assert (note["args"], note["kwargs"]) == ([5, "mine"], {"more": [1]})
     assert (note["parent"], note["root"], note["engine"]) == (sent.id, sent.id, ENGINE[next_queue])
@@ -62,7 +64,13 @@ def test_a_callback_gets_the_result_in_front_of_its_own_arguments(
 def test_an_immutable_callback_gets_only_its_own_arguments(
     fleet: Fleet, client: Any, queue: str, next_queue: str, name: str
 ) -> None:
-    ask(client, "add", (2, 3), queue=queue, link=sign(client, "note", "mine", immutable=True, queue=next_queue, name=name))
+    ask(
+        client,
+        "add",
+        (2, 3),
+        queue=queue,
+        link=sign(client, "note", "mine", immutable=True, queue=next_queue, name=name),
+    )
     (note,) = fleet.wait_notes(name)
     assert note["args"] == ["mine"]
 
@@ -76,6 +84,7 @@ def test_several_callbacks_run_all_of_them_and_are_all_children(
     assert sorted(note["args"] for note in notes) == [[5, 0], [5, 1], [5, 2]]
     sent.get(timeout=TIMEOUT)
     for reader in fleet.clients.values():
+        assert reader.AsyncResult(sent.id).get(timeout=TIMEOUT) == 5
         children = reader.AsyncResult(sent.id).children
         # Celery's worker sends several callbacks as a group, and that is what its client sees
         members = children[0].results if isinstance(children[0], celery.result.GroupResult) else children
@@ -92,7 +101,9 @@ def test_a_callback_has_callbacks_of_its_own(fleet: Fleet, client: Any, queue: s
     assert note["root"] == sent.id
 
 
-def test_a_callback_that_is_a_chain_runs_whole(fleet: Fleet, client: Any, queue: str, next_queue: str, name: str) -> None:
+def test_a_callback_that_is_a_chain_runs_whole(
+    fleet: Fleet, client: Any, queue: str, next_queue: str, name: str
+) -> None:
     linked = chain(client, sign(client, "add", 10, queue=next_queue), sign(client, "note", queue=queue, name=name))
     ask(client, "add", (1, 1), queue=queue, link=linked)
     (note,) = fleet.wait_notes(name)
@@ -101,7 +112,9 @@ def test_a_callback_that_is_a_chain_runs_whole(fleet: Fleet, client: Any, queue:
 
 def test_the_options_of_a_callback_are_kept(fleet: Fleet, client: Any, queue: str, next_queue: str) -> None:
     task_id = str(uuid.uuid4())
-    callback = sign(client, "who", queue=next_queue).set(task_id=task_id, time_limit=70, shadow="nick", headers={"tenant": "red"})
+    callback = sign(client, "who", queue=next_queue).set(
+        task_id=task_id, time_limit=70, shadow="nick", headers={"tenant": "red"}
+    )
     ask(client, "add", (1, 1), queue=queue, link=callback)
     seen = client.AsyncResult(task_id).get(timeout=TIMEOUT)
     assert (seen["timelimit"][0], seen["shadow"], seen["headers"]["tenant"]) == (70, "nick", "red")
@@ -127,7 +140,13 @@ def test_an_errback_of_one_argument_is_sent_with_the_id_of_the_failed_task(
     fleet: Fleet, client: Any, queue: str, next_queue: str
 ) -> None:
     errback_id = str(uuid.uuid4())
-    sent = ask(client, "value_error", ("bad",), queue=queue, link_error=sign(client, "same", queue=next_queue).set(task_id=errback_id))
+    sent = ask(
+        client,
+        "value_error",
+        ("bad",),
+        queue=queue,
+        link_error=sign(client, "same", queue=next_queue).set(task_id=errback_id),
+    )
     assert client.AsyncResult(errback_id).get(timeout=TIMEOUT) == sent.id
 
 
@@ -180,22 +199,34 @@ def test_a_chain_of_three_runs_in_order_and_keeps_its_family(
     assert [note["id"] for note in notes] == [middle.id, last.id]
     assert [note["parent"] for note in notes] == [start.id, middle.id]
     assert [note["root"] for note in notes] == [start.id, start.id]
-    assert [note["engine"] for note in notes if ENGINE.get(second)] in ([], [ENGINE[second], ENGINE[third]] if second != "both" else [])
+    assert [note["engine"] for note in notes if ENGINE.get(second)] in (
+        [],
+        [ENGINE[second], ENGINE[third]] if second != "both" else [],
+    )
     # each task of a chain is the child of the one before it, for readers of either side
     for reader in fleet.clients.values():
-        (child,) = reader.AsyncResult(start.id).children
-        assert child.id == middle.id
+        first_result = reader.AsyncResult(start.id)
+        assert first_result.get(timeout=TIMEOUT) == 3
+        (child,) = first_result.children
+        # Celery's worker sends the next task before it stores its own result
+        assert (child.id, child.get(timeout=TIMEOUT)) == (middle.id, 3)
         (grandchild,) = child.children
         assert (grandchild.id, grandchild.get(timeout=TIMEOUT)) == (last.id, 3)
 
 
-def test_the_result_of_a_chain_is_read_by_the_other_side_with_its_parents(fleet: Fleet, client: Any, queue: str, next_queue: str) -> None:
-    last = chain(client, sign(client, "add", 1, 2, queue=queue), sign(client, "add", 10, queue=next_queue)).apply_async()
+def test_the_result_of_a_chain_is_read_by_the_other_side_with_its_parents(
+    fleet: Fleet, client: Any, queue: str, next_queue: str
+) -> None:
+    last = chain(
+        client, sign(client, "add", 1, 2, queue=queue), sign(client, "add", 10, queue=next_queue)
+    ).apply_async()
     assert last.get(timeout=TIMEOUT) == 13
     assert last.parent.get(timeout=TIMEOUT) == 3
     for reader in fleet.clients.values():
         assert reader.AsyncResult(last.id).get(timeout=TIMEOUT) == 13
-    assert celery.result.result_from_tuple(last.as_tuple(), app=fleet.clients["celery"]).parent.get(timeout=TIMEOUT) == 3
+    assert (
+        celery.result.result_from_tuple(last.as_tuple(), app=fleet.clients["celery"]).parent.get(timeout=TIMEOUT) == 3
+    )
 
 
 def test_an_immutable_step_of_a_chain_drops_the_result_before_it(client: Any, queue: str, next_queue: str) -> None:

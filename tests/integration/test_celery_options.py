@@ -14,6 +14,8 @@ import redis
 from support.mixed import Fleet, ask, sign
 from support.servers import Redis
 
+import multi
+
 TIMEOUT = 15
 
 Maker = Callable[..., Fleet]
@@ -114,14 +116,19 @@ def test_other_serializers_where_they_are_accepted(make_fleet: Maker, serializer
     if serializer != "pickle":
         pytest.importorskip({"msgpack": "msgpack", "yaml": "yaml"}[serializer])
     fleet = make_fleet(
-        accept_content=["json", serializer], task_serializer=serializer, result_serializer=serializer, task_compression="zlib"
+        accept_content=["json", serializer],
+        task_serializer=serializer,
+        result_serializer=serializer,
+        task_compression="zlib",
     )
     both_workers(fleet)
     values: list[Any] = [None, "☃", 1.5, [1, [2]], {"a": {"b": 1}}]
     if serializer == "pickle":
         values += [{1, 2}, (1, (2,)), datetime(2024, 1, 1, tzinfo=UTC), b"\x00\xff", {1: "one"}, frozenset("a")]
     for _, client, queue in everywhere(fleet):
-        sent = [ask(client, "same", (value,), queue=queue, link=sign(client, "same", queue="both")) for value in values]
+        # Celery's signatures are nothing that YAML can express
+        more = {} if serializer == "yaml" else {"link": sign(client, "same", queue="both")}
+        sent = [ask(client, "same", (value,), queue=queue, **more) for value in values]
         failed = ask(client, "value_error", ("no", 1), queue=queue)
         for reader in fleet.clients.values():
             assert [reader.AsyncResult(one.id).get(timeout=TIMEOUT) for one in sent] == values
@@ -136,7 +143,7 @@ def test_an_untrusted_pickle_is_refused_by_a_reader_of_results(make_fleet: Maker
     fleet.worker("celery", "theirs", "theirs", "-c", "1", "-P", "solo", result_serializer="pickle").wait_ready()
     client = fleet.clients["multi"]
     sent = ask(client, "add", (1, 2), queue="theirs")
-    with pytest.raises(Exception, match="result"):
+    with pytest.raises(multi.exceptions.DecodeError, match="not JSON"):
         sent.get(timeout=TIMEOUT)
 
 
@@ -149,9 +156,14 @@ def test_celerys_tools_see_our_queues(make_fleet: Maker) -> None:
         assert server.smembers("_kombu.binding.ours") == {b"ours\x06\x16\x06\x16ours"}
         assert server.smembers("_kombu.binding_permanent.ours") == {b"ours\x06\x16\x06\x16ours"}
     with app.connection_for_write() as connection:
-        connection.default_channel.queue_declare("ours", passive=True)
         producer = connection.Producer()
         # the long way: to the exchange, whose bindings are looked up
-        body = [[2, 2], {}, None]
-        producer.publish(body, exchange="ours", routing_key="ours", headers={"task": "fleet.add", "id": "by-exchange"}, serializer="json")
+        body: list[Any] = [[2, 2], {}, None]
+        producer.publish(
+            body,
+            exchange="ours",
+            routing_key="ours",
+            headers={"task": "fleet.add", "id": "by-exchange"},
+            serializer="json",
+        )
     assert app.AsyncResult("by-exchange").get(timeout=TIMEOUT) == 4

@@ -24,7 +24,9 @@ def name() -> str:
     return uuid.uuid4().hex
 
 
-@pytest.mark.parametrize("queues", [("ours", "ours"), ("ours", "theirs"), ("theirs", "ours"), ("theirs", "theirs")], ids="-".join)
+@pytest.mark.parametrize(
+    "queues", [("ours", "ours"), ("ours", "theirs"), ("theirs", "ours"), ("theirs", "theirs")], ids="-".join
+)
 def test_a_retried_task_is_the_same_task_wherever_it_runs_again(
     fleet: Fleet, client: Any, queues: tuple[str, str], name: str
 ) -> None:
@@ -42,12 +44,16 @@ def test_a_retried_task_is_the_same_task_wherever_it_runs_again(
     assert {run["parent"] for run in runs} <= ({None} if queues == ("ours", "ours") else {None, sent.id})
     assert {run["expires"] for run in runs} == {runs[0]["expires"]}
     assert runs[0]["expires"] is not None
-    assert {json.dumps([run["args"], run["kwargs"]]) for run in runs} == {json.dumps([[name], {"queue": second, "times": 2}])}
+    assert {json.dumps([run["args"], run["kwargs"]]) for run in runs} == {
+        json.dumps([[name], {"queue": second, "times": 2}])
+    }
 
 
 @pytest.mark.parametrize("queue", ["ours", "theirs"])
 def test_a_task_that_fails_for_good_fails_with_its_own_exception(client: Any, queue: str, name: str) -> None:
-    sent = ask(client, "again", (name,), {"times": 100, "queue": {"ours": "theirs", "theirs": "ours"}[queue]}, queue=queue)
+    sent = ask(
+        client, "again", (name,), {"times": 100, "queue": {"ours": "theirs", "theirs": "ours"}[queue]}, queue=queue
+    )
     error = sent.get(timeout=TIMEOUT, propagate=False)
     assert (type(error).__name__, error.args) == ("Trouble", ("not yet",))
     assert client.AsyncResult(sent.id).state == "FAILURE"
@@ -70,7 +76,7 @@ def test_a_retry_keeps_the_place_that_the_clients_priority_gave_it(
 ) -> None:
     """Celery's priorities on Redis count from 0, which is served first; a retry by our worker keeps to that."""
     client = own_fleet.clients["celery"]
-    ask(client, "again", (name, "nobody"), queue="q", **({} if given is None else {"priority": given}))
+    ask(client, "again", (name, "nobody"), queue="q", priority=given)
     with redis.Redis.from_url(own_fleet.broker) as server:
         own_fleet.worker("multi", "w", "q", "-c", "1", "-P", "solo").wait_ready()
         own_fleet.wait_notes(name)

@@ -58,9 +58,23 @@ def test_tasks_for_later_run_once_and_when_they_are_due(fleet: Fleet) -> None:
 def test_a_parked_task_keeps_its_links_its_family_and_its_headers(fleet: Fleet, client: Any) -> None:
     name = uuid.uuid4().hex
     link = sign(client, "note", "linked", queue="ours", name=name)
-    sent = ask(client, "who", queue="ours", countdown=1, link=link, headers={"tenant": "blue"}, shadow="nick", compression="zlib")
+    sent = ask(
+        client,
+        "who",
+        queue="ours",
+        countdown=1,
+        link=link,
+        headers={"tenant": "blue"},
+        shadow="nick",
+        compression="zlib",
+    )
     seen = sent.get(timeout=TIMEOUT)
-    assert (seen["headers"]["tenant"], seen["shadow"], seen["root"], seen["redelivered"]) == ("blue", "nick", sent.id, False)
+    assert (seen["headers"]["tenant"], seen["shadow"], seen["root"], seen["redelivered"]) == (
+        "blue",
+        "nick",
+        sent.id,
+        False,
+    )
     assert datetime.fromisoformat(seen["eta"]).tzinfo is not None
     (note,) = fleet.wait_notes(name)
     assert note["args"] == [seen, "linked"]

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import celery
-from support.project import OURS
-from support.wait import until
 
 import multi
+from support.project import OURS
+from support.wait import until
 
 FLEET = Path(__file__).parent / "fleet"
 
@@ -93,12 +93,15 @@ class Fleet:
             client.conf.update(settings)
 
     def environment(self, engine: str, settings: Mapping[str, Any]) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS) or name == "MULTI_TEST_MARK"}
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith(OURS) or name == "MULTI_TEST_MARK"
+        }
         return {
             **kept,
             "HOME": str(self.folder),
             "MULTI_STATE_DIR": str(self.folder / "state"),
             "PYTHONDONTWRITEBYTECODE": "1",
+            "C_FORCE_ROOT": "1",  # Celery doesn't take pickles as root otherwise
             "FLEET_ENGINE": engine,
             "FLEET_BROKER": self.broker,
             "FLEET_BACKEND": self.backend,
@@ -157,12 +160,16 @@ class Fleet:
             client.close()
 
 
-def ask(client: Any, name: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any) -> Any:
+def ask(
+    client: Any, name: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
+) -> Any:
     """Send one of the fleet's tasks; the same words for both clients."""
     return client.send_task(f"fleet.{name}", list(args), dict(kwargs or {}), **options)
 
 
-def sign(client: Any, name: str, /, *args: Any, immutable: bool = False, queue: str | None = None, **kwargs: Any) -> Any:
+def sign(
+    client: Any, name: str, /, *args: Any, immutable: bool = False, queue: str | None = None, **kwargs: Any
+) -> Any:
     """A signature of one of the fleet's tasks."""
     signature = client.signature(f"fleet.{name}", args=args, kwargs=kwargs, immutable=immutable)
     return signature.set(queue=queue) if queue else signature

@@ -10,14 +10,14 @@ import json
 import os
 import time
 import zipfile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 ENGINE = os.environ["FLEET_ENGINE"]
-if ENGINE == "celery":
+if TYPE_CHECKING or ENGINE == "multi":
+    from multi import Celery, Ignore, Reject
+else:
     from celery import Celery
     from celery.exceptions import Ignore, Reject
-else:
-    from multi import Celery, Ignore, Reject  # type: ignore[assignment]
 
 app = Celery("fleet", broker=os.environ["FLEET_BROKER"], backend=os.environ["FLEET_BACKEND"])
 app.conf.update(json.loads(os.environ["FLEET_SETTINGS"]))
