@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from multi import log, plugins
 from multi.app.execute import failure, stores
 from multi.brokers.base import Claim, Settlement, Watch, WatchEvents
-from multi.errors import TimeLimitExceeded
+from multi.errors import MultiError, TimeLimitExceeded, WorkerLostError
 from multi.loop import Loop, Timer
 from multi.notify import Notifier
 from multi.rundir import RunDir
@@ -43,6 +43,11 @@ logger = log.get_logger("multi.worker")
 SPARE_ROWS = 16
 #: A child that ends sooner (s) than this without a task to blame is started again with growing pauses.
 YOUNG = 1.0
+#: So long (s) a child that is being given messages is spared in a cold shutdown.
+CLAIM_TIME = 1.0
+#: So long (s) a stopping worker goes on trying to give outcomes to a broker that is away; in a cold shutdown there are
+#: but messages to be handed back, which return by themselves when their leases end.
+LAST_WORDS, COLD_WORDS = 5.0, 2.0
 
 
 class Worker:
@@ -51,6 +56,8 @@ class Worker:
     def __init__(self, app: App, options: WorkerOptions, pidfile: PidFile | None = None) -> None:
         self.app = app
         self.options = options
+        # what the command line says of limits holds wherever a task or a message says nothing
+        app.conf.task_time_limit, app.conf.task_soft_time_limit = options.time_limit, options.soft_time_limit
         self.pool: Pool = plugins.find("multi.pools", options.pool)()
         self.loop = Loop()
         self.rundir = RunDir.from_env()
@@ -131,11 +138,15 @@ class Worker:
         if not self.connected:
             self.connected = True
             self._purge()
-            for _ in range(self.wanted):
-                self._add()
+            # from the loop itself: a child keeps for life whatever exception its fork happens to be in the handling of
+            self.loop.later(0, self._populate)
         else:
             for member in self.members.values():
                 member.tell(GO)
+
+    def _populate(self) -> None:
+        while not self.stopping and len(self.members) < self.wanted:
+            self._add()
 
     def _purge(self) -> None:
         if self.options.purge:
@@ -159,6 +170,7 @@ class Worker:
 
     def _pulse(self) -> None:
         self.page.node(last_loop=time(), rss=_resident())
+        self.oversight.watch_closely()
         self.notifier.watchdog()
 
     # -- children ---------------------------------------------------------------------------------------------------
@@ -241,15 +253,17 @@ class Worker:
         elif len(self.members) < self.wanted:
             young = code != 0 and not running and monotonic() - member.since < YOUNG
             self._pause = min(self._pause * 2, 30.0) if young else 0.1
-            self.loop.later(self._pause if young else 0, self._replace)
-
-    def _replace(self) -> None:
-        if not self.stopping and len(self.members) < self.wanted:
-            self._add()
+            self.loop.later(self._pause if young else 0, self._populate)
 
     def _orphan(self, member: Member, held: Held, code: int) -> None:
         """A task whose child is gone: what becomes of its message."""
-        if self.cold:
+        if held.will is not None:
+            limit = member.condemned.get(held.tag)
+            lost = WorkerLostError(
+                f"the process that ran the task {_how(code)}; it runs at most once (acks_late=False)"
+            )
+            self._fail_directly(held, held.will, lost if limit is None else TimeLimitExceeded(limit))
+        elif self.cold:
             self.watch.settle([Settlement(held.tag, held.fence, held.queue, "requeue", started=False)])
         elif held.tag in member.condemned:
             limit = member.condemned[held.tag]
@@ -277,6 +291,20 @@ class Worker:
 
         self.watch.recall(held.tag, held.fence, answer)
 
+    def _fail_directly(self, held: Held, message: Message, error: Exception) -> None:
+        """Record a FAILURE of what was acknowledged before it ran: there is no claim whose settlement could tell it."""
+        outcome = failure(self.app, message, error)
+        logger.error(lines.FAILED, outcome.name, outcome.task_id, repr(error))
+        # should its child have died just before the acknowledgement
+        self.watch.settle([Settlement(held.tag, held.fence, held.queue)])
+        try:
+            if outcome.publications:
+                self.app.worker_broker.publish(outcome.publications)
+            if outcome.record and self.backend is not None:
+                self.backend.store(stores(self.app, outcome))
+        except MultiError as trouble:
+            logger.error("The end of a task that was acknowledged early could not be recorded: %s", trouble)
+
     def _claims(self) -> Iterator[Claim]:
         for member in self.members.values():
             for held in member.slot.held():
@@ -290,7 +318,7 @@ class Worker:
             self.wanted += 1
             self.page.node(concurrency=self.wanted)
             logger.info("One child more: %d", self.wanted)
-            self._replace()
+            self._populate()
 
     def shrink(self) -> None:
         """One child fewer, by a warm end; the last one stays."""
@@ -332,7 +360,7 @@ class Worker:
     def _drained(self) -> None:
         logger.warning("The drain deadline of %g s has passed: what runs is handed back", self.options.drain_timeout)
         self.cold = True
-        self._kill()
+        self._kill(monotonic() + CLAIM_TIME)
 
     def stop_cold(self) -> None:
         """Cold shutdown: interrupt tasks now and hand every message back."""
@@ -344,18 +372,24 @@ class Worker:
         if not self.stopping:
             self.stop()
         logger.warning("Cold shutdown: running tasks are interrupted and their messages handed back")
-        self._kill()
+        self._kill(monotonic() + CLAIM_TIME)
 
-    def _kill(self) -> None:
+    def _kill(self, deadline: float) -> None:
+        later = False
         for member in self.members.values():
-            member.signal(signal.SIGKILL)
+            if member.slot.claiming and monotonic() < deadline:
+                later = True  # what it is given at this moment could not be handed back
+            else:
+                member.signal(signal.SIGKILL)
+        if later:
+            self.loop.later(0.002, lambda: self._kill(deadline))
 
     def _done_yet(self) -> None:
         if self.members:
             return
         if self.watch.pending():
             # the outcomes of children are still under way; without a broker they are given up after a while
-            self._last_word = self._last_word or monotonic() + 10.0
+            self._last_word = self._last_word or monotonic() + (COLD_WORDS if self.cold else LAST_WORDS)
             if monotonic() < self._last_word:
                 self.loop.later(0.01, self._done_yet)
                 return
