@@ -13,6 +13,7 @@ from multi.errors import ConfigurationError, MultiError, NodeNotFound
 from multi.nodes.options import OPTIONS
 
 DONE, FAILED, USAGE, UNKNOWN, FORCED = 0, 1, 2, 4, 5
+INTERRUPTED = 130  # as shells have it for Ctrl-C
 
 #: Name, where it is, what it does; in the order of `multi --help`.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -137,7 +138,8 @@ def run(arguments: list[str]) -> int:
         error.show()
         return error.exit_code
     except click.Abort:
-        return 130
+        complain("interrupted; nodes go on with what they were told, see `multi status`")
+        return INTERRUPTED
     except MultiError as error:
         complain(str(error))
         return exit_code(error)

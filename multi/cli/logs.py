@@ -7,13 +7,13 @@ from typing import Any
 import click
 
 from multi.cli.group import DONE, FAILED
-from multi.cli.nodes import NodesCommand, Request, state_dir_option
+from multi.cli.nodes import NodesCommand, Request, nodes_argument, state_dir_option
 from multi.cli.screen import complain
 from multi.controller.tail import Follow, Tail
 
 
 @click.command(cls=NodesCommand)
-@click.argument("nodes", nargs=-1)
+@nodes_argument
 @click.option("--follow", "-f", "follow", is_flag=True, help="Go on with what is added, until Ctrl-C.")
 @click.option(
     "--lines", "-n", "lines", type=click.IntRange(min=0), default=20, metavar="N", help="How many lines (20)."

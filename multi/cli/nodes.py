@@ -14,7 +14,7 @@ import click
 from multi.cli.screen import Screen
 from multi.controller.fleet import Fleet
 from multi.controller.node import Node
-from multi.errors import ConfigurationError, UnsupportedOption
+from multi.errors import ConfigurationError, MultiError, UnsupportedOption
 from multi.nodes import names
 from multi.nodes.options import BY_NAME, BY_SPELLING, OPTIONS
 from multi.nodes.spec import LOG_KEEP, LOG_SIZE, NodeSpec, kept_environment, logical_cwd
@@ -84,6 +84,21 @@ class NodesCommand(click.Command):
             what = "Options of the worker" if self._passes_on else "Also"
             with formatter.section(what):
                 formatter.write_dl(passed_on)
+
+
+def complete_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The known nodes, for completion in the shell."""
+    try:
+        found = Request(ctx, dict(ctx.params)).fleet.all()
+    except MultiError:
+        return []
+    taken = ctx.params.get(param.name or "") or ()
+    return [name for node in found if (name := node.name.short).startswith(incomplete) and name not in taken]
+
+
+def nodes_argument(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The nodes' names."""
+    return click.argument("nodes", nargs=-1, shell_complete=complete_names)(command)
 
 
 def state_dir_option(command: Callable[..., Any]) -> Callable[..., Any]:

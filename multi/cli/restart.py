@@ -8,7 +8,7 @@ import click
 
 from multi.cli import stop as stop_command
 from multi.cli.group import DONE
-from multi.cli.nodes import NodesCommand, Request, record_of, refuse_shared_files, state_dir_option
+from multi.cli.nodes import NodesCommand, Request, nodes_argument, record_of, refuse_shared_files, state_dir_option
 from multi.cli.start import policy_options, show, specification
 from multi.cli.stop import ALL
 from multi.controller import start as starting
@@ -19,7 +19,7 @@ from multi.nodes.spec import difference
 
 
 @click.command(cls=NodesCommand, passes_on=True)
-@click.argument("nodes", nargs=-1)
+@nodes_argument
 @click.option(
     "--signal", "signal_name", metavar="SIGNAL", default="TERM", help="TERM, INT, QUIT or KILL; also as -QUIT."
 )

@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from multi.cli.nodes import NodesCommand, Request, json_option, record_of, state_dir_option
+from multi.cli.nodes import NodesCommand, Request, json_option, nodes_argument, record_of, state_dir_option
 from multi.cli.start import policy_options, specification
 
 
 @click.command(cls=NodesCommand, passes_on=True)
-@click.argument("nodes", nargs=-1)
+@nodes_argument
 @policy_options
 @json_option
 @state_dir_option
@@ -50,7 +50,7 @@ def show(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
 
 
 @click.command(cls=NodesCommand)
-@click.argument("nodes", nargs=-1)
+@nodes_argument
 @click.option("--range-prefix", metavar="TEXT", help="Of the names that a number stands for (w).")
 @click.option("--all", "every", is_flag=True, help="All nodes of the project.")
 @json_option

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from multi.cli.group import DONE, FAILED, USAGE
-from multi.cli.nodes import NodesCommand, Request, record_of, refuse_shared_files, state_dir_option
+from multi.cli.nodes import NodesCommand, Request, nodes_argument, record_of, refuse_shared_files, state_dir_option
 from multi.cli.screen import Screen, clock, complain
 from multi.controller import start as starting
 from multi.controller import stop as stopping
@@ -62,7 +62,7 @@ def policy_options(function: Any) -> Any:
 
 
 @click.command(cls=NodesCommand, passes_on=True)
-@click.argument("nodes", nargs=-1)
+@nodes_argument
 @policy_options
 @click.option(
     "--foreground", is_flag=True, help="Be the node's keeper, in the foreground (for supervisord, containers)."

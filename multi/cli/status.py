@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from multi.cli.group import DONE, UNKNOWN
-from multi.cli.nodes import NodesCommand, Request, json_option, state_dir_option
+from multi.cli.nodes import NodesCommand, Request, json_option, nodes_argument, state_dir_option
 from multi.cli.screen import ago, size
 from multi.controller import stop as stopping
 from multi.controller import usage
@@ -116,7 +116,7 @@ class View:
 
 
 @click.command(cls=NodesCommand)
-@click.argument("nodes", nargs=-1)
+@nodes_argument
 @click.option("--all", "everywhere", is_flag=True, help="The nodes of every project.")
 @json_option
 @state_dir_option

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from multi.cli.group import DONE, FAILED, FORCED
-from multi.cli.nodes import NodesCommand, Request, parse_signal, state_dir_option
+from multi.cli.nodes import NodesCommand, Request, nodes_argument, parse_signal, state_dir_option
 from multi.cli.screen import Screen, complain
 from multi.controller import stop as stopping
 from multi.controller.stop import Down, Stop
@@ -33,7 +33,7 @@ def ladder_options(function: Any) -> Any:
 
 
 @click.command(cls=NodesCommand)
-@click.argument("nodes", nargs=-1)
+@nodes_argument
 @ladder_options
 @ALL
 @state_dir_option
@@ -56,7 +56,7 @@ def stop(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
 
 
 @click.command(cls=NodesCommand)
-@click.argument("nodes", nargs=-1)
+@nodes_argument
 @ladder_options
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="How long to wait (for ever).")
 @ALL
@@ -78,7 +78,7 @@ def stopwait(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> Non
 
 
 @click.command(cls=NodesCommand)
-@click.argument("nodes", nargs=-1)
+@nodes_argument
 @ALL
 @state_dir_option
 @click.pass_context

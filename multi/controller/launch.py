@@ -9,18 +9,7 @@ import sys
 from multi.controller import keep_path
 from multi.controller.node import Node
 from multi.controller.places import translated
-
-#: What belongs to the process that runs the command, and not to the node.
-_NOT_PASSED_ON = (
-    "NOTIFY_SOCKET",
-    "WATCHDOG_USEC",
-    "WATCHDOG_PID",
-    "MAINPID",
-    "MULTI_RUN_DIR",
-    "MULTI_GENERATION",
-    "MULTI_LOG_FILE",
-    "MULTI_LOCK_FD",
-)
+from multi.nodes.spec import NEVER_KEPT
 
 
 class Launched:
@@ -49,7 +38,7 @@ class Launched:
 def environment(node: Node, kept: dict[str, str]) -> dict[str, str]:
     """What the node's processes get: the variables of whoever starts it, and over them what is kept."""
     found = {**os.environ, **kept}
-    for name in _NOT_PASSED_ON:
+    for name in NEVER_KEPT:
         found.pop(name, None)
     return found
 

@@ -15,7 +15,12 @@ VERSION = 1
 KEPT_PREFIXES = ("MULTI_", "CELERY_", "DJANGO_", "PYTHON")
 KEPT_NAMES = frozenset({"C_FORCE_ROOT", "TZ"})
 #: These belong to one process and one moment.
-NEVER_KEPT = frozenset({"MULTI_RUN_DIR", "MULTI_GENERATION", "MULTI_LOG_FILE", "MULTI_LOCK_FD"})
+NEVER_KEPT = frozenset(
+    {
+        *("MULTI_RUN_DIR", "MULTI_GENERATION", "MULTI_LOG_FILE", "MULTI_LOCK_FD", "MULTI_MANAGER_SOCKET"),
+        *("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "MAINPID"),
+    }
+)
 
 LOG_SIZE = 10 * 1024 * 1024
 LOG_KEEP = 5

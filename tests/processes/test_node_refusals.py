@@ -132,6 +132,18 @@ def test_a_read_only_state_directory_is_told(nodes: Nodes, small_disk: Path) -> 
     assert "its file system is read-only; choose another with --state-dir" in text
 
 
+def test_a_full_runtime_directory_is_told_by_the_keeper(nodes: Nodes, small_disk: Path) -> None:
+    nodes.start("w1")
+    nodes.run("stopwait", "w1")
+    shutil.copytree(nodes.state / "run", small_disk / "run", symlinks=True)
+    shutil.rmtree(nodes.state / "run")
+    nodes.state.joinpath("run").symlink_to(small_disk / "run")
+    fill(small_disk)
+    done = nodes.run("start", "w1", code=1)
+    assert f"w1@{HOST} did not start: " in done.stderr
+    assert "No space left on device" in done.stderr
+
+
 def test_a_disk_that_fills_up_later_ends_nothing(nodes: Nodes, small_disk: Path) -> None:
     nodes.state = small_disk
     nodes.project.env["MULTI_STATE_DIR"] = str(small_disk)
@@ -210,3 +222,22 @@ def test_looking_makes_no_directories(nodes: Nodes) -> None:
     for words in (("names", "3"), ("show", "w1", "-A", "ready"), ("ls",), ("status",)):
         nodes.run(*words, code=None)
     assert not nodes.state.exists()
+
+
+def test_the_shell_completes_commands_options_and_the_names_of_nodes(nodes: Nodes) -> None:
+    nodes.start("w1", "w2", "mail")
+
+    def completed(words: str) -> list[str]:
+        nodes.project.env |= {
+            "_MULTI_COMPLETE": "bash_complete",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(words.count(" ")),
+        }
+        try:
+            return [line.rpartition(",")[2] for line in nodes.run().stdout.splitlines()]
+        finally:
+            del nodes.project.env["_MULTI_COMPLETE"]
+
+    assert completed("multi stat") == ["status"]
+    assert completed("multi start --logf") == ["--logfile"]
+    assert completed("multi stop w1 w") == ["w2"]

@@ -104,6 +104,7 @@ class Keeper:
         for name in os.listdir(node.rundir):
             if name.startswith(("stats.", "exit.")) and name.split(".")[1] not in map(str, alive):
                 os.unlink(f"{node.rundir}/{name}")
+        node.write(must=True)  # nobody would ever learn of a node that can't say how it is
 
     def run(self) -> int:
         """The loop."""

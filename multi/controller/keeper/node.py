@@ -61,8 +61,8 @@ class Node:
 
     # ---- what others see
 
-    def write(self) -> None:
-        """Bring status.json up to date."""
+    def write(self, *, must: bool = False) -> None:
+        """Bring status.json up to date; where it can't be and `must` be, the error goes on."""
         value = {
             "version": VERSION,
             "name": self.name,
@@ -86,6 +86,8 @@ class Node:
         try:
             record.write(f"{self.rundir}/status.json", value)
         except OSError as error:
+            if must:
+                raise
             self.log.say("ERROR", f"{self.name}: status.json can't be written: {error}")
 
     def become(self, state: str) -> None:
