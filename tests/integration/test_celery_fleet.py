@@ -14,6 +14,8 @@ import redis
 from support.mixed import Fleet, ask
 from support.wait import until
 
+pytestmark = pytest.mark.slow
+
 Maker = Callable[..., Fleet]
 
 #: A Celery worker takes back what was claimed more than 5 s ago, whoever claimed it; it looks every second, by default

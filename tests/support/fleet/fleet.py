@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 import zipfile
 from typing import TYPE_CHECKING, Any
@@ -138,7 +139,7 @@ def again(self: Any, name: str, queue: str | None = None, times: int = 1, priori
         try:
             raise Trouble("not yet")
         except Trouble as error:
-            options: dict[str, Any] = {"countdown": 0.2, "exc": error, "max_retries": 5}
+            options: dict[str, Any] = {"countdown": 0.2, "exc": error, "max_retries": 3}
             if queue:
                 options["queue"] = queue
             if priority is not None:
@@ -168,6 +169,12 @@ def late(self: Any, name: str, seconds: float) -> str:
     return str(slow.run(name, seconds))
 
 
+@app.task(bind=True)
+def give_up(self: Any) -> None:
+    raise self.retry(max_retries=0)
+
+
 @app.task
-def long_text(size: int) -> str:
-    return "x" * size
+def die(name: str) -> None:
+    write(name)
+    os.kill(os.getpid(), signal.SIGKILL)
