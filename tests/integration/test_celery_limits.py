@@ -6,7 +6,6 @@ import itertools
 import uuid
 from typing import Any
 
-import billiard.exceptions
 import celery.exceptions
 import pytest
 from support.mixed import Fleet, ask
@@ -27,14 +26,15 @@ def test_limits_of_the_client_are_kept_by_both_workers_and_told_by_their_own_cla
     sent = {}
     for engine, queue, limit in itertools.product(fleet.clients, ("ours", "theirs"), ways):
         name = names[engine, queue, limit] = uuid.uuid4().hex
-        sent[engine, queue, limit] = ask(fleet.clients[engine], "slow", (name, 30), queue=queue, **{limit: 1})
+        options: dict[str, Any] = {"queue": queue, limit: 1}
+        sent[engine, queue, limit] = ask(fleet.clients[engine], "slow", (name, 30), **options)
     for (engine, queue, limit), result in sent.items():
         error = result.get(timeout=TIMEOUT, propagate=False)
         assert type(error).__name__ == ways[limit], (engine, queue, limit, error)
         theirs = (
             celery.exceptions.SoftTimeLimitExceeded
             if limit == "soft_time_limit"
-            else billiard.exceptions.TimeLimitExceeded
+            else celery.exceptions.TimeLimitExceeded
         )
         seen = fleet.clients["celery"].AsyncResult(result.id)
         assert isinstance(seen.result, theirs)
