@@ -49,6 +49,7 @@ class Start:
         self._followed = -1
         self._nudged = False
         self._log_from = 0
+        self._new_spec = ""
 
     def begin(self, watch: Watch) -> None:
         """Set out."""

@@ -17,6 +17,8 @@ from multi.controller.watch import Watch
 from multi.errors import NodeError
 
 _ADOPTION = 10.0
+_TRIES = 20
+_LOOK = 0.5  # between looks at a keeper that can't be watched, since it has not said yet who it is
 
 
 class Stop:
@@ -71,38 +73,55 @@ class Down(NamedTuple):
 
 
 def settled(node: Node) -> Status:
-    """The node's status, after a new keeper has adopted an orphaned worker, if there is one."""
+    """The node's status, once there is a plain one: an orphaned worker is adopted by a new keeper first, and a keeper that
+    has just taken the node is given the moment to say so."""
     status = node.status()
-    if status.state != ORPHANED:
+    if _is_plain(status):
         return status
     spec = node.spec()
+    launched = None
+    deadline = time.monotonic() + _ADOPTION
     with Watch() as watch:
         watch.directory(node.place.run)
-        launched = launch(node, spec.env if spec else {})
-        watch.process(launched.fd)
-        deadline = time.monotonic() + _ADOPTION
         try:
             while time.monotonic() < deadline:
                 status = node.status()
-                if status.has_keeper and status.record:
+                if _is_plain(status):
                     return status
-                if select.select([launched.fd], [], [], 0)[0]:
+                if status.state == ORPHANED and launched is None:
+                    launched = launch(node, spec.env if spec else {})
+                    watch.process(launched.fd)
+                elif launched is not None and select.select([launched.fd], [], [], 0)[0]:
+                    # another command's keeper was quicker, or it could not begin and has said why
+                    watch.forget(launched.fd)
                     _, words = launched.collect()
-                    status = node.status()
-                    if status.state != ORPHANED:
-                        return status  # another command's keeper was quicker, or the worker has just ended
-                    raise NodeError(f"{node} runs without a keeper, and a new one can't adopt it: {words}")
-                watch.wait(deadline - time.monotonic())
+                    launched.close()
+                    launched = None
+                    if words:
+                        raise NodeError(f"{node} runs without a keeper, and a new one can't adopt it: {words}")
+                watch.wait(min(_LOOK, deadline - time.monotonic()))
         finally:
-            watch.forget(launched.fd)
-            launched.close()
-    raise NodeError(f"{node} runs without a keeper, and a new one has not adopted it within {_ADOPTION:g} s")
+            if launched is not None:
+                watch.forget(launched.fd)
+                launched.close()
+    raise NodeError(f"{node} has no keeper that says how it is, for {_ADOPTION:g} s; see its log: {node.log_file}")
+
+
+def _is_plain(status: Status) -> bool:
+    return status.state != ORPHANED and bool(status.record or not status.has_keeper)
 
 
 def begin(node: Node) -> Stop:
     """Look whom a stop is for, by identity; nothing is sent yet."""
-    status = settled(node)
-    return Stop(node, status, node.keeper_fd(status) if status.has_keeper else -1)
+    for _ in range(_TRIES):
+        status = settled(node)
+        fd = node.keeper_fd(status) if status.has_keeper else -1
+        if fd >= 0 or not status.has_keeper:
+            return Stop(node, status, fd)
+        # its keeper has ended between the two looks; the next one tells what has become of the node
+    raise NodeError(
+        f"{node} has a keeper (pid {status.keeper_pid}) that can't be held by a descriptor; Linux 5.3 or newer is needed"
+    )
 
 
 def force(stop: Stop) -> None:

@@ -201,3 +201,16 @@ def test_the_kept_specification_is_for_its_owner_alone(nodes: Nodes) -> None:
     assert spec.stat().st_mode & 0o777 == 0o600
     for folder in (spec.parent, spec.parent.parent, nodes.folder("w1")):
         assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_stop_right_after_the_begin_of_a_start_stops_the_node(nodes: Nodes) -> None:
+    for pause in range(0, 60, 4):
+        starting = nodes.popen_start("w1")
+        until(lambda: list(nodes.state.glob("nodes/*/*/spec.json")), what="the node is known")
+        for _ in range(pause):
+            nodes.record("w1")  # as good a way as any to let a moment pass
+        nodes.run("stopwait", "w1")
+        starting.communicate(timeout=30)
+        # either order is right; in none of them may anything be left that nobody knows of
+        nodes.run("stopwait", "w1")
+        assert nodes.status("w1")["state"] in ("stopped", "failed")
