@@ -41,7 +41,7 @@ DUMP = signal.SIGRTMIN
 #: A finished outcome waits so long (s) for others to travel with it, at most.
 PATIENCE = 0.005
 #: So long (s) a stopping child goes on trying to deliver its last outcomes to a broker that is away.
-LAST_TRIES = 10.0
+LAST_TRIES = 5.0
 LARGEST_BATCH = 64
 
 

@@ -15,7 +15,7 @@ from time import monotonic, time
 from multi.app.execute import Job, prepare
 from multi.brokers.base import Delivery, Settlement
 from multi.outcome import Outcome
-from multi.worker.child import GO, IDLE, Child, ChildPlan
+from multi.worker.child import GO, IDLE, Child, ChildPlan, logger
 from multi.worker.serial import resident
 
 
@@ -29,6 +29,7 @@ class CourierChild(Child):
         self._finished: deque[tuple[int, Delivery, Job, Outcome]] = deque()
         self._running: dict[int, tuple[float, str]] = {}
         self._told_idle = False
+        self._unlimited: set[str] = set()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     @abstractmethod
@@ -38,6 +39,10 @@ class CourierChild(Child):
     @abstractmethod
     def end(self) -> None:
         """All runs are over: stop whatever ran them."""
+
+    def limitable(self, job: Job) -> bool:
+        """Whether a time limit of this job is enforced here."""
+        return False
 
     def finished(self, index: int, delivery: Delivery, job: Job, outcome: Outcome) -> None:
         """A run is over; called from anywhere."""
@@ -56,13 +61,16 @@ class CourierChild(Child):
             self.hear()
             indices, settlements = self._collect()
             room = 0 if self.stopping else min(self.concurrency - len(self._running), self.left)
+            self.slot.claiming = room > 0
             deliveries = self.exchange(settlements, room) if settlements or room else []
             self._release(indices)
             if deliveries:
                 self._told_idle = False
                 for delivery in deliveries:
                     self._begin(delivery)
+                self.slot.claiming = False
                 continue
+            self.slot.claiming = False
             if self.stopping and not self._running and not self._finished:
                 return
             if room and not self._told_idle:
@@ -102,6 +110,8 @@ class CourierChild(Child):
     def _release(self, indices: list[int]) -> None:
         self.slot.free(indices)
         self._free += indices
+        if not self._running:
+            self.slot.rewind()
 
     def _begin(self, delivery: Delivery) -> None:
         index = self._free.pop()
@@ -132,7 +142,15 @@ class CourierChild(Child):
             return
         self.left -= 1
         self.lines.received(job.name, job.id)
+        if not self.limitable(job) and (job.time_limit or job.soft_time_limit) and job.name not in self._unlimited:
+            self._unlimited.add(job.name)
+            logger.warning(
+                "The time limit of task %s is not enforced, because no thread can be ended by force: "
+                "run it by a worker with -P prefork",
+                job.name,
+            )
         if job.acks_early:
+            slot.bequeath(index, job.message)
             self.exchange([Settlement(delivery.tag, delivery.fence, delivery.queue)], 0)
         self._running[index] = (time(), job.name)
         self._show()

@@ -15,7 +15,7 @@ from multi.log import get_logger
 from multi.loop import Loop, Timer
 from multi.pools.base import Pool
 from multi.worker.crew import Member
-from multi.worker.slots import CLAIMED, DONE, RUNNING, SENDING
+from multi.worker.slots import CLAIMED, DONE, RUNNING, SENDING, Slot
 
 logger = get_logger("multi.worker")
 
@@ -57,9 +57,7 @@ class Oversight:
             waits = CLAIMED in states or DONE in states
             nearest = self._limits(member, states, now)
             if waits:
-                since = max(member.slot.since(i) for i, state in enumerate(states) if state == RUNNING)
-                if self._late(member, states, now, since):
-                    self._take_over(member)
+                self._help(member, states, now)
                 pause = TICK
             if nearest:
                 ahead = min(LIMIT_TICK, max(nearest - now, 0.001))
@@ -70,18 +68,28 @@ class Oversight:
             # nothing to watch: children wake us when they claim more than they run, or run something limited
             for member in self.members.values():
                 member.slot.asleep = True
-            if any(CLAIMED in member.slot.states() for member in self.members.values()):
+            # one that has begun something just now has not seen the flag
+            if any(self._to_be_seen(member.slot) for member in self.members.values()):
                 self.watch_closely()
 
-    def _late(self, member: Member, states: bytes, now: float, since: float) -> bool:
-        if self.pool.loop != "serial":
-            return False  # these settle and hand back by themselves: their claims don't wait for a running task
-        if now - since > PATIENCE:
-            return True
-        return any(state == DONE and now - member.slot.since(i) > PATIENCE for i, state in enumerate(states))
+    def _to_be_seen(self, slot: Slot) -> bool:
+        states = slot.states()
+        return CLAIMED in states or any(
+            state == RUNNING and any(slot.deadlines(index)) for index, state in enumerate(states)
+        )
 
-    def _take_over(self, member: Member) -> None:
-        settlements = member.slot.take(unstarted=True, done=True)
+    def _help(self, member: Member, states: bytes, now: float) -> None:
+        """Take over what waits too long behind the running task; what is not begun only if that task is a long one."""
+        if self.pool.loop != "serial":
+            return  # these settle and hand back by themselves: their claims don't wait for a running task
+        slot = member.slot
+        if now - max(slot.since(i) for i, state in enumerate(states) if state == RUNNING) > PATIENCE:
+            self._take_over(member, unstarted=True)
+        elif any(state == DONE and now - slot.since(i) > PATIENCE for i, state in enumerate(states)):
+            self._take_over(member, unstarted=False)
+
+    def _take_over(self, member: Member, *, unstarted: bool) -> None:
+        settlements = member.slot.take(unstarted=unstarted, done=True)
         if settlements:
             self.watch.settle(settlements)
             self.watch.renew()

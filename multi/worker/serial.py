@@ -35,6 +35,7 @@ class SerialChild(Child):
     def serve(self) -> None:
         signal.signal(signal.SIGUSR1, self._interrupt)
         while True:
+            self.slot.claiming = True
             deliveries = self._settle(min(self._batch, self.left))
             if deliveries:
                 began = monotonic()
@@ -44,6 +45,7 @@ class SerialChild(Child):
             elif self.stopping:
                 return
             else:
+                self.slot.claiming = False
                 self.row.task(0, 0.0, b"")
                 self.tell(IDLE)
                 self.wait()
@@ -75,6 +77,7 @@ class SerialChild(Child):
             message = delivery.message
             task = message.headers.get("task") if message is not None else None
             slot.put(index, delivery.tag, delivery.fence, delivery.queue, str(task or ""))
+        slot.claiming = False
         if len(deliveries) > 1 and slot.asleep:
             self.tell(AWAKE)
         ran = 0
@@ -140,6 +143,7 @@ class SerialChild(Child):
             lines.received(job.name, job.id)
         self.row.task(1, time(), job.name.encode())
         if job.acks_early:
+            slot.bequeath(index, message)
             self.exchange([Settlement(delivery.tag, delivery.fence, delivery.queue)], 0)
         if soft:
             self._soft, self._soft_limit = now + soft, soft

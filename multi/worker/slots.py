@@ -21,18 +21,23 @@ from typing import Protocol
 import msgspec
 
 from multi.brokers.base import Settlement
+from multi.message import Message
 
 FREE, CLAIMED, RUNNING, DONE, SENDING = 0, 1, 2, 3, 4
 
 #: Per entry: start of the run (monotonic s), soft and hard deadline (0: none), place and length of the outcome.
 _ENTRY = struct.Struct("=dddII")
+#: The last two of them.
+_PLACE = struct.Struct("=II")
+_PLACE_AT = _ENTRY.size - _PLACE.size
 _CLAIM_BYTES = 512
 _OUTCOME_BYTES = 256 * 1024
-#: header: asleep flag of the watching worker, draining flag
+#: header: asleep flag of the watching worker, draining flag, claiming flag of the child
 _HEADER = 8
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_claim = msgspec.msgpack.Decoder(tuple[str, str, str, str]).decode
+_decode_message = msgspec.msgpack.Decoder(Message).decode
 _decode_settlement = msgspec.msgpack.Decoder(Settlement).decode
 
 
@@ -53,6 +58,8 @@ class Held(msgspec.Struct):
     since: float
     soft: float
     hard: float
+    #: the message of a run that was acknowledged before it began: nobody else has it any more
+    will: Message | None = None
 
 
 class Slot:
@@ -102,13 +109,26 @@ class Slot:
         finally:
             self._lock.release()
 
+    def bequeath(self, index: int, message: Message) -> None:
+        """Leave the message of a running entry to the worker, before it is acknowledged; if it fits, that is."""
+        try:
+            data = _encode(message)
+        except (TypeError, ValueError, msgspec.EncodeError):
+            return
+        at = self._next
+        if at + len(data) <= self._end:
+            self._memory[at : at + len(data)] = data
+            _PLACE.pack_into(self._memory, self._rows + index * _ENTRY.size + _PLACE_AT, at, len(data))
+            self._next = at + len(data)
+
     def finish(self, index: int, settlement: Settlement) -> bool:
         """Note the outcome of a run; False when it doesn't fit, and the child must settle it now."""
         data = _encode(settlement)
         at = self._next
-        if at + len(data) > self._end:
-            return False
         memory = self._memory
+        if at + len(data) > self._end:
+            _PLACE.pack_into(memory, self._rows + index * _ENTRY.size + _PLACE_AT, 0, 0)
+            return False
         memory[at : at + len(data)] = data
         _ENTRY.pack_into(memory, self._rows + index * _ENTRY.size, monotonic(), 0.0, 0.0, at, len(data))
         self._next = at + len(data)
@@ -158,6 +178,15 @@ class Slot:
     def draining(self, value: bool) -> None:
         self._memory[1] = 1 if value else 0
 
+    @property
+    def claiming(self) -> bool:
+        """Whether the child is being given messages that it has not noted here yet."""
+        return self._memory[2] == 1
+
+    @claiming.setter
+    def claiming(self, value: bool) -> None:
+        self._memory[2] = 1 if value else 0
+
     # -- the worker's side ------------------------------------------------------------------------------------------
 
     def states(self) -> bytes:
@@ -188,8 +217,11 @@ class Slot:
         at = self._claims + index * (2 + _CLAIM_BYTES)
         length = int.from_bytes(self._memory[at : at + 2], "little")
         tag, fence, queue, task = _decode_claim(self._memory[at + 2 : at + 2 + length])
-        since, soft, hard, _, _ = _ENTRY.unpack_from(self._memory, self._rows + index * _ENTRY.size)
-        return Held(index, state, tag, fence, queue, task, since, soft, hard)
+        since, soft, hard, place, size = _ENTRY.unpack_from(self._memory, self._rows + index * _ENTRY.size)
+        found = Held(index, state, tag, fence, queue, task, since, soft, hard)
+        if state == RUNNING and size:
+            found.will = _decode_message(self._memory[place : place + size])
+        return found
 
     def _outcome(self, index: int) -> Settlement:
         _, _, _, at, length = _ENTRY.unpack_from(self._memory, self._rows + index * _ENTRY.size)

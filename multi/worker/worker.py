@@ -319,6 +319,10 @@ class Worker:
             self.page.node(concurrency=self.wanted)
             logger.info("One child more: %d", self.wanted)
             self._populate()
+        else:
+            logger.warning(
+                "There are %d children, and there is no room for more: start the worker with a higher -c", self.wanted
+            )
 
     def shrink(self) -> None:
         """One child fewer, by a warm end; the last one stays."""

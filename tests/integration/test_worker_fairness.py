@@ -19,7 +19,7 @@ def warm_up(made: Bench) -> None:
 @pytest.mark.parametrize("long", ["sleep", "spin"])
 def test_short_tasks_all_finish_while_a_long_one_runs(project: Project, broker: str, long: str) -> None:
     with bench(project, broker, broker) as made:
-        made.start("-l", "WARNING", wait=False)
+        made.start(quiet=True)
         warm_up(made)
         calls = [(made.tasks.add, (i, i), {}) for i in range(200)]
         calls.insert(30, (getattr(made.tasks, long), (5, "long"), {}))
@@ -34,7 +34,7 @@ def test_short_tasks_all_finish_while_a_long_one_runs(project: Project, broker: 
 @pytest.mark.parametrize("long", ["sleep", "spin"])
 def test_what_finished_before_a_long_task_is_readable_while_that_runs(project: Project, broker: str, long: str) -> None:
     with bench(project, broker, broker) as made:
-        made.start("-l", "WARNING", "-c", "1", wait=False)
+        made.start("-c", "1", quiet=True)
         warm_up(made)
         # one child takes them as one batch
         results = made.app.send_many(
@@ -49,7 +49,7 @@ def test_what_finished_before_a_long_task_is_readable_while_that_runs(project: P
 
 def test_messages_behind_a_long_task_are_run_by_another_worker(project: Project, broker: str) -> None:
     with bench(project, broker, broker) as made:
-        first = made.start("-l", "WARNING", "-c", "1", wait=False)
+        first = made.start("-c", "1", quiet=True)
         warm_up(made)
         calls = [(made.tasks.add, (0, 0), {}), (made.tasks.sleep, (4, "long"), {})]
         results = made.app.send_many(calls + [(made.tasks.pid, (), {})] * 20)
@@ -66,7 +66,7 @@ def test_messages_behind_a_long_task_are_run_by_another_worker(project: Project,
 
 def test_outcomes_arrive_within_moments_of_their_tasks_end(project: Project, broker: str) -> None:
     with bench(project, broker, broker) as made:
-        made.start("-l", "WARNING", "-c", "1", wait=False)
+        made.start("-c", "1", quiet=True)
         warm_up(made)
         slowest = []
         for _ in range(5):

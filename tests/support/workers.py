@@ -95,7 +95,7 @@ TASKS = """
     @app.task
     def fill(mib):
         global filled
-        filled = bytes(mib * 1024 * 1024)
+        filled = b"x" * (mib * 1024 * 1024)
         return os.getpid()
 
 
@@ -142,18 +142,23 @@ TASKS = """
 
 
     @app.task(bind=True)
-    def linger(self, name):
+    def linger(self, name, seconds=3):
         note(f"pid {{os.getpid()}} {{name}}")
         note(f"begin {{name}}")
         again = bool(self.request.delivery_info["redelivered"])
         if not again:
-            time.sleep(3)
+            time.sleep(seconds)
         return again
 
 
     @app.task
     def fail():
         raise ValueError("bad", 1)
+
+
+    @app.task
+    def bow_out():
+        raise SystemExit("bye")
 
 
     @app.task
@@ -205,8 +210,19 @@ class Bench:
         self.app: App = self.tasks.app
         self.workers: list[Worker] = []
 
-    def start(self, *options: str, name: str = "w1", wait: bool = True, run_dir: bool = False) -> Worker:
-        """A worker that is ready (unless `wait` is false), with a stats page to be read if `run_dir` says so."""
+    def start(
+        self, *options: str, name: str = "w1", wait: bool = True, quiet: bool = False, run_dir: bool = False
+    ) -> Worker:
+        """A worker that is ready (unless `wait` is false), with a stats page to be read if `run_dir` says so.
+
+        A quiet one writes no lines about its tasks, and none that it is ready: it has children then.
+        """
+        if quiet:
+            worker = Worker(self, name, (*options, "-l", "WARNING"), run_dir)
+            self.workers.append(worker)
+            until(lambda: worker.process.poll() is not None or worker.children(), 20, what="a worker with children")
+            assert worker.process.poll() is None, worker.said()
+            return worker
         worker = Worker(self, name, options, run_dir)
         self.workers.append(worker)
         if wait:

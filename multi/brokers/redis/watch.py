@@ -22,7 +22,7 @@ logger = get_logger("multi.broker")
 #: Seconds that a waiter asks Redis to hold its request; an answer must come soon after, or the connection is dead.
 WAIT = 30.0
 #: Seconds between two looks at what is parked, when nothing is known to be due earlier.
-TICK = 1.0
+TICK = 0.25
 REAPED_AT_ONCE = 100
 #: Seconds before a lost connection is made again, doubled with every failure up to the longest.
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 32.0
