@@ -206,7 +206,9 @@ class Broker(ABC):
         """
 
     @abstractmethod
-    def watch(self, loop: Loop, queues: Sequence[str], storage: Storage | None, owner: str, events: WatchEvents) -> Watch:
+    def watch(
+        self, loop: Loop, queues: Sequence[str], storage: Storage | None, owner: str, events: WatchEvents
+    ) -> Watch:
         """The watch of one worker process, whose lanes will claim from `queues`; made before the first fork.
 
         `storage` is where outcomes are recorded (None: nowhere); `owner` is unique per worker process.
