@@ -32,6 +32,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
         if name and (source.exists() or source.is_symlink()):
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, tree / name, follow_symlinks=False)
+    (tree / "tests" / "__pycache__").mkdir()
+    (tree / "tests" / "__pycache__" / "old.pyc").touch()  # as in a tree that somebody works in
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", tree / "whole", tree)
     run(sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", tree / "direct", tree)
     (wheel,) = (tree / "whole").glob("*.whl")

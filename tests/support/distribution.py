@@ -53,7 +53,7 @@ def faults(wheel: Path, sdist: Path) -> list[str]:
     if missing := SOURCES - names:
         found.append(f"the sdist lacks {sorted(missing)}")
     if leaked := {name for name in names if name.startswith((".git/", ".venv/", "build/")) or name.endswith(".pyc")}:
-        found.append(f"the sdist holds {sorted(leaked)}")
+        found.append(f"the sdist holds what is no source: {len(leaked)} files, such as {min(leaked)}")
     return found
 
 
