@@ -69,7 +69,7 @@ def test_neighbours_in_the_batch_of_a_deadly_task_are_all_run_once(project: Proj
         made.start("-c", "1")
         for result in made.app.send_many([(made.tasks.add, (1, 1), {}) for _ in range(300)]):
             result.get(timeout=20)
-        calls = [(made.tasks.sleep, (0, f"n{i}"), {}) for i in range(40)]
+        calls: list[Any] = [(made.tasks.sleep, (0, f"n{i}"), {}) for i in range(40)]
         calls.insert(20, (made.tasks.die, ("poison",), {}))
         results = made.app.send_many(calls)
         poison = results.pop(20)

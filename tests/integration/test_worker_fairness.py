@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 from support.project import Project
@@ -21,7 +22,7 @@ def test_short_tasks_all_finish_while_a_long_one_runs(project: Project, broker: 
     with bench(project, broker, broker) as made:
         made.start(quiet=True)
         warm_up(made)
-        calls = [(made.tasks.add, (i, i), {}) for i in range(200)]
+        calls: list[Any] = [(made.tasks.add, (i, i), {}) for i in range(200)]
         calls.insert(30, (getattr(made.tasks, long), (5, "long"), {}))
         results = made.app.send_many(calls)
         lasting = results.pop(30)
@@ -51,7 +52,7 @@ def test_messages_behind_a_long_task_are_run_by_another_worker(project: Project,
     with bench(project, broker, broker) as made:
         first = made.start("-c", "1", quiet=True)
         warm_up(made)
-        calls = [(made.tasks.add, (0, 0), {}), (made.tasks.sleep, (4, "long"), {})]
+        calls: list[Any] = [(made.tasks.add, (0, 0), {}), (made.tasks.sleep, (4, "long"), {})]
         results = made.app.send_many(calls + [(made.tasks.pid, (), {})] * 20)
         made.wait_begun("long")
         # they are back in the queue before anybody else is there to take them

@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from support.project import Project
@@ -60,7 +61,7 @@ def count_outcomes(made: Bench, fault: Fault) -> None:
     results = []
     times = (0, 0, 0, 0.001, 0.003, 0.02)
     for part in range(10):
-        calls = [(made.tasks.sleep, (random.choice(times), f"{part}-{i}"), {}) for i in range(TASKS // 10)]
+        calls: list[Any] = [(made.tasks.sleep, (random.choice(times), f"{part}-{i}"), {}) for i in range(TASKS // 10)]
         results += made.app.send_many(calls)
     for number in range(FAULTS):
         fault(made, workers, number % 2)

@@ -20,7 +20,10 @@ def test_many_tasks_run_at_once(project: Project, broker: str, pool: str, task: 
     with bench(project, broker, broker) as made:
         worker = made.start("-P", pool, "-c", str(many), quiet=True)
         results = made.app.send_many([(getattr(made.tasks, task), (1, f"t{i}"), {}) for i in range(many + 10)])
-        begun = lambda: sum(note.startswith("begin") for note in made.notes())  # noqa: E731
+
+        def begun() -> int:
+            return sum(note.startswith("begin") for note in made.notes())
+
         until(lambda: begun() >= many, 15, what=f"{many} tasks begun")
         assert begun() == many
         assert not any(note.startswith("end") for note in made.notes())

@@ -97,11 +97,11 @@ def test_the_stats_page_tells_what_runs_and_what_has_run(project: Project, broke
             failing.get(timeout=5)
         made.tasks.sleep.delay(1.5, "t")
         made.wait_begun("t")
-        page = until(lambda: worker.stats() if worker.stats().active == 1 else None)
-        (busy,) = [child for child in page.children if child.active]
+        later = until(lambda: worker.stats() if worker.stats().active == 1 else None)
+        (busy,) = [child for child in later.children if child.active]
         assert busy.name.endswith(".sleep")
         assert busy.pid in worker.children()
-        assert (page.succeeded, page.failed, page.retried) == (3, 1, 0)
+        assert (later.succeeded, later.failed, later.retried) == (3, 1, 0)
         os.kill(busy.pid, signal.SIGKILL)
         until(lambda: made.begun("t") == 2)
         assert worker.stats().active == 1

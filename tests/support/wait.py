@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def until(fact: Callable[[], T], timeout: float = 10.0, *, what: str = "") -> T:
+def until(fact: Callable[[], T | None], timeout: float = 10.0, *, what: str = "") -> T:
     """The first true value of `fact()`; an AssertionError that names `what` when there is none in time.
 
     `what` may hold the thing that is waited for as a sentence; without one the function's name has to do.
