@@ -160,6 +160,9 @@ class Watch(Protocol):
     def renew(self) -> None:
         """Renew the leases now, and let what runs count as started; a lease broker does it by itself now and then."""
 
+    def parked(self) -> None:
+        """A lane has parked something, which may be due before the watch meant to look again."""
+
     def recall(self, tag: str, fence: str, answer: Callable[[Message | None], None]) -> None:
         """Read the message of a claim again, for a child that can't be asked; None when the claim is not held any more."""
 

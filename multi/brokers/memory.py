@@ -166,6 +166,9 @@ class MemoryWatch:
         self._settlements += settlements
         self._loop.later(0.0, self._settle)
 
+    def parked(self) -> None:
+        self._loop.later(0.0, self._tick)
+
     def recall(self, tag: str, fence: str, answer: Callable[[Message | None], None]) -> None:
         def look() -> None:
             with self._hub.lock:

@@ -109,6 +109,9 @@ class SQLiteWatch:
         self._settlements += settlements
         self._want("settle")
 
+    def parked(self) -> None:
+        self._want("due")
+
     def recall(self, tag: str, fence: str, answer: Callable[[Message | None], None]) -> None:
         def look() -> None:
             try:

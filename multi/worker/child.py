@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 logger = get_logger("multi.worker")
 
 #: What child and worker tell each other, a byte each.
-READY, IDLE, AWAKE = b"r", b"i", b"a"
+READY, IDLE, AWAKE, PARKED = b"r", b"i", b"a", b"p"
 GO, STOP = b"g", b"s"
 
 #: The signal that has a child write its stacks to the log (USR1 and USR2 have meanings of their own there).
@@ -76,6 +76,7 @@ class Child(ABC):
         self.lines = TaskLines()
         self._poller = poll()
         self._lane_fd = -1
+        self._parked = False
         self._poller.register(plan.control.fileno(), POLLIN)
         self.lane: Lane
         #: runs to go before this child is replaced by a fresh one
@@ -93,8 +94,8 @@ class Child(ABC):
         except WorkerGone:
             logger.error("The worker is gone: child %d ends", self.plan.number)
             return 1
-        finally:
-            self.lane.close()
+        # only here: a lane that is closed gives back what it holds as if it had never been started
+        self.lane.close()
         return 0
 
     @abstractmethod
@@ -173,7 +174,11 @@ class Child(ABC):
         deadline: float | None = None
         while True:
             try:
-                return self.lane.exchange(settlements, claim if not self.stopping else 0)
+                deliveries = self.lane.exchange(settlements, claim if not self.stopping else 0)
+                if self._parked:
+                    self._parked = False
+                    self.tell(PARKED)
+                return deliveries
             except BrokerLost as error:
                 # the worker's own connection tells the log about the outage
                 logger.debug("%s", error)
@@ -189,6 +194,7 @@ class Child(ABC):
 
     def settlement(self, delivery: Delivery, outcome: Outcome, *, ran: bool = True) -> Settlement:
         """What the broker is to do after this outcome; `ran` is false where it was clear without a run."""
+        self._parked = self._parked or outcome.verb == "park"
         reason = outcome.reason
         return Settlement(
             delivery.tag,

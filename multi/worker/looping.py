@@ -59,10 +59,13 @@ class LoopingChild(CourierChild):
         task.add_done_callback(self._tasks.discard)
 
     async def _run(self, index: int, delivery: Delivery, job: Job) -> None:
-        if job.is_async:
-            outcome = await self._limited(delivery, job)
-        else:
-            outcome = await self._loop.run_in_executor(None, job.run)
+        try:
+            if job.is_async:
+                outcome = await self._limited(delivery, job)
+            else:
+                outcome = await self._loop.run_in_executor(None, job.run)
+        except BaseException as error:  # a cancellation or a KeyboardInterrupt of the task's own making, say
+            outcome = self.interrupted(delivery, error)
         self.finished(index, delivery, job, outcome)
 
     def limitable(self, job: Job) -> bool:
@@ -72,7 +75,7 @@ class LoopingChild(CourierChild):
         soft, hard = job.soft_time_limit, job.time_limit
         if not soft and not hard:
             return await job.arun()
-        run = asyncio.ensure_future(job.arun())
+        run = asyncio.ensure_future(self._guarded(delivery, job))
         reached: list[BaseException] = []
 
         def cancel(error: BaseException) -> None:
@@ -96,6 +99,12 @@ class LoopingChild(CourierChild):
             for timer in timers:
                 timer.cancel()
         return outcome
+
+    async def _guarded(self, delivery: Delivery, job: Job) -> Outcome:
+        try:
+            return await job.arun()
+        except KeyboardInterrupt as error:  # out of a task of asyncio's it would end the whole loop
+            return self.interrupted(delivery, error)
 
     def end(self) -> None:
         self._loop.call_soon_threadsafe(self._over.set)

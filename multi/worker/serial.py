@@ -150,7 +150,9 @@ class SerialChild(Child):
         try:
             outcome = job.run()
             self._soft = 0.0
-        except SoftTimeLimitExceeded as error:
+        except BaseException as error:
+            # a limit that struck beside the task's own code, or a KeyboardInterrupt of its own making: no signal does
+            # that here
             self._soft = 0.0
             outcome = self.interrupted(delivery, error)
         self.tell_outcome(delivery, outcome)

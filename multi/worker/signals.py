@@ -61,7 +61,9 @@ class Signals:
             self._worker.stop_cold()
 
     def _hang_up(self) -> None:
-        if os.isatty(0):
+        if self._worker.rundir is not None:
+            logger.warning("HUP is for the keeper of this node, whose pid is in the pid file: nothing is done")
+        elif os.isatty(0):
             self._worker.stop()
         else:
             self._worker.reload()

@@ -31,7 +31,11 @@ class ThreadedChild(CourierChild):
     def _serve(self) -> None:
         while (work := self._work.get()) is not None:
             index, delivery, job = work
-            self.finished(index, delivery, job, job.run())
+            try:
+                outcome = job.run()
+            except BaseException as error:  # a KeyboardInterrupt of the task's own making, say
+                outcome = self.interrupted(delivery, error)
+            self.finished(index, delivery, job, outcome)
 
     def end(self) -> None:
         for _ in self._threads:

@@ -22,7 +22,7 @@ from multi.stats import READY as PAGE_READY
 from multi.stats import STOPPING as PAGE_STOPPING
 from multi.stats import StatsPage
 from multi.worker import lines
-from multi.worker.child import AWAKE, DUMP, GO, IDLE, READY, STOP, Child, ChildPlan
+from multi.worker.child import AWAKE, DUMP, GO, IDLE, PARKED, READY, STOP, Child, ChildPlan
 from multi.worker.crew import Member, fork
 from multi.worker.oversight import Oversight
 from multi.worker.serial import freeze
@@ -74,7 +74,7 @@ class Worker:
             self.owner,
             WatchEvents(
                 on_up=self._up,
-                on_down=lambda why: logger.error("%s", why),
+                on_down=self._down,
                 on_refused=self._refused,
                 on_message=self._ring,
                 claims=self._claims,
@@ -141,8 +141,13 @@ class Worker:
             # from the loop itself: a child keeps for life whatever exception its fork happens to be in the handling of
             self.loop.later(0, self._populate)
         else:
+            self.notifier.status(f"{self.options.hostname} ready")
             for member in self.members.values():
                 member.tell(GO)
+
+    def _down(self, why: str) -> None:
+        logger.error("%s", why)
+        self.notifier.status(f"waiting for the broker: {why}")
 
     def _populate(self) -> None:
         while not self.stopping and len(self.members) < self.wanted:
@@ -207,6 +212,8 @@ class Worker:
             if not self.stopping and all(each.ready for each in self.members.values()) and not self._said_ready:
                 self._said_ready = True
                 self._ready()
+        if PARKED in words:
+            self.watch.parked()
         if words.endswith(IDLE):
             member.idle = True
             if self.stopping:

@@ -110,6 +110,9 @@ class AMQPWatch:
         for seat in list(self.seats.values()):
             seat.flush()
 
+    def parked(self) -> None:
+        """Nothing to do: the server itself brings back what is due."""
+
     def recall(self, tag: str, fence: str, answer: Callable[[Message | None], None]) -> None:
         seat = self._seat(tag)
         held = None if seat is None else seat.find(Settlement(tag, fence, ""))

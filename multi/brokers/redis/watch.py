@@ -299,6 +299,9 @@ class RedisWatch:
                 logger.warning("%s: its worker is gone or cut off: the message is delivered again", tag.decode())
             self._run(RESTORE, (keys.unacked, keys.unacked_index, keys.leases, keys.claims), (tag, text), _ignore)
 
+    def parked(self) -> None:
+        self._look_for_due()
+
     def _look_for_due(self) -> None:
         if self._stream.up and not self._stopped:
             self._run(DUE, (self._keys.parked, self._keys.delayed), (REAPED_AT_ONCE,), self._next_due)
