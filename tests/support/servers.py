@@ -109,7 +109,13 @@ class Server:
         if self.process is None:
             return
         assert self.process.stdin is not None
-        self.process.stdin.close()  # the leash does the killing
+        for pid in self.pids():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # went with its parent
+        # The leash kills what is left. Alone this is not enough: a test's forked processes hold this pipe open too.
+        self.process.stdin.close()
         self.process.wait()
         self.process = None
 
