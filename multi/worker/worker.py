@@ -45,6 +45,8 @@ SPARE_ROWS = 16
 YOUNG = 1.0
 #: So long (s) a child that is being given messages is spared in a cold shutdown.
 CLAIM_TIME = 1.0
+#: A child writes its stacks to the log in less time (s) than this.
+DUMP_TIME = 0.05
 #: So long (s) a stopping worker goes on trying to give outcomes to a broker that is away; in a cold shutdown there are
 #: but messages to be handed back, which return by themselves when their leases end.
 LAST_WORDS, COLD_WORDS = 5.0, 2.0
@@ -438,7 +440,12 @@ class Worker:
         """Write the stacks of all processes to the log."""
         logger.warning("Stacks of the worker and its children:")
         log.dump_stacks()
-        for member in self.members.values():
+        # one after the other: each writes its stacks in small pieces
+        for turn, member in enumerate(list(self.members.values()), 1):
+            self.loop.later(turn * DUMP_TIME, lambda member=member: self._dump_of(member))  # type: ignore[misc]
+
+    def _dump_of(self, member: Member) -> None:
+        if self.members.get(member.number) is member:
             member.signal(DUMP)
 
     def reopen_log(self) -> None:
