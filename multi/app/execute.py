@@ -57,8 +57,10 @@ def prepare(app: App, message: Message, *, queue: str, redelivered: bool, starts
     except (TypeError, ValueError, IndexError, KeyError) as error:
         return _unreadable(message, InvalidTaskError(f"its headers can't be understood: {error}"))
     if ex.max_deliveries and starts >= ex.max_deliveries:
-        lost = WorkerLostError(f"the process that ran the task ended {starts} times before the task did")
-        return ending.failed(job, lost, None, verb="bury", reason=f"its process died {starts} times")
+        lost = WorkerLostError(
+            f"the task was begun {starts} times and never came to an end: its process died, or it asked to be delivered again"
+        )
+        return ending.failed(job, lost, None, verb="bury", reason=f"begun {starts} times without an end")
     return job
 
 

@@ -27,6 +27,12 @@ class Backend(ABC):
         self.options = dict(options or {})
         self.expires = expires
 
+    #: Whether other processes see the same records.
+    shared: bool = True
+
+    def check(self) -> None:  # noqa: B027 (a backend that can't be away has nothing to check)
+        """Connect once. Raises `BackendUnavailable` with address, cause and remedy, never a password."""
+
     @abstractmethod
     def encode(self, task_id: str, record: bytes, *, reply_to: str | None = None) -> Store:
         """The store operation that records `record` as the state of `task_id`; touches nothing."""

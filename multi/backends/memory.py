@@ -15,6 +15,8 @@ from multi.store import Store
 class MemoryBackend(Backend):
     """See `Backend`."""
 
+    shared = False
+
     def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, expires: int = 86400) -> None:
         super().__init__(url, options, expires=expires)
         self._hub = hub(url)

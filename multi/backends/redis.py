@@ -40,6 +40,15 @@ class RedisBackend(Backend):
         self._listeners = PerThread(self._address, protocol=3)
         self.place = f"{self._address.server}/{self._address.db}"
 
+    def check(self) -> None:
+        redis = Redis(self._address)
+        try:
+            redis.connect()
+        except BrokerUnavailable as error:
+            raise BackendUnavailable(f"result backend {error}") from error
+        finally:
+            redis.close()
+
     def encode(self, task_id: str, record: bytes, *, reply_to: str | None = None) -> Store:
         return Store(self._prefix + task_id, record, self.expires)
 

@@ -318,6 +318,11 @@ def _run_worker(app: Any, options: WorkerOptions) -> int:
             f"{log.mask_passwords(app.worker_broker.url)} lives in a single process, so nothing that other programs send would "
             "reach this worker: name another broker with -b or broker_url, or none for the embedded one"
         )
+    if app.backend is not None and not app.backend.shared:
+        raise ConfigurationError(
+            f"{log.mask_passwords(app.backend.url)} lives in a single process, so nobody else would see a result: name "
+            "another result backend with --result-backend or result_backend, or none"
+        )
     pidfile = PidFile(options.pidfile) if options.pidfile else None
     if pidfile is not None:
         pidfile.acquire()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -17,7 +18,7 @@ import msgspec
 from multi import log
 from multi.app.execute import failure, stores
 from multi.brokers.base import Delivery, Lane, Port, Settlement
-from multi.errors import BrokerLost, MultiError
+from multi.errors import BackendUnavailable, BrokerLost, MultiError
 from multi.log import get_logger, rename_process
 from multi.outcome import Outcome
 from multi.worker.lines import TaskLines
@@ -172,6 +173,7 @@ class Child(ABC):
         """
         pause = 0.05
         deadline: float | None = None
+        told = False
         while True:
             try:
                 deliveries = self.lane.exchange(settlements, claim if not self.stopping else 0)
@@ -180,8 +182,10 @@ class Child(ABC):
                     self.tell(PARKED)
                 return deliveries
             except BrokerLost as error:
-                # the worker's own connection tells the log about the outage
-                logger.debug("%s", error)
+                # of the broker's outage the worker's own connection tells the log
+                results = isinstance(error.__cause__, BackendUnavailable)
+                logger.log(logging.ERROR if results and not told else logging.DEBUG, "%s; it is tried again", error)
+                told = told or results
             if self.slot.draining:
                 deadline = deadline or monotonic() + LAST_TRIES
                 if monotonic() > deadline:

@@ -115,10 +115,15 @@ def _read(fd: int) -> int | None:
 
 
 def _wrote(pid: int, time: float) -> bool:
-    """Whether the process that has this number now was there when the file was written (by a program without the lock)."""
+    """Whether the file was written by the process that has this number now: by a worker that doesn't lock it, as Celery's.
+
+    Ours all hold the lock; a number that has gone to anything else since is no reason not to start.
+    """
     import psutil
 
     try:
-        return bool(psutil.Process(pid).create_time() <= time + 1.0)
+        process = psutil.Process(pid)
+        is_worker = any("celery" in word for word in process.cmdline())
+        return is_worker and bool(process.create_time() <= time + 1.0)
     except psutil.Error:
         return False

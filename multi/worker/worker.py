@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from multi import log, plugins
 from multi.app.execute import failure, stores
 from multi.brokers.base import Claim, Settlement, Watch, WatchEvents
-from multi.errors import MultiError, TimeLimitExceeded, WorkerLostError
+from multi.errors import BackendUnavailable, MultiError, TimeLimitExceeded, WorkerLostError
 from multi.loop import Loop, Timer
 from multi.notify import Notifier
 from multi.rundir import RunDir
@@ -140,6 +140,7 @@ class Worker:
         if not self.connected:
             self.connected = True
             self._purge()
+            self._check_backend()
             # from the loop itself: a child keeps for life whatever exception its fork happens to be in the handling of
             self.loop.later(0, self._populate)
         else:
@@ -154,6 +155,13 @@ class Worker:
     def _populate(self) -> None:
         while not self.stopping and len(self.members) < self.wanted:
             self._add()
+
+    def _check_backend(self) -> None:
+        if self.backend is not None:
+            try:
+                self.backend.check()
+            except BackendUnavailable as error:
+                logger.error("%s; until then tasks run and wait to be recorded", error)
 
     def _purge(self) -> None:
         if self.options.purge:

@@ -43,7 +43,7 @@ def test_a_task_that_takes_its_process_along_is_run_three_times(
         letter = until(made.dead)[0]
         assert (letter.task_id, letter.starts, letter.queue) == (result.id, 3, "celery")
         assert letter.task.endswith(f".{task}")
-        assert "died 3 times" in letter.reason
+        assert "begun 3 times without an end" in letter.reason
         assert made.depth() == 0
         assert made.tasks.add.delay(2, 3).get(timeout=10) == 5
         assert worker.stop() == 0
