@@ -30,7 +30,7 @@ class Backend(ABC):
     #: Whether other processes see the same records.
     shared: bool = True
 
-    def check(self) -> None:  # noqa: B027 (a backend that can't be away has nothing to check)
+    def check(self) -> None:
         """Connect once. Raises `BackendUnavailable` with address, cause and remedy, never a password."""
 
     @abstractmethod
