@@ -206,8 +206,12 @@ class RPCBackend(Backend):
                 end.setblocking(False)
         if self._link is None:
             link = Link.open(self._addresses)
-            for queue in self._queues:
-                link.run(self._consume(link, queue), _ANSWER)
+            try:
+                for queue in self._queues:
+                    link.run(self._consume(link, queue), _ANSWER)
+            except Lost:
+                link.drop()
+                raise
             self._link = link
         return self._link
 

@@ -89,7 +89,7 @@ def test_a_queue_is_declared_as_celery_declares_it(broker: AMQPBroker, rabbitmq_
         queue = library.Queue(QUEUE, library.Exchange(QUEUE, type="direct"), routing_key=QUEUE)
         channel = connection.default_channel
         queue(channel).declare()  # raises if anything is declared otherwise
-        producer = library.messaging.Producer(channel)
+        producer = library.Producer(channel)
         producer.publish({"by": "exchange"}, exchange=QUEUE, routing_key=QUEUE, serializer="json")
         until(lambda: broker.depth(QUEUE) == 2)
 
