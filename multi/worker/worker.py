@@ -12,9 +12,8 @@ from time import monotonic, time
 from typing import TYPE_CHECKING
 
 from multi import log, plugins
-from multi.app.execute import failure, stores
-from multi.brokers.base import Claim, Settlement, Watch, WatchEvents
-from multi.errors import BackendUnavailable, MultiError, TimeLimitExceeded, WorkerLostError
+from multi.brokers.base import Claim, Watch, WatchEvents
+from multi.errors import BackendUnavailable
 from multi.loop import Loop, Timer
 from multi.notify import Notifier
 from multi.rundir import RunDir
@@ -24,15 +23,15 @@ from multi.stats import StatsPage
 from multi.worker import lines
 from multi.worker.child import AWAKE, DUMP, GO, IDLE, PARKED, READY, STOP, Child, ChildPlan
 from multi.worker.crew import Member, fork
+from multi.worker.orphans import Orphans, how
 from multi.worker.oversight import Oversight
 from multi.worker.serial import freeze
 from multi.worker.signals import Signals
-from multi.worker.slots import CLAIMED, RUNNING, Held, Slot
+from multi.worker.slots import CLAIMED, RUNNING, Slot
 from multi.worker.successor import Successor, report_to_manager
 
 if TYPE_CHECKING:
     from multi.app.app import App
-    from multi.message import Message
     from multi.pools.base import Pool
     from multi.worker.options import WorkerOptions
     from multi.worker.pidfile import PidFile
@@ -82,6 +81,7 @@ class Worker:
                 claims=self._claims,
             ),
         )
+        self.orphans = Orphans(app, self.watch)
         self.started = time()
         self.connected = False
         self.stopping = False
@@ -259,9 +259,9 @@ class Worker:
         settlements, running = member.slot.inherit()
         self.watch.settle(settlements)
         for held in running:
-            self._orphan(member, held, code)
+            self.orphans.take(member, held, code, cold=self.cold)
         if code and not member.condemned and not self.cold:
-            logger.error("Child %d (pid %d) %s", member.number, member.pid, _how(code))
+            logger.error("Child %d (pid %d) %s", member.number, member.pid, how(code))
         if member.ready:
             self._pause = 0.1
         member.close()
@@ -271,56 +271,6 @@ class Worker:
             young = code != 0 and not running and monotonic() - member.since < YOUNG
             self._pause = min(self._pause * 2, 30.0) if young else 0.1
             self.loop.later(self._pause if young else 0, self._populate)
-
-    def _orphan(self, member: Member, held: Held, code: int) -> None:
-        """A task whose child is gone: what becomes of its message."""
-        if held.will is not None:
-            limit = member.condemned.get(held.tag)
-            lost = WorkerLostError(
-                f"the process that ran the task {_how(code)}; it runs at most once (acks_late=False)"
-            )
-            self._fail_directly(held, held.will, lost if limit is None else TimeLimitExceeded(limit))
-        elif self.cold:
-            self.watch.settle([Settlement(held.tag, held.fence, held.queue, "requeue", started=False)])
-        elif held.tag in member.condemned:
-            limit = member.condemned[held.tag]
-            self._fail(held, TimeLimitExceeded(limit))
-        else:
-            logger.error(
-                "Task %s was running in child %d (pid %d), which %s: its message is delivered again",
-                held.task,
-                member.number,
-                member.pid,
-                _how(code),
-            )
-            self.watch.settle([Settlement(held.tag, held.fence, held.queue, "requeue", started=True)])
-
-    def _fail(self, held: Held, error: Exception) -> None:
-        def answer(message: Message | None) -> None:
-            if message is None:
-                return  # the lease is lost: whoever has the message now decides
-            outcome = failure(self.app, message, error)
-            logger.error(lines.FAILED, outcome.name, outcome.task_id, repr(error))
-            stored = stores(self.app, outcome) if outcome.record else []
-            self.watch.settle(
-                [Settlement(held.tag, held.fence, held.queue, stores=stored, publications=outcome.publications)]
-            )
-
-        self.watch.recall(held.tag, held.fence, answer)
-
-    def _fail_directly(self, held: Held, message: Message, error: Exception) -> None:
-        """Record a FAILURE of what was acknowledged before it ran: there is no claim whose settlement could tell it."""
-        outcome = failure(self.app, message, error)
-        logger.error(lines.FAILED, outcome.name, outcome.task_id, repr(error))
-        # should its child have died just before the acknowledgement
-        self.watch.settle([Settlement(held.tag, held.fence, held.queue)])
-        try:
-            if outcome.publications:
-                self.app.worker_broker.publish(outcome.publications)
-            if outcome.record and self.backend is not None:
-                self.backend.store(stores(self.app, outcome))
-        except MultiError as trouble:
-            logger.error("The end of a task that was acknowledged early could not be recorded: %s", trouble)
 
     def _claims(self) -> Iterator[Claim]:
         for member in self.members.values():
@@ -478,17 +428,6 @@ def child_class(loop: str) -> type[Child]:
     from multi.worker.looping import LoopingChild
 
     return LoopingChild
-
-
-def _how(code: int) -> str:
-    if code >= 0:
-        return f"ended with exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    hint = " (out of memory?)" if -code == signal.SIGKILL else ""
-    return f"was killed by {name}{hint}"
 
 
 def _resident() -> int:

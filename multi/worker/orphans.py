@@ -1,0 +1,88 @@
+"""What becomes of a task whose child is gone."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+from multi.app.execute import failure, stores
+from multi.brokers.base import Settlement, Watch
+from multi.errors import MultiError, TimeLimitExceeded, WorkerLostError
+from multi.log import get_logger
+from multi.worker import lines
+from multi.worker.crew import Member
+from multi.worker.slots import Held
+
+if TYPE_CHECKING:
+    from multi.app.app import App
+    from multi.message import Message
+
+logger = get_logger("multi.worker")
+
+
+class Orphans:
+    """Settles for what was running: delivered again, or a FAILURE where a limit or the acknowledgement says so."""
+
+    def __init__(self, app: App, watch: Watch) -> None:
+        self.app = app
+        self.watch = watch
+
+    def take(self, member: Member, held: Held, code: int, *, cold: bool) -> None:
+        """A task whose child is gone: what becomes of its message."""
+        if held.will is not None:
+            limit = member.condemned.get(held.tag)
+            lost = WorkerLostError(f"the process that ran the task {how(code)}; it runs at most once (acks_late=False)")
+            self._fail_directly(held, held.will, lost if limit is None else TimeLimitExceeded(limit))
+        elif cold:
+            self.watch.settle([Settlement(held.tag, held.fence, held.queue, "requeue", started=False)])
+        elif held.tag in member.condemned:
+            limit = member.condemned[held.tag]
+            self._fail(held, TimeLimitExceeded(limit))
+        else:
+            logger.error(
+                "Task %s was running in child %d (pid %d), which %s: its message is delivered again",
+                held.task,
+                member.number,
+                member.pid,
+                how(code),
+            )
+            self.watch.settle([Settlement(held.tag, held.fence, held.queue, "requeue", started=True)])
+
+    def _fail(self, held: Held, error: Exception) -> None:
+        def answer(message: Message | None) -> None:
+            if message is None:
+                return  # the lease is lost: whoever has the message now decides
+            outcome = failure(self.app, message, error)
+            logger.error(lines.FAILED, outcome.name, outcome.task_id, repr(error))
+            stored = stores(self.app, outcome) if outcome.record else []
+            self.watch.settle(
+                [Settlement(held.tag, held.fence, held.queue, stores=stored, publications=outcome.publications)]
+            )
+
+        self.watch.recall(held.tag, held.fence, answer)
+
+    def _fail_directly(self, held: Held, message: Message, error: Exception) -> None:
+        """Record a FAILURE of what was acknowledged before it ran: there is no claim whose settlement could tell it."""
+        outcome = failure(self.app, message, error)
+        logger.error(lines.FAILED, outcome.name, outcome.task_id, repr(error))
+        # should its child have died just before the acknowledgement
+        self.watch.settle([Settlement(held.tag, held.fence, held.queue)])
+        try:
+            if outcome.publications:
+                self.app.worker_broker.publish(outcome.publications)
+            if outcome.record and self.app.backend is not None:
+                self.app.backend.store(stores(self.app, outcome))
+        except MultiError as trouble:
+            logger.error("The end of a task that was acknowledged early could not be recorded: %s", trouble)
+
+
+def how(code: int) -> str:
+    """An exit code in words, as what follows "child 1"."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    hint = " (out of memory?)" if -code == signal.SIGKILL else ""
+    return f"was killed by {name}{hint}"
