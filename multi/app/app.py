@@ -15,7 +15,8 @@ from multi.app.result import AsyncResult
 from multi.app.sending import Sender
 from multi.app.task import Task as BaseTask
 from multi.app.task import check_attributes, make
-from multi.config import Settings
+from multi.config import TABLE, Settings
+from multi.config.settings import refuse_near_miss
 from multi.errors import ConfigurationError, UnsupportedOption
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from multi.brokers.base import Broker
 
 _CONNECTED = ("broker_", "result_", "redis_", "worker_lease")
+_CONSTRUCTOR = ("main", "broker", "backend", "include", "config_source", "namespace", "changes", "task_cls", "set_as_current",
+                "autofinalize", "strict_typing")  # fmt: skip
 _CONSTRUCTOR_REFUSED = ("amqp", "events", "loader", "log", "control", "tasks", "fixups")
 
 
@@ -55,12 +58,13 @@ class App(Sender):
         for name in _CONSTRUCTOR_REFUSED:
             if settings.pop(name, None) is not None:
                 raise UnsupportedOption(f"App({name}=…): parts of the app can't be replaced by classes of your own yet")
+        for name in settings:
+            refuse_near_miss(name, _CONSTRUCTOR, TABLE)
         arguments = {**(changes or {}), **settings}
         named = {"broker_url": broker, "result_backend": backend, "include": include}
         arguments.update((name, value) for name, value in named.items() if value is not None)
-        self.conf = Settings(arguments)
+        self.conf = Settings(arguments, _celeryconfig)
         self.conf.watch(self._forget_derived)
-        self._config_given = False
         self._tasks = Registry()
         self._lock = threading.RLock()
         self._publisher: Publisher | None = None
@@ -89,7 +93,6 @@ class App(Sender):
         with `force`. With `namespace="CELERY"` the settings are its names that begin with CELERY_."""
         from multi.config.sources import reader
 
-        self._config_given = True
         self.conf.load_with(reader(obj, namespace, silent))
         if force:
             self.conf.check()
@@ -121,16 +124,6 @@ class App(Sender):
         self.executor = None
         if name is None or name.startswith(_CONNECTED):
             self.close()
-
-    def _read_settings(self) -> None:
-        """Give an app that nobody has configured its `celeryconfig.py`."""
-        if not self._config_given and not self.conf.configured:
-            from multi.config.sources import default_reader
-
-            self._config_given = True
-            found = default_reader()
-            if found is not None:
-                self.conf.load_with(found)
 
     # tasks -----------------------------------------------------------------------------------------------------------
 
@@ -233,7 +226,6 @@ class App(Sender):
         from multi.app.modules import import_all
         from multi.app.plan import executor
 
-        self._read_settings()
         self.conf.check()
         import_all(self)
         self.finalize()
@@ -249,7 +241,6 @@ class App(Sender):
         """How messages are made."""
         found = self._publisher
         if found is None:
-            self._read_settings()
             found = self._publisher = Publisher(self)
         return found
 
@@ -258,7 +249,6 @@ class App(Sender):
         """How records are written and read."""
         found = self._recorder
         if found is None:
-            self._read_settings()
             found = self._recorder = Recorder(self)
         return found
 
@@ -270,7 +260,6 @@ class App(Sender):
         if self._broker is None:
             from multi.app.connections import open_broker
 
-            self._read_settings()
             with self._lock:
                 if self._broker is None:
                     self._broker = open_broker(self, write=True)
@@ -281,7 +270,6 @@ class App(Sender):
         """The broker that a worker of this app consumes from: another one only where `broker_read_url` says so."""
         from multi.app.connections import broker_url, open_broker
 
-        self._read_settings()
         if broker_url(self, write=False) == broker_url(self, write=True):
             return self.broker
         with self._lock:
@@ -295,7 +283,6 @@ class App(Sender):
         if not self._backend_known:
             from multi.app.connections import open_backend
 
-            self._read_settings()
             with self._lock:
                 if not self._backend_known:
                     self._backend = open_backend(self)
@@ -383,6 +370,13 @@ class App(Sender):
 def _current_or_new(main: str | None, arguments: dict[str, Any]) -> App:
     app = current.get()
     return app if app.main == main else App(main, changes=arguments, set_as_current=False)
+
+
+def _celeryconfig() -> Any:
+    """The reader of `celeryconfig.py`, for an app that nobody has configured; None if there is none."""
+    from multi.config.sources import default_reader
+
+    return default_reader()
 
 
 def _caller_file() -> str | None:

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any
 
+from multi.config import environment
 from multi.config.table import NOTED, REFUSED, TABLE, Setting, upper_names
 from multi.config.values import OwnName, convert
 from multi.errors import ConfigurationError, UnknownSetting, UnsupportedOption
 
-_ENVIRONMENT = {
-    "broker_url": "CELERY_BROKER_URL",
-    "broker_read_url": "CELERY_BROKER_READ_URL",
-    "broker_write_url": "CELERY_BROKER_WRITE_URL",
-    "result_backend": "CELERY_RESULT_BACKEND",
-}
-_OLD_PREFIXES = ("CELERY_", "CELERYD_", "CELERYBEAT_")
+_OLD_PREFIXES = ("CELERYBEAT_", "CELERYD_", "CELERY_")
 
 
 class Settings(MutableMapping[str, Any]):
@@ -29,14 +23,23 @@ class Settings(MutableMapping[str, Any]):
     """
 
     _load: Callable[[], Mapping[str, Any]] | None
+    _fallback: Callable[[], Callable[[], Mapping[str, Any]] | None] | None
+    _read: bool
 
-    def __init__(self, arguments: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        arguments: Mapping[str, Any] | None = None,
+        fallback: Callable[[], Callable[[], Mapping[str, Any]] | None] | None = None,
+    ) -> None:
+        """`fallback` finds what is loaded if nobody has said anything by the time that a setting is first asked for."""
         set_ = object.__setattr__
         set_(self, "_arguments", {})
         set_(self, "_loaded", {})
         set_(self, "_changes", {})
         set_(self, "_own", {})
         set_(self, "_load", None)
+        set_(self, "_fallback", fallback)
+        set_(self, "_read", False)
         set_(self, "_watchers", [])
         for name, value in (arguments or {}).items():
             self._put(self._arguments, name, value)
@@ -46,6 +49,7 @@ class Settings(MutableMapping[str, Any]):
     def load_with(self, load: Callable[[], Mapping[str, Any]]) -> None:
         """Take the configuration from what `load` gives, when a setting is first asked for; drops earlier changes."""
         object.__setattr__(self, "_load", load)
+        object.__setattr__(self, "_read", False)
         self._loaded.clear()
         self._changes.clear()
         self._own.clear()
@@ -62,18 +66,24 @@ class Settings(MutableMapping[str, Any]):
         return bool(self._load or self._arguments or self._changes)
 
     def _fill(self) -> None:
+        """Look at the environment and read the configuration, unless that is done."""
+        if self._read:
+            return
+        environment.check()
         load = self._load
+        if load is None and self._fallback is not None and not self.configured:
+            load = self._fallback()
         if load is not None:
-            object.__setattr__(self, "_load", None)
+            # what is read may ask for settings itself; and what is wrong now is wrong at the next question too
+            object.__setattr__(self, "_read", True)
             try:
-                found = load()
-                for name, value in found.items():
+                for name, value in load().items():
                     self._put(self._loaded, name, value)
             except BaseException:
-                # what is wrong now is wrong at the next question too, and must be said again
-                object.__setattr__(self, "_load", load)
+                object.__setattr__(self, "_read", False)
                 self._loaded.clear()
                 raise
+        object.__setattr__(self, "_read", True)
 
     def _put(self, layer: dict[str, Any], key: str, value: Any) -> None:
         name = None if isinstance(key, OwnName) else resolve(key)
@@ -96,15 +106,13 @@ class Settings(MutableMapping[str, Any]):
 
     def _known(self, name: str) -> Any:
         setting = TABLE[name]
-        text = os.environ.get(f"MULTI_{name.upper()}")
-        if text is None and name in _ENVIRONMENT:
-            text = os.environ.get(_ENVIRONMENT[name])
+        if not self._read:
+            self._fill()
+        variable, text = environment.find(name)
         if text:
-            value = convert(setting, text, f"MULTI_{name.upper()}", from_text=True)
+            value = convert(setting, text, variable, from_text=True)
             _refuse(setting, value)
             return value
-        if self._load is not None:
-            self._fill()
         for layer in (self._changes, self._arguments, self._loaded):
             if name in layer:
                 return layer[name]
@@ -113,7 +121,7 @@ class Settings(MutableMapping[str, Any]):
     def __getitem__(self, key: str) -> Any:
         if key in TABLE:
             return self._known(key)
-        if self._load is not None:
+        if not self._read:
             self._fill()
         if key in self._own:
             return self._own[key]
@@ -144,8 +152,8 @@ class Settings(MutableMapping[str, Any]):
     def is_set(self, name: str) -> bool:
         """Whether somebody has given `name` a value, be it its default."""
         self._fill()
-        environment = os.environ.get(f"MULTI_{name.upper()}") or os.environ.get(_ENVIRONMENT.get(name, "")) or ""
-        return bool(environment) or any(name in layer for layer in (self._changes, self._arguments, self._loaded))
+        layers = (self._changes, self._arguments, self._loaded)
+        return bool(environment.find(name)[1]) or any(name in layer for layer in layers)
 
     # writing ---------------------------------------------------------------------------------------------------------
 
@@ -171,12 +179,12 @@ class Settings(MutableMapping[str, Any]):
     # reports ---------------------------------------------------------------------------------------------------------
 
     def notes(self) -> list[str]:
-        """A line for each setting that was changed and has no meaning here; the worker logs them at its start."""
+        """A line for each setting or variable that was given and has no meaning here; the worker logs them at its start."""
         lines = []
         for name, setting in TABLE.items():
             if setting.standing == NOTED and self.is_set(name) and self._known(name) not in setting.usual:
                 lines.append(f"setting {name}: {setting.note}")
-        return lines
+        return lines + environment.notes()
 
     def check(self) -> None:
         """Read everything once, so that all that is wrong shows now and not at first use."""
@@ -224,19 +232,43 @@ def _near(key: str) -> str | None:
         return None
     from difflib import get_close_matches
 
-    if key.isupper():
-        if not key.startswith((*_OLD_PREFIXES, "BROKER_")):
-            return None
-        _upper("CELERY_")  # fills the table of names
-        # CELERY_CONCURRENCY is CELERYD_CONCURRENCY, and not CELERY_COMPRESSION, though as near
-        rest = key.removeprefix("CELERYD_").removeprefix("CELERYBEAT_").removeprefix("CELERY_")
-        for prefix in _OLD_PREFIXES:
-            if prefix + rest in _uppers:
-                return f"{prefix}{rest} ({_uppers[prefix + rest]})"
-        found = get_close_matches(key, _uppers, 1, 0.8 if key.startswith(_OLD_PREFIXES) else 0.9)
-        return f"{found[0]} ({_uppers[found[0]]})" if found else None
-    found = get_close_matches(key, TABLE, 1, 0.87)
-    return found[0] if found else None
+    if not key.isupper():
+        found = get_close_matches(key, TABLE, 1, 0.87)
+        return found[0] if found else None
+    if not key.startswith((*_OLD_PREFIXES, "BROKER_")):
+        return None
+    _upper("CELERY_")  # fills the table of names
+    # CELERY_CONCURRENCY is CELERYD_CONCURRENCY, and not CELERY_COMPRESSION, though as near
+    rest = _rest(key)
+    for prefix in _OLD_PREFIXES:
+        if prefix + rest in _uppers:
+            return f"{prefix}{rest} ({_uppers[prefix + rest]})"
+    if key.startswith(_OLD_PREFIXES):
+        # what is common to all of them must not make two names alike
+        rests = {_rest(name): name for name in _uppers if name.startswith(_OLD_PREFIXES)}
+        found = [rests[name] for name in get_close_matches(rest, rests, 1, 0.8)]
+    else:
+        found = get_close_matches(key, _uppers, 1, 0.9)
+    return f"{found[0]} ({_uppers[found[0]]})" if found else None
+
+
+def _rest(key: str) -> str:
+    """An upper-case name without its prefix."""
+    for prefix in _OLD_PREFIXES:
+        if key.startswith(prefix):
+            return key[len(prefix) :]
+    return key
+
+
+def refuse_near_miss(key: str, known: Iterable[str], others: Container[str]) -> None:
+    """Raise for a keyword argument that is nearly one of `known`, unless it is one of `others`."""
+    if key in others:
+        return
+    from difflib import get_close_matches
+
+    near = get_close_matches(key, known, 1, 0.8)
+    if near:
+        raise UnknownSetting(f"there is no argument {key!r}; did you mean {near[0]!r}?")
 
 
 def _refuse(setting: Setting, value: Any) -> None:

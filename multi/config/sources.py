@@ -108,8 +108,10 @@ def strip(found: Mapping[str, Any], namespace: str) -> dict[str, Any]:
         elif upper.startswith(prefix) and key.isupper():
             from difflib import get_close_matches
 
-            near = get_close_matches(upper, known, 1, 0.6)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            # what is common to all of them must not make two names alike
+            rest = upper[len(prefix) :]
+            near = get_close_matches(rest, [name.upper() for name in TABLE], 1, 0.8)
+            hint = f"; did you mean {prefix}{near[0]}?" if near else ""
             raise UnknownSetting(f"no setting is called {key!r}{hint}")
         else:
             settings.setdefault(OwnName(key), value)

@@ -20,7 +20,7 @@ REFUSED = "refused"
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """One setting. `kind` is the type of its values: bool, int, seconds, number, str, list, dict, any."""
+    """One setting. `kind` is the type of its values: bool, int, seconds, number, str, list, dict, zone, any."""
 
     name: str
     kind: str
@@ -88,7 +88,7 @@ _add(
     ("task_default_priority", "int", None),
     ("task_inherit_parent_priority", "bool", False),
     ("task_repr_maxlevels", "int", 3),
-    ("timezone", "str", None),
+    ("timezone", "zone", None),
     ("worker_concurrency", "int", None),
     ("worker_pool", "str", "prefork"),
     ("worker_max_tasks_per_child", "int", None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from multi.config.table import Setting
@@ -22,7 +23,9 @@ _WORDS = {
     "str": "a text",
     "list": "a list of texts",
     "dict": "a dictionary",
+    "zone": "the name of a time zone, as in Europe/Berlin",
 }
+_ZONES = "/usr/share/zoneinfo"
 _TRUE = frozenset(("1", "true", "yes", "on"))
 _FALSE = frozenset(("0", "false", "no", "off"))
 
@@ -33,6 +36,8 @@ def convert(setting: Setting, value: Any, key: str, *, from_text: bool = False) 
         return value
     try:
         return _CONVERTERS[setting.kind](value, from_text)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{key}: {error}") from None
     except (TypeError, ValueError, OverflowError):
         shown = repr(value)
         if any(word in setting.name for word in ("password", "secret", "key", "url", "backend")):
@@ -103,6 +108,30 @@ def _dict(value: Any, from_text: bool) -> dict[str, Any]:
     return dict(value)
 
 
+def _zone(value: Any, from_text: bool) -> str:
+    if not isinstance(value, str):
+        key = getattr(value, "key", None)  # a ZoneInfo is understood by its name
+        if not isinstance(key, str):
+            raise TypeError(value)
+        return key
+    if not value or value.upper() == "UTC" or (".." not in value and os.path.isfile(f"{_ZONES}/{value}")):
+        return value
+    # only now, since the import takes longer than all of ours
+    from zoneinfo import ZoneInfo, available_timezones
+
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError):
+        known = available_timezones()
+        if known:  # a system without any is told where a zone is needed, in the worker
+            from difflib import get_close_matches
+
+            near = get_close_matches(value, known, 1, 0.75)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigurationError(f"no time zone is called {value!r}{hint}") from None
+    return value
+
+
 _CONVERTERS = {
     "bool": _bool,
     "int": _int,
@@ -111,4 +140,5 @@ _CONVERTERS = {
     "str": _str,
     "list": _list,
     "dict": _dict,
+    "zone": _zone,
 }

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from multi import App
-from multi.config import TABLE, Settings
+from multi.config import TABLE, Settings, environment
 from multi.config.sources import reader
 from multi.config.table import ACTED, NOTED, REFUSED
 from multi.errors import ConfigurationError, UnknownSetting, UnsupportedOption
@@ -132,11 +132,50 @@ def test_an_unknown_name_under_the_namespace_is_an_error_that_names_the_right_on
         ("task_serialiser", "task_serializer"),
         ("CELERY_CONCURRENCY", "CELERYD_CONCURRENCY"),
         ("CELERY_RESULT_BACKENDS", "CELERY_RESULT_BACKEND"),
+        ("CELERYD_CONCURENCY", "CELERYD_CONCURRENCY"),
+        ("BROKER_URLS", "BROKER_URL"),
     ],
 )
 def test_a_near_miss_is_an_error_that_names_the_right_one(wrong: str, right: str) -> None:
     with pytest.raises(UnknownSetting, match=f"{wrong}.*{right}"):
         Settings().update({wrong: 1})
+
+
+@pytest.mark.parametrize("namespace", [None, "CELERY"])
+def test_what_is_like_no_setting_is_told_without_a_guess(namespace: str | None) -> None:
+    with pytest.raises(UnknownSetting, match="no setting is called 'CELERY_FOOBARBAZ'$"):
+        _ = loaded({"CELERY_FOOBARBAZ": 1}, namespace).broker_url
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [("brokr", "broker"), ("backnd", "backend"), ("includes", "include"), ("name_space", "namespace")],
+)
+def test_a_near_miss_of_an_argument_of_the_app_is_an_error(wrong: str, right: str) -> None:
+    with pytest.raises(UnknownSetting, match=f"no argument '{wrong}'; did you mean '{right}'"):
+        App("x", set_as_current=False, **{wrong: "redis://h"})
+
+
+def test_the_app_takes_settings_and_the_projects_own_names_as_arguments() -> None:
+    app = App("x", task_default_queue="q", my_favourite=3, set_as_current=False)
+    assert (app.conf.task_default_queue, app.conf.my_favourite) == ("q", 3)
+
+
+def test_a_time_zone_is_one_that_exists() -> None:
+    from zoneinfo import ZoneInfo
+
+    conf = Settings()
+    for name in ("Asia/Shanghai", "UTC", "utc", None):
+        conf.timezone = name
+        assert conf.timezone == name
+    conf.timezone = ZoneInfo("Europe/Berlin")
+    assert conf.timezone == "Europe/Berlin"
+    with pytest.raises(ConfigurationError, match="timezone: no time zone is called 'Mars/Base'$"):
+        conf.timezone = "Mars/Base"
+    with pytest.raises(ConfigurationError, match="did you mean 'Asia/Shanghai'"):
+        conf.timezone = "Asia/Shanghi"
+    with pytest.raises(ConfigurationError, match="no time zone"):
+        conf.timezone = "../../../etc/passwd"
 
 
 def test_any_other_name_is_the_projects_own() -> None:
@@ -244,6 +283,55 @@ def test_a_wrong_value_in_the_environment_is_told_by_the_variables_name(monkeypa
         _ = Settings().worker_concurrency
 
 
+@pytest.mark.parametrize(
+    ("variable", "right"),
+    [
+        ("MULTI_BROKR_URL", "MULTI_BROKER_URL"),
+        ("MULTI_TASK_SERIALISER", "MULTI_TASK_SERIALIZER"),
+        ("MULTI_STATEDIR", "MULTI_STATE_DIR"),
+    ],
+)
+def test_a_variable_whose_name_is_nearly_a_settings_is_an_error(
+    variable: str, right: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "redis://h")
+    with pytest.raises(UnknownSetting, match=f"{variable}.*did you mean {right}"):
+        _ = Settings().broker_url
+    with pytest.raises(UnknownSetting, match=variable):
+        Settings({"broker_url": "memory://"}).check()
+
+
+def test_another_variable_of_our_prefix_is_noted_unless_it_belongs_to_the_command_or_to_kubernetes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("MULTI_SERVICE_HOST", "MULTI_PORT", "MULTI_PORT_80_TCP", "MULTI_STATE_DIR", "MULTI_RUN_DIR"):
+        monkeypatch.setenv(name, "1")
+    assert Settings().notes() == []
+    monkeypatch.setenv("MULTI_FOOBAR", "1")
+    assert Settings().notes() == ["variable MULTI_FOOBAR: no setting is called so, nothing reads it"]
+
+
+def test_the_variables_of_the_workers_options_are_no_misspelt_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    from multi.cli.worker import worker
+
+    for parameter in worker.params:
+        for variable in parameter.envvar or ():
+            monkeypatch.setenv(variable, "1")
+    environment.check()
+    assert environment.notes() == []
+
+
+@pytest.mark.parametrize("prefix", ["CELERY", "MULTI"])
+def test_variables_name_another_broker_to_read_from_or_to_write_to(
+    prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"{prefix}_BROKER_READ_URL", "memory://read")
+    monkeypatch.setenv(f"{prefix}_BROKER_WRITE_URL", "memory://write")
+    app = App("x", broker="memory://plain", set_as_current=False)
+    assert app.worker_broker.url == "memory://read"
+    assert app.broker.url == "memory://write"
+
+
 def test_a_module_gives_its_settings_and_not_what_it_has_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(
         sys.modules, "conf_module", module("conf_module", sys=sys, timedelta=timedelta, broker_url="redis://h", _x=1)
@@ -293,6 +381,32 @@ def test_an_app_that_nobody_configures_reads_celeryconfig(tmp_path: Path, monkey
     configured = App("x", broker="memory://given", set_as_current=False)
     assert configured.broker.url == "memory://given"
     assert configured.conf.imports == ()
+
+
+def test_its_settings_are_there_before_anything_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "celeryconfig.py").write_text(
+        'BROKER_URL = "memory://of-celeryconfig"\nCELERY_TASK_RESULT_EXPIRES = 300\nMINE = 3\n'
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    conf = App("x", set_as_current=False).conf
+    assert conf.result_expires == 300
+    assert conf["broker_url"] == "memory://of-celeryconfig"
+    assert conf.MINE == 3
+    assert App("x", set_as_current=False).conf.is_set("result_expires")
+    assert "MINE" in dict(App("x", set_as_current=False).conf)
+    assert App("x", changes={"timezone": "UTC"}, set_as_current=False).conf.result_expires == 86400
+    app = App("x", set_as_current=False)
+    app.config_from_object({"timezone": "UTC"})
+    assert app.conf.result_expires == 86400
+
+
+def test_a_celeryconfig_that_raises_is_told_at_each_question(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "celeryconfig.py").write_text("import no_such_library_here\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    app = App("x", set_as_current=False)
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match="no_such_library_here"):
+            _ = app.conf.result_expires
 
 
 def test_the_name_of_that_module_may_be_another(monkeypatch: pytest.MonkeyPatch) -> None:
