@@ -44,12 +44,17 @@ def open_socket(address: Address) -> socket.socket:
             sock.close()
             raise
         return sock
+    context = _tls_context(address) if address.tls else None
     sock = socket.create_connection((address.host, address.port), timeout=address.connect_timeout)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    if address.tls:
-        sock = _tls_context(address).wrap_socket(sock, server_hostname=address.host)
-    return sock
+    if context is None:
+        return sock
+    try:
+        return context.wrap_socket(sock, server_hostname=address.host)
+    except BaseException:
+        sock.close()
+        raise
 
 
 def limit_waiting(sock: socket.socket, seconds: float) -> None:
