@@ -76,6 +76,11 @@ def test_an_unknown_demand_on_certificates_is_told(gates: Gates) -> None:
         RedisBroker(f"rediss://localhost:{gates.tls_port}/0?ssl_cert_reqs=sometimes").check()
 
 
+def test_a_certificate_file_that_is_not_there_is_named(gates: Gates) -> None:
+    with pytest.raises(ConfigurationError, match="ssl_ca_certs=/no/such/file"):
+        RedisBroker(f"rediss://localhost:{gates.tls_port}/0?ssl_ca_certs=/no/such/file").check()
+
+
 def test_over_a_unix_socket(project: Project, gates: Gates) -> None:
     url = f"redis+socket://{gates.socket}?virtual_host=3"
     run_one(project, url, url)
