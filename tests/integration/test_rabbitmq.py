@@ -114,6 +114,19 @@ def test_a_queue_that_exists_is_used_as_it_is(broker: AMQPBroker, node: MakeNode
     assert broker.depth(QUEUE) == 0
 
 
+def test_a_child_may_take_more_from_a_quorum_queue_while_it_holds_some(broker: AMQPBroker, node: MakeNode) -> None:
+    with connect(broker) as connection:
+        arguments = {"x-queue-type": "quorum"}
+        connection.channel().queue_declare(QUEUE, durable=True, auto_delete=False, arguments=arguments)
+    send(broker, *[message() for _ in range(30)])
+    lane = node(broker).lane()
+    held = [*lane.take(1), *lane.take(4), *lane.take(2)]
+    assert {one.redelivered for one in held} == {False}
+    lane.settle(*map(ended, held[:6]))
+    assert {one.redelivered for one in lane.take(10)} == {False}
+    until(lambda: broker.depth(QUEUE) == 13, what="nothing was fetched that nobody asked for")
+
+
 def test_a_queue_that_was_deleted_is_declared_again(broker: AMQPBroker, node: MakeNode) -> None:
     send(broker, message("lost with its queue"))
     lane = node(broker).lane()

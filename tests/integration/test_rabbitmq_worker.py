@@ -35,6 +35,9 @@ def mixed(rabbitmq_server: RabbitMQ, tmp_path_factory: pytest.TempPathFactory) -
         theirs.wait_ready()
         ours.wait_ready()
         yield fleet
+        consumer = fleet.clients["celery"].backend.result_consumer
+        if consumer._connection is not None:
+            consumer.stop()  # Celery leaves this connection open
     finally:
         fleet.close()
 

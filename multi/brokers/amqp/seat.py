@@ -43,6 +43,7 @@ class Held(msgspec.Struct):
     body: bytes
     fault: str
     task_id: str
+    round: int
     settling: bool = False
 
 
@@ -138,25 +139,35 @@ class Seat:
         acks, self._acks = sorted(self._acks), []
         backs, self._backs = self._backs, []
         more = max(0, self.want - len(self._ready))
-        self._tune(channel, len(self.held) - len(acks) - len(backs), more)
+        settled = {*acks, *backs}
+        if self.watch.shared_limit:
+            self._tune(channel, len(self.held) - len(settled) + more)
+        else:
+            kept = sum(held.round == self._round and number not in settled for number, held in self.held.items())
+            self._tune_consumers(channel, self._prefetch - kept if self._consuming else 0, more)
         for number in backs:
             channel.send(spec.Basic.Nack, "Lbb", (number, False, True))
             del self.held[number]
         self._acknowledge(channel, acks)
         self.watch.write()
 
-    def _tune(self, channel: Channel, kept: int, more: int) -> None:
-        """Have the server send `more` messages beside those `kept`."""
-        if self.watch.shared_limit:
-            target = kept + more
-            if target != self._prefetch and target:
-                self._limit(channel, target, shared=True)
-            if bool(target) != self._consuming:
-                self._consume(channel, bool(target))
-        elif not more and self._consuming:
+    def _tune(self, channel: Channel, target: int) -> None:
+        """Let the channel hold so many messages altogether; a limit of 0 would mean none."""
+        if target != self._prefetch and target:
+            self._limit(channel, target, shared=True)
+        if bool(target) != self._consuming:
+            self._consume(channel, bool(target))
+
+    def _tune_consumers(self, channel: Channel, credit: int, more: int) -> None:
+        """Have `more` messages sent where each consumer has a limit of its own, which is fixed when it begins.
+
+        `credit` is what the present ones would send.
+        """
+        if credit == more:
+            return
+        if self._consuming:
             self._consume(channel, False)
-        elif more and not self._consuming:
-            # a limit for each consumer, fixed when it begins
+        if more:
             self._limit(channel, more, shared=False)
             self._consume(channel, True)
 
@@ -212,7 +223,7 @@ class Seat:
         task_id = str(arrival.properties.get("correlation_id") or "")
         if redelivered and self.watch.returned.pop(task_id, None):
             redelivered = False  # we gave it back ourselves, not begun
-        held = Held(number, queue, found, starts, redelivered, arrival.body, fault, task_id)
+        held = Held(number, queue, found, starts, redelivered, arrival.body, fault, task_id, self._round)
         self.held[number] = held
         self._ready.append(held)
         self.watch.arrived(self)

@@ -74,6 +74,7 @@ class AMQPWatch:
         self._settling = 0
         self._kept: list[tuple[Seat, Settlement]] = []
         self._stopped = False
+        self._told = False
 
     @property
     def session(self) -> Session:
@@ -314,6 +315,13 @@ class AMQPWatch:
         self._outbox.declare(self.queues[index], declared)
 
     def _up(self) -> None:
+        if not self._told:
+            self._told = True
+            logger.info(
+                "RabbitMQ delivers a message again when its task has run for consumer_timeout (%g s unless the server's "
+                "rabbitmq.conf says otherwise)",
+                self.broker.abilities.ceiling,
+            )
         self.down = ""
         self._pause = _FIRST_PAUSE
         self._next_address = 0

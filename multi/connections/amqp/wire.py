@@ -13,6 +13,7 @@ from multi.connections.amqp.address import Address
 from multi.connections.amqp.session import Closed, Lost, Session
 
 _READ_SIZE = 1 << 16
+_UNHEARD = 20_000  # milliseconds after which a peer that doesn't take what was sent counts as dead
 _READS_PER_STEP = 16  # so that a flood from the server leaves room for everything else in the loop
 
 
@@ -96,6 +97,8 @@ class Wire:
         try:
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            if hasattr(socket, "TCP_USER_TIMEOUT"):
+                made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNHEARD)
             code = made.connect_ex(where)
         except OSError as exc:
             made.close()
