@@ -21,12 +21,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stop": ("multi.cli.stop:stop", "Tell nodes to stop when what they run is done."),
     "stopwait": ("multi.cli.stop:stopwait", "Stop nodes and wait until all their processes are gone."),
     "restart": ("multi.cli.restart:restart", "Stop nodes and start them as they were, or with changes."),
+    "reload": ("multi.cli.reload:reload", "Load new code without a gap."),
     "kill": ("multi.cli.stop:kill", "End all processes of nodes at once."),
     "status": ("multi.cli.status:status", "What nodes are doing."),
     "logs": ("multi.cli.logs:logs", "The last lines of nodes' logs."),
     "show": ("multi.cli.show:show", "The command lines of nodes, without starting them."),
     "names": ("multi.cli.show:names", "The full names of nodes."),
     "ls": ("multi.cli.ls:ls", "The nodes that are known."),
+    "forget": ("multi.cli.ls:forget", "Keep nothing more of nodes that are down."),
     "worker": ("multi.cli.worker:worker", "Run a worker in the foreground."),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
@@ -36,6 +37,8 @@ def logs(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
         path = node.log_file
         if path is None:
             complain(f"{node} has no log file: it runs in the foreground of whoever started it")
+        elif os.path.exists(path) and not os.path.isfile(path):
+            complain(f"the log of {node} can't be read back: {path} is no plain file")
         else:
             tails[str(node)] = Tail(path)
     if not tails:

@@ -1,4 +1,4 @@
-"""`multi ls`."""
+"""`multi ls`, `multi forget`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from typing import Any
 
 import click
 
-from multi.cli.nodes import NodesCommand, Request, json_option, state_dir_option
+from multi.cli.group import DONE, FAILED
+from multi.cli.nodes import NodesCommand, Request, json_option, nodes_argument, state_dir_option
+from multi.cli.screen import complain
+from multi.errors import NodeError
 
 
 @click.command(cls=NodesCommand)
@@ -45,3 +48,27 @@ def ls(ctx: click.Context, /, **given: Any) -> None:
         for node, status in found
     ]
     request.screen.table(("node", "state", "pid", "project"), rows, right=(2,))
+
+
+@click.command(cls=NodesCommand)
+@nodes_argument
+@state_dir_option
+@click.pass_context
+def forget(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
+    """Keep nothing more of nodes that are down: how they are started, and how they ended. Their logs stay.
+
+    \b
+    multi forget w1
+    """
+    request = Request(ctx, given)
+    code = DONE
+    for node in request.nodes(nodes):
+        log_file = node.log_file
+        try:
+            node.forget()
+        except NodeError as error:
+            complain(str(error))
+            code = FAILED
+        else:
+            request.screen.item(node, f"forgotten; its log stays: {log_file}" if log_file else "forgotten")
+    ctx.exit(code)

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Any
 
 import click
 
 from multi.cli import stop as stop_command
-from multi.cli.group import DONE
-from multi.cli.nodes import NodesCommand, Request, nodes_argument, record_of, refuse_shared_files, state_dir_option
+from multi.cli.group import DONE, INTERRUPTED
+from multi.cli.nodes import (
+    NodesCommand,
+    Request,
+    nodes_argument,
+    record_of,
+    refuse_files_of_others,
+    refuse_shared_files,
+    state_dir_option,
+)
+from multi.cli.screen import Screen, complain
 from multi.cli.start import policy_options, show, specification
 from multi.cli.stop import ALL
 from multi.controller import start as starting
 from multi.controller import stop as stopping
 from multi.controller.start import Result, Start
+from multi.controller.stop import Stop
 from multi.controller.watch import Watch
-from multi.nodes.spec import difference
+from multi.errors import ConfigurationError
+from multi.nodes import options as table
+from multi.nodes.spec import NodeSpec, difference
 
 
 @click.command(cls=NodesCommand, passes_on=True)
@@ -30,7 +44,8 @@ from multi.nodes.spec import difference
 def restart(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
     """Stop nodes and start them again: as they were, or with what is given changed and shown.
 
-    A node that is down is just started. To load new code without a gap, send HUP to the pid in the pidfile instead.
+    A node that is down is just started. To load new code without a gap use `multi reload`. A change that the
+    node can't start with is not kept.
 
     \b
     multi restart w1 w2
@@ -38,11 +53,14 @@ def restart(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None
     """
     request = Request(ctx, given)
     screen = request.screen
-    chosen = request.nodes(nodes, to_start=not given["every"])
-    screen.header()
+    # with -A it may be a new one, as `celery multi restart` has it; without, a wrong name must not become a node
+    chosen = request.nodes(nodes, to_start="app" in request.options and not given["every"])
     specs = [(node, *specification(request, node, anew=False)) for node in chosen]
+    check_values(request, [spec for _, spec, _ in specs])
     records = [(node, record_of(node, spec)) for node, spec, _ in specs]
     refuse_shared_files(records)
+    refuse_files_of_others(records, request.fleet)
+    screen.header()
     for node, spec, old in specs:
         if old is not None:
             for line in difference(old, spec):
@@ -50,23 +68,81 @@ def restart(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None
     starts = {
         str(node): Start(node, record, spec.env) for (node, spec, _), (_, record) in zip(specs, records, strict=True)
     }
-    stops = stop_command.send(screen, [stopping.begin(node) for node in chosen], given)
-    going_down = {str(each.node) for each in stops}
-    begun = []
+    for one in starts.values():
+        one.node.place.make()
+    stops = stop_command.send(screen, [stopping.begin(node) for node in chosen], given, again=True)
+    try:
+        ctx.exit(_follow(screen, stops, starts, given["timeout"]))
+    except KeyboardInterrupt:
+        _go_on_alone(stops, starts, given["timeout"])
+        ctx.exit(INTERRUPTED)
+
+
+def check_values(request: Request, specs: list[NodeSpec]) -> None:
+    """Let the worker's own parser look at what is given, before anything is stopped for it."""
+    words = table.words(request.options)
+    if all(spec.executable == sys.executable for spec in specs):
+        words += request.rest  # of another interpreter's multi nothing is known
+    if not words:
+        return
+    from multi.cli.worker import check_options, worker
+
+    try:
+        check_options(worker.make_context("multi worker", words).params)
+    except click.UsageError as error:
+        raise ConfigurationError(f"{error.format_message()} Nothing was stopped.") from None
+
+
+def _follow(screen: Screen, stops: list[Stop], starts: dict[str, Start], timeout: float) -> int:
+    """Start each node as soon as it is down; the exit code."""
     code = DONE
+    going_down = {str(each.node) for each in stops}
     with Watch() as watch:
         for name, one in starts.items():
-            one.node.place.make()
             if name not in going_down:
                 one.begin(watch)
-                begun.append(one)
         if stops:
             stop_command.announce(screen, stops)
         for down in stopping.wait_down(stops):
+            starts[str(down.node)].begin(watch)
             code = max(code, stop_command.show(screen, down))
-            begun.append(starts[str(down.node)])
-            begun[-1].begin(watch)
-        for news in starting.follow(begun, watch, given["timeout"]):
+        for news in starting.follow([*starts.values()], watch, timeout):
             if isinstance(news, Result):
-                code = max(code, show(screen, news, given["timeout"], restarted=str(news.node) in going_down))
-    ctx.exit(code)
+                code = max(code, show(screen, news, timeout, restarted=str(news.node) in going_down))
+            else:
+                screen.item(*news)
+    return code
+
+
+def _go_on_alone(stops: list[Stop], starts: dict[str, Start], timeout: float) -> None:
+    """Ctrl-C lets go of the terminal; a node that was told to stop for a restart is started all the same, by a process that
+    waits for its end in the background."""
+    left = {str(each.node): starts[str(each.node)] for each in stops if not starts[str(each.node)].has_begun}
+    if left:
+        sys.stdout.flush()
+        if os.fork() == 0:
+            _in_background(stops, left, timeout)
+        complain(
+            f"interrupted; {', '.join(left)}: still stopping, and started again in the background when that is done. "
+            "See `multi status`"
+        )
+    if rest := [name for name in starts if name not in left]:
+        complain(f"interrupted; {', '.join(rest)}: starting in the background. See `multi status`")
+
+
+def _in_background(stops: list[Stop], left: dict[str, Start], timeout: float) -> None:
+    try:
+        os.setsid()
+        null = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+        with Watch() as watch:
+            for each in stops:
+                if each.is_down and str(each.node) in left:
+                    left[str(each.node)].begin(watch)
+            for down in stopping.wait_down(stops):
+                left[str(down.node)].begin(watch)
+            for _ in starting.follow([*left.values()], watch, timeout):
+                pass  # nobody listens; the node's log tells
+    finally:
+        os._exit(0)

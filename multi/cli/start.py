@@ -9,7 +9,15 @@ from typing import Any
 import click
 
 from multi.cli.group import DONE, FAILED, USAGE
-from multi.cli.nodes import NodesCommand, Request, nodes_argument, record_of, refuse_shared_files, state_dir_option
+from multi.cli.nodes import (
+    NodesCommand,
+    Request,
+    nodes_argument,
+    record_of,
+    refuse_files_of_others,
+    refuse_shared_files,
+    state_dir_option,
+)
 from multi.cli.screen import Screen, clock, complain
 from multi.controller import start as starting
 from multi.controller import stop as stopping
@@ -96,6 +104,7 @@ def prepare(request: Request, nodes: list[Node]) -> list[Start]:
     specs = [(node, *specification(request, node)) for node in nodes]
     records = [(node, record_of(node, spec)) for node, spec, _ in specs]
     refuse_shared_files(records)
+    refuse_files_of_others(records, request.fleet)
     for node, spec, old in specs:
         if old is not None:
             for line in difference(old, spec):
@@ -132,7 +141,7 @@ def report(screen: Screen, starts: list[Start], timeout: float) -> int:
             code = max(code, show(screen, news, timeout))
         else:
             node, text = news
-            screen.item(node, f"starting: {text}")
+            screen.item(node, text)
     return code
 
 
@@ -164,6 +173,12 @@ def show(screen: Screen, result: Result, timeout: float, *, restarted: bool = Fa
     screen.item(node, "FAILED", good=False)
     complain(f"{node} did not start: {result.message}")
     show_lines(result)
+    if result.kept != result.wanted:
+        complain(
+            f"{node}: what it could not start with is not kept; `multi start {node.name.short}` starts it as it was before"
+            if result.kept
+            else f"{node} is not kept, since it never ran"
+        )
     return USAGE if result.code == USAGE else FAILED
 
 

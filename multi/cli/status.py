@@ -12,7 +12,7 @@ from multi.cli.nodes import NodesCommand, Request, json_option, nodes_argument, 
 from multi.cli.screen import ago, size
 from multi.controller import stop as stopping
 from multi.controller import usage
-from multi.controller.keeper.node import FAILED, STOPPED
+from multi.controller.keeper.node import BACKOFF, FAILED, RUNNING, STOPPED
 from multi.controller.node import CRASHED, Node, Status
 from multi.rundir import RunDir
 from multi.stats import NodeStats, StatsPage
@@ -39,7 +39,7 @@ class View:
     @property
     def code(self) -> int:
         """The exit code that this node means."""
-        if self.status.state in (FAILED, CRASHED):
+        if self.status.state in (FAILED, CRASHED, BACKOFF):
             return CRASHED_CODE
         return STOPPED_CODE if self.status.state == STOPPED else RUNNING_CODE
 
@@ -72,7 +72,10 @@ class View:
         reload = status.record.get("reload") or {}
         if reload.get("state") == "failed":
             return f"the last reload has failed: {reload['message']}"
-        return status.message if status.state not in (STOPPED, "running") else ""
+        if status.state == RUNNING:
+            # that it is well says its state; that it has lost its broker must be told
+            return status.message if status.message.startswith("waiting") else ""
+        return status.message if status.state != STOPPED else ""
 
     def as_json(self) -> dict[str, Any]:
         """The same, and more, for programs."""
@@ -117,22 +120,24 @@ class View:
 
 @click.command(cls=NodesCommand)
 @nodes_argument
-@click.option("--all", "everywhere", is_flag=True, help="The nodes of every project.")
+@click.option("--all", "everywhere", is_flag=True, help="Of every project.")
 @json_option
 @state_dir_option
 @click.pass_context
 def status(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
     """What nodes are doing; without names, those of the project.
 
-    The exit code is 0 when all of them run, 1 when one has crashed or was given up, 3 when one is stopped, 4 for an unknown
-    node. The pid is the keeper's, as in the pidfile.
+    The exit code is 0 when all of them run, 1 when one has crashed (also where it is started again in a moment) or was
+    given up, 3 when one is stopped, 4 for an unknown node. The pid is the keeper's, as in the pidfile.
 
     \b
     multi status
     multi status w1 --json
     """
     request = Request(ctx, given)
-    chosen = request.nodes(nodes) if nodes else request.fleet.all(everywhere=given["everywhere"])
+    chosen = (
+        request.everywhere(nodes) if given["everywhere"] else request.nodes(nodes) if nodes else request.fleet.all()
+    )
     views = [View(node, stopping.settled(node)) for node in chosen]
     if given["as_json"]:
         import json

@@ -108,13 +108,13 @@ def kill(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
     ctx.exit(FAILED if stuck else DONE)
 
 
-def send(screen: Screen, stops: list[Stop], given: dict[str, Any]) -> list[Stop]:
+def send(screen: Screen, stops: list[Stop], given: dict[str, Any], *, again: bool = False) -> list[Stop]:
     """Send the signal to all, and say so; returns the nodes that were not down already."""
     number = parse_signal(given["signal_name"])
     screen.section("Stopping nodes...")
     sent = []
     for each in stops:
-        if each.send(number, given.get("quit_after"), given.get("kill_after")):
+        if each.send(number, given.get("quit_after"), given.get("kill_after"), again=again):
             screen.item(each.node, f"{signal.Signals(number).name[3:]} -> {each.pid}")
             sent.append(each)
         else:

@@ -47,15 +47,16 @@ class Fleet:
             found += known or [self._node(home or project.find(None, self.cwd), name)]
         return found
 
-    def known(self, texts: list[str], host: str | None = None) -> list[Node]:
-        """The nodes of these names; an error for one that was never started."""
+    def known(self, texts: list[str], host: str | None = None, *, everywhere: bool = False) -> list[Node]:
+        """The nodes of these names; an error for one that was never started. With `everywhere` those of all projects."""
         found = []
         for text in dict.fromkeys(texts):
             name = names.parse(text, host)
-            known = self._known(name, "@" in text or host is not None)
+            is_full = "@" in text or host is not None
+            known = _matching(self.all(everywhere=True), name, is_full) if everywhere else self._known(name, is_full)
             if not known:
                 raise self._unknown(text)
-            if len(known) > 1:
+            if len(known) > 1 and not everywhere:
                 raise self._ambiguous(text, known)
             found += known
         return found

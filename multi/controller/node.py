@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from typing import Any
 
 from multi.controller.keeper import channel, proc
 from multi.controller.keeper import node as life
+from multi.controller.keeper import record as keeper_record
 from multi.controller.places import NodePlace, NotYours, translated
+from multi.controller.tail import regular
 from multi.errors import NodeError
 from multi.nodes.names import NodeName
 from multi.nodes.spec import NodeSpec
-from multi.rundir import RunDir, held
+from multi.rundir import RunDir, held, hold
 
 CRASHED, ORPHANED = "crashed", "orphaned"
 
@@ -37,6 +40,11 @@ class Status:
     @property
     def has_keeper(self) -> bool:
         return self.state not in (CRASHED, ORPHANED, life.STOPPED, life.FAILED)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether anything of the node runs."""
+        return self.has_keeper or self.state == ORPHANED
 
     @property
     def workers(self) -> list[dict[str, Any]]:
@@ -152,18 +160,57 @@ class Node:
                 raise
         return path
 
-    def tail_from(self, offset: int, lines: int = 20) -> list[str]:
-        """The last lines of what was added to its log after `offset`."""
-        path = self.log_file
-        if path is None:
-            return []
+    def settle_stopped(self) -> None:
+        """Put on record that a node without processes was stopped by its user, not just found dead."""
+        lock = hold(self.rundir.keeper_lock)
+        if lock is None:
+            return  # somebody starts it at this moment
         try:
-            with open(path, "rb") as file:
-                size = file.seek(0, os.SEEK_END)
-                file.seek(max(offset if offset <= size else 0, size - 65536))
-                return file.read().decode("utf-8", "replace").splitlines()[-lines:]
-        except OSError:
-            return []
+            record = _read(self.rundir.status_file)
+            if record.get("state", life.STOPPED) == life.STOPPED or held(self.rundir.worker_lock):
+                return
+            pid = (record.get("keeper") or {}).get("pid")
+            with translated(self.place.run):
+                keeper_record.write(
+                    self.rundir.status_file,
+                    {**record, "state": life.STOPPED, "since": time.time(), "workers": [], "message": "", "text": ""},
+                )
+                _remove_pidfile(record.get("pidfile"), pid)
+        finally:
+            os.close(lock)
+
+    def forget(self) -> None:
+        """Remove what is kept of it. Its log stays; so do the two locks, which a keeper that starts at this very moment may
+        have opened."""
+        with translated(self.place.run):
+            lock = hold(self.rundir.keeper_lock) if os.path.isdir(self.place.run) else -1
+        if lock is None or self._held(self.rundir.worker_lock):
+            if lock is not None:
+                os.close(lock)
+            raise NodeError(f"{self} runs: stop it first, with multi stopwait {self.name.short}")
+        try:
+            with translated(self.place.kept):
+                for name in os.listdir(self.place.kept):
+                    os.unlink(os.path.join(self.place.kept, name))
+                os.rmdir(self.place.kept)
+                for name in os.listdir(self.place.run) if lock >= 0 else ():
+                    path = os.path.join(self.place.run, name)
+                    if path not in (self.rundir.keeper_lock, self.rundir.worker_lock):
+                        os.unlink(path)
+        finally:
+            if lock >= 0:
+                os.close(lock)
+
+
+def _remove_pidfile(path: str | None, pid: object) -> None:
+    try:
+        if path is not None:
+            with open(path, opener=regular) as file:
+                is_ours = file.read(32).strip() == str(pid)
+            if is_ours:
+                os.unlink(path)
+    except (OSError, ValueError):
+        pass  # gone already, or not ours
 
 
 def _read(path: str) -> dict[str, Any]:

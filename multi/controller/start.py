@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from multi.controller.keeper.main import HELD
-from multi.controller.keeper.node import BACKOFF, RELOADING, RUNNING, STOPPED, STOPPING
+from multi.controller.keeper.node import BACKOFF, RELOADING, RUNNING, STARTING, STOPPED
 from multi.controller.launch import Launched, launch
 from multi.controller.node import ORPHANED, Node, Status
+from multi.controller.tail import added
 from multi.controller.watch import Watch
 
 TIMEOUT = 60.0
@@ -30,6 +31,8 @@ class Result(NamedTuple):
     message: str = ""
     lines: tuple[str, ...] = ()
     code: int | None = None  # with which the worker has ended
+    wanted: Any = None  # of a start that has failed: the specification that it was to have
+    kept: Any = None  # and the one that is kept now
 
 
 class Start:
@@ -44,6 +47,7 @@ class Start:
         self.environment = environment
         self.begun = time.monotonic()
         self.launched: Launched | None = None
+        self.has_begun = False
         self.mine = 0  # the pid of the keeper that we have started, once there is one
         self.told = ""
         self._followed = -1
@@ -53,6 +57,7 @@ class Start:
 
     def begin(self, watch: Watch) -> None:
         """Set out."""
+        self.has_begun = True
         watch.directory(self.node.place.run)
         status = self.node.status()
         if not status.has_keeper:
@@ -86,8 +91,9 @@ class Start:
 
     def news(self) -> str:
         """What a node that takes long says about itself; each news once."""
-        text = self.node.status().message
-        if text == self.told:
+        status = self.node.status()
+        text = f"{status.state}: {status.message}" if status.message else status.state
+        if text == self.told or (status.state == STARTING and not status.message):
             return ""
         self.told = text
         return text
@@ -103,7 +109,7 @@ class Start:
     def waiting(self) -> Result:
         """The result when the patience is over before the node is ready."""
         status = self.node.status()
-        lines = tuple(self.node.tail_from(self._log_from)) if self.mine else ()
+        lines = tuple(added(self.node.log_file, self._log_from)) if self.mine else ()
         seconds = time.monotonic() - self.begun
         return Result(self.node, WAITING, status.keeper_pid, seconds, message=status.message, lines=lines)
 
@@ -145,14 +151,25 @@ class Start:
             self._launch(watch, adopt=True)
             self.mine = self.launched.pid if self.launched is not None else 0
             return None
-        if words or status.keeper_pid != self.mine:
-            return Result(self.node, FAILED, message=words or f"its keeper has ended ({_status(code)})")
+        if words:
+            return self._failed(words)
+        if status.has_keeper:
+            return None  # it was stopped, and somebody has started it again: follow that one
+        if status.state == STOPPED and status.record.get("again"):
+            # another command restarts it at the same moment: whichever of us is the first to start it now
+            self._launch(watch, adopt=False)
+            return None
         message = status.message or f"its keeper has ended ({_status(code)})"
-        if status.state in (STOPPED, STOPPING):
+        if status.state == STOPPED:
             message = f"it was stopped before it was ready{': ' + message if status.message else ''}"
         end = status.record.get("last_end") or {}
-        lines = tuple(self.node.tail_from(self._log_from))
-        return Result(self.node, FAILED, message=message, lines=lines, code=end.get("code"))
+        lines = tuple(added(status.record.get("log_file"), self._log_from))
+        return self._failed(message, lines, end.get("code"))
+
+    def _failed(self, message: str, lines: tuple[str, ...] = (), code: int | None = None) -> Result:
+        kept = (self.node.record() or {}).get("kept")
+        wanted = self.record["kept"] if self.record is not None else kept
+        return Result(self.node, FAILED, message=message, lines=lines, code=code, wanted=wanted, kept=kept)
 
     def _unfollow(self, watch: Watch) -> None:
         if self._followed >= 0:

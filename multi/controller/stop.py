@@ -12,7 +12,7 @@ from typing import NamedTuple
 from multi.controller.keeper import proc
 from multi.controller.keeper.node import FAILED
 from multi.controller.launch import launch
-from multi.controller.node import ORPHANED, Node, Status
+from multi.controller.node import CRASHED, ORPHANED, Node, Status
 from multi.controller.watch import Watch
 from multi.errors import NodeError
 
@@ -30,20 +30,27 @@ class Stop:
         self.pid = status.keeper_pid
         self.fd = fd
         self._request: tuple[int, float | None, float | None] = (signal.SIGTERM, None, None)
+        self._again = False
 
     @property
     def is_down(self) -> bool:
         return self.fd < 0
 
-    def send(self, number: int, quit_after: float | None = None, kill_after: float | None = None) -> bool:
-        """Ask the keeper to stop its node; False when the node is down already."""
+    def send(
+        self, number: int, quit_after: float | None = None, kill_after: float | None = None, *, again: bool = False
+    ) -> bool:
+        """Ask the keeper to stop its node; False when the node is down already. `again` tells that it will be started again."""
         self._request = (number, quit_after, kill_after)
+        self._again = again
         if self.is_down:
+            if self.status.state in (CRASHED, FAILED):
+                self.node.settle_stopped()
             return False
         if number == signal.SIGKILL:
             asked = self.node.ask("kill")
         else:
-            asked = self.node.ask("stop", signal=number, quit_after=quit_after, kill_after=kill_after)
+            more = {"again": 1} if again else {}
+            asked = self.node.ask("stop", signal=number, quit_after=quit_after, kill_after=kill_after, **more)
         if not asked:
             # no ear, or a full one: the signal itself says as much, to the process that we hold
             try:
@@ -56,7 +63,7 @@ class Stop:
         """Begin anew, with the keeper that the node has now."""
         fresh = begin(self.node)
         self.status, self.pid, self.fd = fresh.status, fresh.pid, fresh.fd
-        self.send(*self._request)
+        self.send(*self._request, again=self._again)
 
     def close(self) -> None:
         if self.fd >= 0:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
 
 from multi.controller.keeper import libc
@@ -10,6 +12,28 @@ from multi.controller.keeper import libc
 _BLOCK = 65536
 _IN_CREATE, _IN_MOVED_TO = 0x100, 0x80
 _WITHOUT_INOTIFY = 0.25
+
+
+def regular(path: str, flags: int = os.O_RDONLY) -> int:
+    """Open a plain file and nothing else: a device may have no end, and a pipe nobody at its other one."""
+    fd = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.ESPIPE, "it is no plain file", path)
+    return fd
+
+
+def added(path: str | None, offset: int, count: int = 20) -> list[str]:
+    """The last lines of what has been added to a log after `offset`."""
+    if path is None:
+        return []
+    try:
+        with open(path, "rb", opener=regular) as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(offset if offset <= size else 0, size - _BLOCK))
+            return file.read(_BLOCK).decode("utf-8", "replace").splitlines()[-count:]
+    except OSError:
+        return []
 
 
 class Tail:
@@ -30,7 +54,7 @@ class Tail:
             os.lseek(self._file, 0, os.SEEK_END)
         if len(lines) < count:
             try:
-                older = os.open(f"{self.path}.1", os.O_RDONLY | os.O_CLOEXEC)
+                older = regular(f"{self.path}.1")
             except OSError:
                 pass  # never rotated
             else:
@@ -57,7 +81,7 @@ class Tail:
     def _open(self) -> None:
         if self._file is None:
             try:
-                self._file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+                self._file = regular(self.path)
             except OSError:
                 self._file = None  # not there (yet)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from multi.errors import ConfigurationError
 from multi.nodes import options as table
-from multi.nodes.names import NodeName, expand
+from multi.nodes.names import NodeName
 
 VERSION = 1
 
@@ -70,18 +70,23 @@ class NodeSpec:
             policy={**self.policy, **other.policy},
         )
 
-    def record(self, log_file: str | None, pidfile: str) -> dict[str, Any]:
-        """The file's content: what is kept, and ready for the keeper what follows from it."""
-        name = self.name
+    def record(self, log_file: str | None, pidfile: str, log_pattern: str | None = None) -> dict[str, Any]:
+        """The file's content: what is kept, and ready for the keeper what follows from it.
+
+        `log_file` is where the keeper finds the log; `log_pattern` is what the worker is told, in which %i, %I and %% are to be
+        filled in (if not given: just the log file).
+        """
+        if log_pattern is None and log_file is not None:
+            log_pattern = log_file.replace("%", "%%")
         return {
             "version": VERSION,
             "kind": "worker",
             "engine": "multi",
-            "name": str(name),
-            "argv": self.argv(expand(log_file, name, keep_index=True) if log_file is not None else None),
+            "name": str(self.name),
+            "argv": self.argv(log_pattern),
             "cwd": self.cwd,
             "umask": self.umask,
-            "log_file": expand(log_file, name) if log_file is not None else None,
+            "log_file": log_file,
             "pidfile": pidfile,
             **self.policy,
             "kept": {

@@ -124,6 +124,6 @@ def _wrote(pid: int, time: float) -> bool:
     try:
         process = psutil.Process(pid)
         is_worker = any("celery" in word for word in process.cmdline())
-        return is_worker and bool(process.create_time() <= time + 1.0)
+        return is_worker and bool(process.create_time() <= time + 2.0)  # the system tells its boot in whole seconds
     except psutil.Error:
         return False

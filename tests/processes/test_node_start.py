@@ -34,7 +34,7 @@ def test_a_number_starts_as_many_nodes_and_the_prefix_names_them(nodes: Nodes) -
 def test_a_worker_that_ends_before_it_is_ready_is_a_failure_with_its_last_words(nodes: Nodes) -> None:
     done = nodes.start("w1", plan="die", code=1)
     assert f"    > w1@{HOST}: FAILED\n" in done.stdout
-    assert "exit status 3 before it was ready" in done.stderr
+    assert "the worker has ended before it was ready: exit status 3" in done.stderr
     assert "    cannot live\n" in done.stderr
     assert nodes.run("status", "w1", code=1).stdout.splitlines()[1].split()[:2] == [f"w1@{HOST}", "failed"]
 

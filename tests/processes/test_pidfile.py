@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.wait import until
 
 from multi.errors import NodeError
 from multi.worker.pidfile import PidFile
@@ -63,8 +64,21 @@ def test_a_stale_file_whose_number_belongs_to_another_process_now_is_taken_over(
         stranger.communicate()
 
 
-def test_a_living_process_that_wrote_it_without_a_lock_is_left_alone(path: Path) -> None:
-    other = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
+def test_a_number_that_belongs_to_some_other_program_is_stale_however_old_that_is(path: Path) -> None:
+    stranger = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+    try:
+        path.write_text(f"{stranger.pid}\n")
+        pidfile = PidFile(str(path))
+        pidfile.acquire()
+        assert path.read_text() == f"{os.getpid()}\n"
+        pidfile.release()
+    finally:
+        stranger.communicate()
+
+
+def test_a_living_worker_of_celery_which_takes_no_lock_is_left_alone(path: Path) -> None:
+    other = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()", "celery"], stdin=subprocess.PIPE)
+    until(lambda: Path(f"/proc/{other.pid}/cmdline").read_text(), what="it has its own command line")
     try:
         path.write_text(f"{other.pid}\n")
         with pytest.raises(NodeError, match=f"process {other.pid}"):

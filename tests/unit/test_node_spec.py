@@ -47,7 +47,7 @@ def test_a_value_that_begins_with_a_dash_stays_a_value() -> None:
 def test_what_is_kept_comes_back_as_it_was() -> None:
     before = spec(app="proj", queues="a,b", broker="redis://:p%40ss@h")
     before.policy = {"restart": "always", "kill_after": 3.0}
-    record = json.loads(json.dumps(before.record("/log/100%%-%n%I.log", "/run/pid")))
+    record = json.loads(json.dumps(before.record("/log/100%-w1.log", "/run/pid", "/log/100%%-w1%I.log")))
     after = NodeSpec.from_record(record)
     assert vars(after) == vars(before)
     assert record["log_file"] == "/log/100%-w1.log"

@@ -11,8 +11,13 @@ import time
 from . import libc, proc, record
 from .channel import Channel
 from .logfile import PAUSE, Log
-from .node import RELOADING, RUNNING, STARTING, STOPPING, Node, try_lock
+from .node import FAILED, RELOADING, RUNNING, STARTING, STOPPING, VERSION, Node, try_lock
+from .trial import Trial
 from .worker import CURRENT, INCOMING, Worker, adopt, adopt_holder, ended
+
+TYPE_CHECKING = False  # the module `typing` alone would cost the keeper 7 ms
+if TYPE_CHECKING:
+    from typing import Any
 
 HELD = 3  # exit status: another keeper has this node
 _TRIES, _PAUSE = 20, 0.002
@@ -38,23 +43,47 @@ def main(rundir: str, new_spec: str = "") -> int:
     worker_lock = os.open(f"{rundir}/worker.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     if not _lock(keeper_lock):
         return HELD
+    trial = Trial(rundir)
     try:
         if new_spec:
-            os.replace(new_spec, f"{os.path.dirname(new_spec)}/spec.json")
+            trial.begin(new_spec)
         spec = record.read(f"{rundir}/spec.json")
         if "argv" not in spec:
-            return _refuse(f"the specification {rundir}/spec.json can't be read")
-        log = Log(spec.get("log_file"), spec.get("log_size", 0), max(1, spec.get("log_keep", 5)))
-        node = Node(rundir, spec, log, worker_lock, proc.boot_id())
+            return _refuse(f"the specification {rundir}/spec.json can't be read", rundir, worker_lock)
+        node = Node(rundir, spec, _open_log(spec), worker_lock, proc.boot_id(), trial)
         keeper = Keeper(node, Channel(f"{rundir}/notify"))
         keeper.prepare()
+    except Unusable as error:
+        trial.failed(must=True)
+        return _refuse(str(error), rundir, worker_lock)
     except OSError as error:
-        return _refuse(f"{error.filename or rundir}: {error.strerror or error}")
+        trial.failed(must=False)
+        return _refuse(f"{error.filename or rundir}: {error.strerror or error}", rundir, worker_lock)
     return keeper.run()
 
 
-def _refuse(why: str) -> int:
+class Unusable(Exception):
+    """A file that the specification names can't be used."""
+
+
+def _open_log(spec: dict[str, Any]) -> Log:
+    path = spec.get("log_file")
+    try:
+        return Log(path, spec.get("log_size", 0), max(1, spec.get("log_keep", 5)))
+    except OSError as error:
+        raise Unusable(f"the log {path} can't be written: {error.strerror}; name another with --logfile") from None
+
+
+def _refuse(why: str, rundir: str, worker_lock: int) -> int:
+    """Say why this keeper can't begin, to the command that has started it and to later ones; the exit status."""
     os.write(2, f"{why}\n".encode("utf-8", "backslashreplace"))
+    before = record.read(f"{rundir}/status.json")
+    if try_lock(worker_lock):  # or the record tells of a worker that lives
+        value = {"version": VERSION, "state": FAILED, "since": time.time(), "message": why}
+        try:
+            record.write(f"{rundir}/status.json", {**value, "generation": before.get("generation", 0)})
+        except OSError:
+            pass  # this may be just what is wrong
     return 1
 
 
@@ -95,7 +124,13 @@ class Keeper:
         elif node.log.path is not None and node.log.max_bytes > 0:
             node.timers["log"] = time.monotonic()
         if node.spec.get("pidfile"):
-            record.write_text(node.spec["pidfile"], f"{os.getpid()}\n")
+            try:
+                record.write_text(node.spec["pidfile"], f"{os.getpid()}\n")
+            except OSError as error:
+                path = node.spec["pidfile"]
+                raise Unusable(
+                    f"the pid file {path} can't be written: {error.strerror}; name another with --pidfile"
+                ) from None
         node.has_lock = _lock(node.lock)
         node.generation = record.read(f"{node.rundir}/status.json").get("generation", 0)
         if not node.has_lock:

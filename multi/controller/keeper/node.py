@@ -12,6 +12,7 @@ import time
 from . import record, worker
 from .channel import Message
 from .logfile import Log
+from .trial import Trial
 from .worker import CURRENT, INCOMING, OUTGOING, SIGNALS, End, Worker
 
 TYPE_CHECKING = False  # the module `typing` alone would cost the keeper 7 ms
@@ -32,7 +33,7 @@ FIRST_DELAY, LONGEST_DELAY, CRASHES, HEALTHY_AFTER = 1.0, 60.0, 5, 60.0
 class Node:
     """The steps of one node, and the record of them in status.json."""
 
-    def __init__(self, rundir: str, spec: dict[str, Any], log: Log, lock: int, boot: str) -> None:
+    def __init__(self, rundir: str, spec: dict[str, Any], log: Log, lock: int, boot: str, trial: Trial) -> None:
         self.rundir = rundir
         self.spec = spec
         self.name: str = spec["name"]
@@ -40,6 +41,7 @@ class Node:
         self.lock = lock
         self.has_lock = False
         self.boot = boot
+        self.trial = trial
         self.address = ""
         self.state = STARTING
         self.since = time.time()
@@ -50,6 +52,7 @@ class Node:
         self.crashes = 0
         self.ever_ready = False
         self.forced = False
+        self.again = False  # whoever stops it will start it again
         self.hup_asked = False
         self.final = STOPPED  # what the node is when its last worker has gone
         self.done: int | None = None  # the keeper's exit status, once it is over
@@ -80,6 +83,7 @@ class Node:
             "next_start": time.time() + self.timers["start"] - time.monotonic() if "start" in self.timers else None,
             "reload": self.reload,
             "forced": self.forced,
+            "again": self.again,
             "log_file": self.log.path,
             "pidfile": self.spec.get("pidfile"),
         }
@@ -138,6 +142,7 @@ class Node:
         one.ready = time.time()
         one.healthy_since = time.monotonic()
         self.ever_ready = True
+        self.trial.passed()
         if one.role == INCOMING:
             for old in self.workers:
                 if old.role == CURRENT:
@@ -223,7 +228,8 @@ class Node:
                 self.crashes = 0
         self.crashes += 1
         if not self.ever_ready:
-            self.stop_all(FAILED, f"{what} before it was ready")
+            self.trial.failed(must=end.code in HOPELESS)
+            self.stop_all(FAILED, f"the worker has ended before it was ready: {end.brief}")
         elif self.spec.get("restart") == "never":
             self.stop_all(FAILED, what)
         elif end.code in HOPELESS:
@@ -276,12 +282,14 @@ class Node:
             if seconds is not None and (asked.get(f"{step}_after") or step not in self.timers):
                 self.timers[step] = time.monotonic() + float(seconds)
         self.timers.pop("start", None)
+        self.again = asked.get("again") == "1"
         if not any(one.end is None for one in self.workers):
             self.log.say("INFO", f"{self.name}: stopped while no worker was running")
             self.finish(STOPPED)
             return
         if self.state != STOPPING:
             self.log.say("INFO", f"{self.name}: {SIGNALS.get(number, number)}, stopping")
+            self.text = ""  # what it said of its work so far
         for one in self.workers:
             one.signal(number)
         self.become(STOPPING)

@@ -32,7 +32,11 @@ class End:
     @property
     def brief(self) -> str:
         """One line."""
-        return f"{self.text} ({self.reason.splitlines()[0]})" if self.reason else self.text
+        if not self.reason:
+            return self.text
+        first, *more = self.reason.splitlines()
+        # the whole of it is in the log
+        return f"{self.text} ({first.rstrip(':')}{' …' if more else ''})"
 
 
 class Worker:

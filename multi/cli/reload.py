@@ -1,0 +1,91 @@
+"""`multi reload`."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from multi.cli.group import DONE, FAILED
+from multi.cli.nodes import NodesCommand, Request, nodes_argument, state_dir_option
+from multi.cli.screen import Screen, complain
+from multi.cli.stop import ALL
+from multi.controller import stop as stopping
+from multi.controller.keeper.node import RUNNING
+from multi.controller.node import Node
+from multi.controller.watch import Watch
+
+_LOOK = 1.0
+
+
+@click.command(cls=NodesCommand)
+@nodes_argument
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    default=60.0,
+    help="How long to wait until the new generations are ready (60).",
+)
+@ALL
+@state_dir_option
+@click.pass_context
+def reload(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
+    """Load new code without a gap: the next generation of a node is ready before the present one stops fetching.
+
+    \b
+    multi reload w1 w2
+    """
+    request = Request(ctx, given)
+    screen = request.screen
+    chosen = request.nodes(nodes)
+    screen.header()
+    screen.section("Reloading nodes...")
+    code = DONE
+    pending: dict[str, tuple[Node, int]] = {}
+    with Watch() as watch:
+        for node in chosen:
+            status = stopping.settled(node)
+            before = int(status.record.get("generation", 0))
+            if status.state != RUNNING:
+                complain(f"{node} is {status.state}; a node that is running can be reloaded")
+                code = FAILED
+            else:
+                watch.directory(node.place.run)
+                node.ask("reload")
+                pending[str(node)] = (node, before)
+        deadline = time.monotonic() + given["timeout"]
+        while pending:
+            for name, (node, before) in [*pending.items()]:
+                if (result := _look(screen, node, before)) is not None:
+                    code = max(code, result)
+                    del pending[name]
+            left = deadline - time.monotonic()
+            if pending and left <= 0:
+                for node, _ in pending.values():
+                    complain(
+                        f"{node}: its next generation is not ready after {given['timeout']:g} s; it goes on trying"
+                    )
+                ctx.exit(FAILED)
+            if pending:
+                watch.wait(min(left, _LOOK))  # a keeper that is killed writes nothing
+    ctx.exit(code)
+
+
+def _look(screen: Screen, node: Node, before: int) -> int | None:
+    """Whether the reload of this node is over: its exit code."""
+    status = node.status()
+    news = status.record.get("reload") or {}
+    if news.get("generation", 0) > before and news.get("state") == "done":
+        worker = status.worker or {}
+        screen.item(node, f"OK (pid {status.keeper_pid}, worker {worker.get('pid')})", good=True)
+        return DONE
+    if news.get("generation", 0) > before and news.get("state") == "failed":
+        screen.item(node, "FAILED, the present worker goes on", good=False)
+        complain(f"{node}: {news.get('message')}; see `multi logs {node.name.short}`")
+        return FAILED
+    if not status.is_up:
+        screen.item(node, f"FAILED, it is {status.state} now", good=False)
+        return FAILED
+    return None
