@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
 from multi.backends.base import Backend
 from multi.connections.redis import NOTHING, Address, PerThread, PushNotification, Redis, ReplyError, pack
-from multi.errors import BackendUnavailable, BrokerUnavailable
+from multi.errors import BackendUnavailable, BrokerLost, BrokerUnavailable
 from multi.store import Store
 
 PREFIX = "celery-task-meta-"
@@ -80,28 +81,25 @@ class RedisBackend(Backend):
         deadline = None if timeout is None else monotonic() + timeout
         key = self._prefix + task_id
         listener = self._listeners.get()
-        try:
-            yield from self._listen(listener, key, deadline)
-        except (BrokerUnavailable, ReplyError) as error:
-            raise BackendUnavailable(f"result backend {error}") from error
+        while True:
+            kept, began = listener.fileno() >= 0, monotonic()
+            try:
+                yield from self._listen(listener, key, deadline)
+                return
+            except BrokerLost as error:
+                # closed while it was idle, or while we wait: ask again, unless a new connection ends as soon as it is made
+                if not kept and monotonic() - began < 1.0:
+                    raise BackendUnavailable(f"result backend {error}") from error
+            except (BrokerUnavailable, ReplyError) as error:
+                raise BackendUnavailable(f"result backend {error}") from error
 
     def _listen(self, listener: Redis, key: str, deadline: float | None) -> Iterator[bytes]:
-        ask = pack(("SUBSCRIBE", key)) + pack(("GET", key))
-        fresh = listener.fileno() < 0
         listener.connect()
-        try:
-            listener.send(ask)
-            reply = listener.poll(_left(deadline))
-        except BrokerUnavailable:
-            if fresh:
-                raise
-            listener.connect()  # it had been closed while idle
-            listener.send(ask)
-            reply = listener.poll(_left(deadline))
+        listener.send(pack(("SUBSCRIBE", key)) + pack(("GET", key)))
         name = key.encode()
         answered = False
         try:
-            while reply is not NOTHING:
+            while (reply := listener.poll(_left(deadline))) is not NOTHING:
                 record = None
                 if isinstance(reply, PushNotification):
                     if reply[0] == b"message" and reply[1] == name:
@@ -112,10 +110,10 @@ class RedisBackend(Backend):
                     answered, record = True, reply
                 if record is not None:
                     yield record
-                reply = listener.poll(_left(deadline))
         finally:
             if answered and listener.fileno() >= 0:
-                listener.send(pack(("UNSUBSCRIBE", key)))
+                with suppress(BrokerLost):
+                    listener.send(pack(("UNSUBSCRIBE", key)))
             else:
                 listener.close()  # an answer is still to come and would be taken for another one's
 

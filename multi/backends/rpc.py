@@ -17,11 +17,9 @@ from select import POLLIN, POLLOUT, poll
 from time import monotonic
 from typing import Any
 
-from amqp import spec
-
 from multi import identity
 from multi.backends.base import Backend
-from multi.connections.amqp import Link, Lost, Session, Steps, Unreachable, addresses, explain
+from multi.connections.amqp import Link, Lost, Session, Steps, Unreachable, addresses, explain, spec
 from multi.connections.amqp.content import encode
 from multi.connections.amqp.reply import make_key, read_key
 from multi.connections.amqp.session import Arrival

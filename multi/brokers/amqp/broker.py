@@ -8,13 +8,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from amqp import spec
-
 from multi.brokers.amqp import letters, topology
 from multi.brokers.amqp.outbox import Outbox
 from multi.brokers.amqp.watch import AMQPWatch
 from multi.brokers.base import Abilities, Broker, DeadLetter, Watch, WatchEvents
-from multi.connections.amqp import Address, Closed, Link, Lost, Steps, Unreachable, addresses, explain, refuses
+from multi.connections.amqp import Address, Closed, Link, Lost, Steps, Unreachable, addresses, explain, refuses, spec
 from multi.connections.amqp.content import encode, properties
 from multi.errors import BrokerRefused, BrokerUnavailable, ConfigurationError
 from multi.loop import Loop

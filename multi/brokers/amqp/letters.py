@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from amqp import spec
-
 from multi.brokers.amqp import topology
 from multi.brokers.amqp.outbox import Outbox
 from multi.brokers.amqp.seat import FAULT, without_traces
 from multi.brokers.base import DeadLetter
-from multi.connections.amqp import Channel, Link, Lost, Session, Steps
+from multi.connections.amqp import Channel, Link, Lost, Session, Steps, spec
 from multi.connections.amqp.content import encode, message
 from multi.connections.amqp.session import Arrival
 

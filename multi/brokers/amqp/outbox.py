@@ -9,10 +9,9 @@ from time import time
 from typing import Any
 
 import msgspec
-from amqp import spec
 
 from multi.brokers.amqp import topology
-from multi.connections.amqp import Channel, Closed, Lost, Session, Steps
+from multi.connections.amqp import Channel, Closed, Lost, Session, Steps, spec
 from multi.connections.amqp.content import encode, properties
 from multi.connections.amqp.session import Arrival
 from multi.outcome import Publication

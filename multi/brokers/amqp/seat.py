@@ -7,12 +7,11 @@ from mmap import mmap
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from amqp import spec
 
 from multi.brokers.amqp.lane import GENERATION
 from multi.brokers.amqp.talk import Ask, Line, Tell
 from multi.brokers.base import Delivery, Settlement
-from multi.connections.amqp import Channel, Closed, Lost, Session
+from multi.connections.amqp import Channel, Closed, Lost, Session, spec
 from multi.connections.amqp.content import message
 from multi.connections.amqp.session import Arrival
 from multi.log import get_logger

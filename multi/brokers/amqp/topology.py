@@ -14,9 +14,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amqp import spec
-
-from multi.connections.amqp import Closed, Session, Steps
+from multi.connections.amqp import Closed, Session, Steps, spec
 
 DEAD = "multi.dead."
 DELAY = "multi.delay."

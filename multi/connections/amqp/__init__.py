@@ -7,7 +7,7 @@ waits for an answer, which the worker's process must never do.
 from multi.errors import MissingExtra
 
 try:
-    import amqp as _amqp  # noqa: F401  (looked for here, so that a missing one is told in one place)
+    from amqp import spec
 except ModuleNotFoundError as exc:
     raise MissingExtra("amqp", "multi-workers[rabbitmq]", "RabbitMQ") from exc
 
@@ -30,4 +30,5 @@ __all__ = [
     "addresses",
     "explain",
     "refuses",
+    "spec",
 ]

@@ -25,7 +25,9 @@ def _tls_context(address: Address) -> ssl.SSLContext:
             context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"))
     except OSError as error:
         files = ", ".join(f"{name}={path}" for name, path in address.tls_options if name != "ssl_cert_reqs")
-        raise ConfigurationError(f"{address.masked}: a file of {files} can't be used: {error.strerror or error}") from None
+        raise ConfigurationError(
+            f"{address.masked}: a file of {files} can't be used: {error.strerror or error}"
+        ) from None
     demand = options.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
     if demand not in ("required", "optional", "none"):
         raise ConfigurationError(f"{address.masked}: ssl_cert_reqs is required, optional or none, not {demand!r}")
