@@ -42,7 +42,7 @@ Examples:
   multi worker -A proj -l INFO           a worker in the foreground
 
 Exit codes: 0 what was asked holds, 1 failed, 2 wrong usage or configuration, 4 unknown node or not yours,
-5 done, but by force.
+5 done, but by force. `multi status`: 0 running, 1 crashed or given up, 3 stopped, 4 unknown.
 
 \b
 Completion in the shell (for zsh and fish put their names in place of bash):

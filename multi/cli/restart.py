@@ -20,16 +20,14 @@ from multi.cli.nodes import (
     state_dir_option,
 )
 from multi.cli.screen import Screen, complain
-from multi.cli.start import policy_options, show, specification
+from multi.cli.start import check_values, policy_options, show, specification
 from multi.cli.stop import ALL
 from multi.controller import start as starting
 from multi.controller import stop as stopping
 from multi.controller.start import Result, Start
 from multi.controller.stop import Stop
 from multi.controller.watch import Watch
-from multi.errors import ConfigurationError
-from multi.nodes import options as table
-from multi.nodes.spec import NodeSpec, difference
+from multi.nodes.spec import difference
 
 
 @click.command(cls=NodesCommand, passes_on=True)
@@ -66,7 +64,8 @@ def restart(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None
             for line in difference(old, spec):
                 screen.item(node, line)
     starts = {
-        str(node): Start(node, record, spec.env) for (node, spec, _), (_, record) in zip(specs, records, strict=True)
+        str(node): Start(node, record, spec.environment)
+        for (node, spec, _), (_, record) in zip(specs, records, strict=True)
     }
     for one in starts.values():
         one.node.place.make()
@@ -76,21 +75,6 @@ def restart(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None
     except KeyboardInterrupt:
         _go_on_alone(stops, starts, given["timeout"])
         ctx.exit(INTERRUPTED)
-
-
-def check_values(request: Request, specs: list[NodeSpec]) -> None:
-    """Let the worker's own parser look at what is given, before anything is stopped for it."""
-    words = table.words(request.options)
-    if all(spec.executable == sys.executable for spec in specs):
-        words += request.rest  # of another interpreter's multi nothing is known
-    if not words:
-        return
-    from multi.cli.worker import check_options, worker
-
-    try:
-        check_options(worker.make_context("multi worker", words).params)
-    except click.UsageError as error:
-        raise ConfigurationError(f"{error.format_message()} Nothing was stopped.") from None
 
 
 def _follow(screen: Screen, stops: list[Stop], starts: dict[str, Start], timeout: float) -> int:

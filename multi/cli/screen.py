@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import TextIO
 
 import click
 
@@ -14,7 +15,7 @@ class Screen:
 
     def __init__(self, *, quiet: bool = False, color: bool = True) -> None:
         self.quiet = quiet
-        self.color = color and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        self.color = color and _is_colorful(sys.stdout)
 
     def header(self) -> None:
         """Who speaks."""
@@ -60,9 +61,13 @@ class Screen:
             self.show(click.style(text, bold=True) if number == 0 and self.color else text)
 
 
+def _is_colorful(stream: TextIO) -> bool:
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
 def complain(text: str) -> None:
     """An error, on standard error."""
-    painted = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    painted = _is_colorful(sys.stderr)
     click.echo(f"{click.style('multi:', fg='red') if painted else 'multi:'} {text}", err=True)
 
 

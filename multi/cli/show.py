@@ -37,7 +37,7 @@ def show(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
             {
                 "node": str(node),
                 **{key: record[key] for key in ("argv", "cwd", "umask", "log_file", "pidfile")},
-                "env": sorted(spec.env),
+                "env": sorted(spec.environment),
             }
             for node, record, spec in shown
         ]
@@ -45,8 +45,9 @@ def show(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
         return
     from multi.urls import mask
 
-    for _, record, _ in shown:
-        request.screen.show(mask(shlex.join(record["argv"])))
+    for _, record, spec in shown:
+        secrets = [f"{name}={mask(value)}" for name, value in spec.environment.items() if spec.env.get(name) != value]
+        request.screen.show(mask(" ".join([*secrets, shlex.join(record["argv"])])))
 
 
 @click.command(cls=NodesCommand)

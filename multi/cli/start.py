@@ -25,6 +25,7 @@ from multi.controller.launch import command, environment
 from multi.controller.node import Node
 from multi.controller.start import ALREADY, OK, WAITING, Result, Start
 from multi.errors import ConfigurationError, NodeError
+from multi.nodes import options as table
 from multi.nodes.spec import NodeSpec, difference, kept_environment
 
 POLICY = (
@@ -49,7 +50,9 @@ POLICY = (
     click.option(
         "--kill-after", type=click.FloatRange(min=0), metavar="SECONDS", help="When stopping: KILL after this time."
     ),
-    click.option("--log-size", metavar="SIZE", help="Rotate the log at this size (10MB; 0: never)."),
+    click.option(
+        "--log-size", metavar="SIZE", help="Rotate the log at this size, looked at once a second (10MB; 0: never)."
+    ),
     click.option("--log-keep", type=click.IntRange(min=1), metavar="N", help="Keep N old logs (5)."),
     click.option("--range-prefix", metavar="TEXT", help="Of the names that a number stands for (w)."),
     click.option(
@@ -102,6 +105,8 @@ def start(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
 def prepare(request: Request, nodes: list[Node]) -> list[Start]:
     """What to start, everything checked before anything starts."""
     specs = [(node, *specification(request, node)) for node in nodes]
+    if any(node.status().is_up for node in nodes):
+        check_values(request, [spec for _, spec, _ in specs])
     records = [(node, record_of(node, spec)) for node, spec, _ in specs]
     refuse_shared_files(records)
     refuse_files_of_others(records, request.fleet)
@@ -109,7 +114,22 @@ def prepare(request: Request, nodes: list[Node]) -> list[Start]:
         if old is not None:
             for line in difference(old, spec):
                 request.screen.item(node, line)
-    return [Start(node, record, spec.env) for (node, spec, _), (_, record) in zip(specs, records, strict=True)]
+    return [Start(node, record, spec.environment) for (node, spec, _), (_, record) in zip(specs, records, strict=True)]
+
+
+def check_values(request: Request, specs: list[NodeSpec]) -> None:
+    """Let the worker's own parser look at what is given, before anything is done to a node that runs."""
+    words = table.words(request.options)
+    if all(spec.executable == sys.executable for spec in specs):
+        words += request.rest  # of another interpreter's multi nothing is known
+    if not words:
+        return
+    from multi.cli.worker import check_options, worker
+
+    try:
+        check_options(worker.make_context("multi worker", words).params)
+    except click.UsageError as error:
+        raise ConfigurationError(f"{error.format_message()}") from None
 
 
 def specification(request: Request, node: Node, *, anew: bool | None = None) -> tuple[NodeSpec, NodeSpec | None]:
@@ -209,4 +229,4 @@ def foreground(request: Request, nodes: list[Node]) -> None:
     node.place.make()
     sys.stdout.flush()
     words = command(node, node.put(record))
-    os.execve(words[0], words, environment(node, spec.env))
+    os.execve(words[0], words, environment(node, spec.environment))

@@ -136,7 +136,8 @@ def wait(screen: Screen, stops: list[Stop], timeout: float | None) -> int:
             code = FAILED
             each.close()
             complain(
-                f"{each.node} (pid {each.pid}) still runs after {timeout:g} s: it finishes its tasks. To hurry it: "
+                f"{each.node} (pid {each.pid}) still runs after {timeout:g} s; it may be finishing its tasks, see "
+                "`multi status`. To hurry it: "
                 f"multi stop {each.node.name.short} --quit-after 0, or multi kill {each.node.name.short}"
             )
     return code

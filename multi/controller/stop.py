@@ -96,7 +96,7 @@ def settled(node: Node) -> Status:
                 if _is_plain(status):
                     return status
                 if status.state == ORPHANED and launched is None:
-                    launched = launch(node, spec.env if spec else {})
+                    launched = launch(node, spec.environment if spec else {})
                     watch.process(launched.fd)
                 elif launched is not None and select.select([launched.fd], [], [], 0)[0]:
                     # another command's keeper was quicker, or it could not begin and has said why

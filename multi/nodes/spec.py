@@ -22,6 +22,9 @@ NEVER_KEPT = frozenset(
     }
 )
 
+#: Options that may hold a password, and the variables that do the same for a worker.
+SECRET_OPTIONS = {"broker": "MULTI_BROKER_URL", "result_backend": "MULTI_RESULT_BACKEND"}
+
 LOG_SIZE = 10 * 1024 * 1024
 LOG_KEEP = 5
 
@@ -51,11 +54,24 @@ class NodeSpec:
         self.policy = policy or {}
 
     def argv(self, log_file: str | None) -> list[str]:
-        """The worker's command line. `log_file` may still hold %i or %I, which the worker fills in per process."""
-        words = [self.executable, "-m", "multi", "worker", *table.words(self.options), "-n", str(self.name)]
+        """The worker's command line, without what is secret. `log_file` may still hold %i or %I, which the worker fills in per
+        process."""
+        public = {name: value for name, value in self.options.items() if name not in self._secrets}
+        words = [self.executable, "-m", "multi", "worker", *table.words(public), "-n", str(self.name)]
         if log_file is not None:
             words += ["-f", log_file]
         return words + self.rest
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that belong to it. URLs with a password are among them: everybody can read a command line."""
+        return {**self.env, **{SECRET_OPTIONS[name]: str(self.options[name]) for name in self._secrets}}
+
+    @property
+    def _secrets(self) -> list[str]:
+        from multi.urls import mask
+
+        return [name for name in SECRET_OPTIONS if (url := str(self.options.get(name, ""))) != mask(url)]
 
     def changed(self, other: NodeSpec) -> NodeSpec:
         """This specification with what `other` gives anew in place of its own."""

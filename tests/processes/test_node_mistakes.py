@@ -45,6 +45,25 @@ def test_a_restart_with_a_value_that_the_worker_refuses_stops_nothing(
     assert "concurrency" not in options(nodes, "w1")
 
 
+def test_a_start_of_a_running_node_with_a_value_that_the_worker_refuses_is_refused(nodes: Nodes) -> None:
+    nodes.start("w1")
+    assert "'-3' is no number" in nodes.start("w1", more=("-c", "-3"), code=2).stderr
+
+
+def test_a_password_is_not_in_the_list_of_processes(nodes: Nodes) -> None:
+    url, backend = "redis://:hunter2@localhost/1", "redis://u:hunter3@localhost/2"
+    nodes.start("w1", more=("-b", url, "--result-backend", backend, "-c", "2"))
+    worker = Path(f"/proc/{nodes.worker('w1')}")
+    assert "hunter" not in worker.joinpath("cmdline").read_text()
+    variables = worker.joinpath("environ").read_text().split("\0")
+    assert {f"MULTI_BROKER_URL={url}", f"MULTI_RESULT_BACKEND={backend}"} <= set(variables)
+    shown = nodes.run("show", "w1").stdout
+    assert shown.startswith("MULTI_BROKER_URL=redis://:**@localhost/1 MULTI_RESULT_BACKEND=redis://u:**@localhost/2 ")
+    for words in (("show", "w1", "--json"), ("status", "w1", "--json"), ("restart", "w1", "-b", "redis://:hunter4@h")):
+        assert "hunter" not in nodes.run(*words).stdout
+    assert "MULTI_BROKER_URL=redis://:hunter4@h" in Path(f"/proc/{nodes.worker('w1')}/environ").read_text()
+
+
 def test_a_change_that_a_node_cannot_start_with_is_not_kept(nodes: Nodes) -> None:
     nodes.start("w1", more=("-c", "2"))
     said = nodes.run("restart", "w1", "-A", "usage", "-c", "3", code=2).stderr

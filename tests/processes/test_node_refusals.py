@@ -102,16 +102,19 @@ def test_a_state_directory_that_is_a_file_is_refused(nodes: Nodes) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
+def small_disk() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="multi-disk-"))  # not below pytest's folder, which other runs clear meanwhile
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "none", folder], check=False, capture_output=True
     )
     if mounted.returncode:
+        folder.rmdir()
         pytest.skip("only root may mount a file system: run the tests as root, as in CI's container")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+        folder.rmdir()
 
 
 def fill(folder: Path) -> None:
