@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from multi import log
-from multi.app.execute import failure, stores
+from multi.app.execute import Job, failure, prepare, stores
 from multi.brokers.base import Delivery, Lane, Port, Settlement
 from multi.errors import BackendUnavailable, BrokerLost, MultiError
 from multi.log import get_logger, rename_process
@@ -254,9 +254,19 @@ class Child(ABC):
         else:
             lines.ignored(name, task_id)
 
-    def undecodable(self, delivery: Delivery) -> Outcome:
-        """The outcome of something that is no message."""
-        return Outcome("", "", "FAILURE", verb="bury", record=False, reason=f"undecodable message: {delivery.fault}")
+    def job(self, delivery: Delivery) -> Job | Outcome:
+        """What is to be run, or the outcome where nothing is."""
+        if delivery.message is None:
+            reason = f"undecodable message: {delivery.fault}"
+            return Outcome("", "", "FAILURE", verb="bury", record=False, reason=reason)
+        return prepare(
+            self.app,
+            delivery.message,
+            queue=delivery.queue,
+            redelivered=delivery.redelivered,
+            starts=delivery.starts,
+            hostname=self.options.hostname,
+        )
 
     def interrupted(self, delivery: Delivery, error: BaseException) -> Outcome:
         """The outcome when a limit struck outside of the task's own code."""

@@ -12,7 +12,7 @@ from collections import deque
 from select import POLLIN, poll
 from time import monotonic, time
 
-from multi.app.execute import Job, prepare
+from multi.app.execute import Job
 from multi.brokers.base import Delivery, Settlement
 from multi.outcome import Outcome
 from multi.worker.child import GO, IDLE, Child, ChildPlan, logger
@@ -119,18 +119,7 @@ class CourierChild(Child):
         message = delivery.message
         task = message.headers.get("task") if message is not None else None
         slot.put(index, delivery.tag, delivery.fence, delivery.queue, str(task or ""))
-        job: Job | Outcome
-        if message is None:
-            job = self.undecodable(delivery)
-        else:
-            job = prepare(
-                self.app,
-                message,
-                queue=delivery.queue,
-                redelivered=delivery.redelivered,
-                starts=delivery.starts,
-                hostname=self.options.hostname,
-            )
+        job = self.job(delivery)
         # the worker enforces no limits here, so it is not told of any
         if not slot.start(index, monotonic(), None, None):
             self._free.append(index)

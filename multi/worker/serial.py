@@ -11,7 +11,6 @@ import os
 import signal
 from time import monotonic, time
 
-from multi.app.execute import prepare
 from multi.brokers.base import Delivery, Settlement
 from multi.errors import SoftTimeLimitExceeded
 from multi.outcome import Outcome
@@ -30,7 +29,6 @@ class SerialChild(Child):
         self._batch = 1
         self._soft = 0.0  # when the running task is to be interrupted (monotonic s), 0 for never
         self._soft_limit = 0.0
-        self._next = 0
 
     def serve(self) -> None:
         signal.signal(signal.SIGUSR1, self._interrupt)
@@ -109,23 +107,7 @@ class SerialChild(Child):
     def _one(self, index: int, delivery: Delivery) -> bool:
         """One message from claim to outcome; False when it was taken away before it began."""
         slot = self.slot
-        message = delivery.message
-        lines = self.lines
-        if message is None:
-            if not slot.start(index, monotonic(), None, None):
-                return False
-            outcome = self.undecodable(delivery)
-            self.tell_outcome(delivery, outcome)
-            self._finish(index, self.settlement(delivery, outcome, ran=False))
-            return True
-        job = prepare(
-            self.app,
-            message,
-            queue=delivery.queue,
-            redelivered=delivery.redelivered,
-            starts=delivery.starts,
-            hostname=self.options.hostname,
-        )
+        job = self.job(delivery)
         now = monotonic()
         if isinstance(job, Outcome):
             if not slot.start(index, now, None, None):
@@ -139,11 +121,11 @@ class SerialChild(Child):
         if (soft or hard) and slot.asleep:
             self.tell(AWAKE)
         self.left -= 1
-        if lines.info:
-            lines.received(job.name, job.id)
+        if self.lines.info:
+            self.lines.received(job.name, job.id)
         self.row.task(1, time(), job.name.encode())
         if job.acks_early:
-            slot.bequeath(index, message)
+            slot.bequeath(index, job.message)
             self.exchange([Settlement(delivery.tag, delivery.fence, delivery.queue)], 0)
         if soft:
             self._soft, self._soft_limit = now + soft, soft
