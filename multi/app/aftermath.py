@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from multi import identity
-from multi.app.publishing import OPTIONS
+from multi.app.options import OPTIONS
 from multi.errors import UnsupportedOption
 from multi.outcome import Publication
 

@@ -28,6 +28,7 @@ def build_many(app: App, calls: Iterable[Any]) -> list[Publication]:
             stock = identity.new_ids(_STOCK)
         if isinstance(call, Signature):
             options = dict(call.options)
+            app.check_options(options)
             task_id = options.pop("task_id", None) or stock.pop()
             name = call["task"]
             task = tasks.get(name)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from multi import clock, identity
+from multi.app.options import EMBED, HEADERS, check_names, check_values, span
 from multi.app.request import running
 from multi.app.saferepr import saferepr
 from multi.codecs import JSON, PLAIN, Codec, codec
@@ -27,45 +28,6 @@ if TYPE_CHECKING:
     from multi.backends.base import Backend
 
 NO_EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
-
-#: Options of a call that become headers under another name, or as they are.
-_HEADER_OPTIONS = {
-    "group_id": "group",
-    "group_index": "group_index",
-    "retries": "retries",
-    "root_id": "root_id",
-    "parent_id": "parent_id",
-    "shadow": "shadow",
-    "origin": "origin",
-    "argsrepr": "argsrepr",
-    "kwargsrepr": "kwargsrepr",
-    "replaced_task_nesting": "replaced_task_nesting",
-}
-_EMBED_OPTIONS = {"link": "callbacks", "link_error": "errbacks", "chain": "chain", "chord": "chord"}
-
-#: All that `apply_async` understands.
-OPTIONS = frozenset(
-    (
-        *_HEADER_OPTIONS,
-        *_EMBED_OPTIONS,
-        *("task_id", "countdown", "eta", "expires", "queue", "priority", "serializer", "compression", "headers"),
-        *("time_limit", "soft_time_limit", "ignore_result", "reply_to", "delivery_mode", "retry", "retry_policy"),
-        *("add_to_parent", "stamped_headers", "exchange", "routing_key"),
-    )
-)
-_REFUSED = frozenset(
-    (
-        "producer",
-        "publisher",
-        "connection",
-        "router",
-        "result_cls",
-        "declare",
-        "mandatory",
-        "timeout",
-        "confirm_timeout",
-    )
-)
 
 _encode_plain = msgspec.json.Encoder().encode
 
@@ -92,6 +54,10 @@ class Publisher:
         self.compression = content_type(conf.task_compression) if conf.task_compression else None
         self.queue: str = conf.task_default_queue
         self.priority: int | None = conf.task_default_priority
+        try:
+            check_values({"queue": self.queue, "priority": self.priority})
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(f"the setting task_default_{error}") from None
         self.inherit_priority: bool = conf.task_inherit_parent_priority
         self.levels: int = conf.task_repr_maxlevels
         self.eager: bool = conf.task_always_eager
@@ -220,7 +186,7 @@ class Publisher:
         options: dict[str, Any],
     ) -> Publication:
         """The message of a call with options. Raises `TypeError` for an option that nobody knows."""
-        check_options(options)
+        check_names(options)
         template = self.template(name, task)
         headers = template.headers.copy()
         custom = options.get("headers")
@@ -238,7 +204,7 @@ class Publisher:
             if self.inherit_priority:
                 priority = (run.request.delivery_info or {}).get("priority") or priority
         embed: Mapping[str, Any] = NO_EMBED
-        for option, field in _EMBED_OPTIONS.items():
+        for option, field in EMBED.items():
             value = options.get(option)
             if value:
                 if embed is NO_EMBED:
@@ -248,13 +214,13 @@ class Publisher:
                 embed[field] = value  # type: ignore[index]  # a dict since two lines above
         eta = _moment(options.get("eta"), "eta")
         if options.get("countdown") is not None and eta is None:
-            countdown = _span(options["countdown"], "countdown")
+            countdown = span("countdown", options["countdown"])
             eta = clock.later(countdown) if countdown else None
         headers["eta"] = eta
         expires = options.get("expires", template.expires)
         if expires is not None:
             headers["expires"] = (
-                clock.later(_span(expires, "expires")) if _is_span(expires) else _moment(expires, "expires")
+                clock.later(span("expires", expires)) if _is_span(expires) else _moment(expires, "expires")
             )
         hard, soft = options.get("time_limit"), options.get("soft_time_limit")
         if hard is not None or soft is not None:
@@ -270,7 +236,7 @@ class Publisher:
         if encoder is not JSON and embed is not NO_EMBED:
             embed = _plain(embed)
         body = self._body(encoder, args, kwargs, embed, headers)
-        for option, header in _HEADER_OPTIONS.items():
+        for option, header in HEADERS.items():
             if options.get(option) is not None:
                 headers[header] = options[option]
         squeeze = content_type(options["compression"]) if options.get("compression") else template.compression
@@ -300,27 +266,6 @@ def _expecting(app: App) -> Backend | None:
     return backend if backend is not None and backend.expects else None
 
 
-def check_options(options: Mapping[str, Any]) -> None:
-    """Refuse what `apply_async` doesn't know or doesn't act upon."""
-    if OPTIONS.issuperset(options):
-        return
-    stamps = options.get("stamped_headers") or ()
-    for key in options:
-        if key in OPTIONS or key in stamps:
-            continue
-        if key in _REFUSED:
-            if options[key] is None:
-                continue
-            raise UnsupportedOption(
-                f"the option {key} of apply_async is not acted upon: the app holds the connection itself"
-            )
-        from difflib import get_close_matches
-
-        near = get_close_matches(key, OPTIONS, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise TypeError(f"apply_async has no option {key!r}{hint}")
-
-
 def _queue(options: Mapping[str, Any], template: Template) -> str:
     queue = options.get("queue")
     name = getattr(queue, "name", queue)  # a kombu.Queue is understood by its name
@@ -343,13 +288,6 @@ def _plain(value: Any) -> Any:
 
 def _is_span(value: Any) -> bool:
     return isinstance(value, int | float | timedelta)
-
-
-def _span(value: Any, option: str) -> float:
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        raise TypeError(f"{option} should be a number of seconds, not {value!r}")
-    return float(seconds)
 
 
 def _moment(value: Any, option: str) -> str | None:

@@ -32,6 +32,8 @@ class AsyncResult:
             from multi.app import current
 
             app = current.get()
+        if id.__class__ is not str and not (isinstance(id, str) and id):
+            raise TypeError(f"the id of a task is a text, not {id!r}")
         self.id = id
         self.app = app
         self.parent = parent

@@ -6,6 +6,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from multi.app.options import check_values
 from multi.app.request import running
 from multi.errors import MaxRetriesExceededError, Reject, Retry
 
@@ -29,6 +30,7 @@ def retry(
     run: Any = running.get()
     if request.called_directly:
         _raise(exc or Retry("Task can be retried", None))
+    check_values({**options, "countdown": countdown})
     retries = request.retries + 1
     limit = task.max_retries if max_retries is None else max_retries
     args = request.args if args is None else args

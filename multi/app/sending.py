@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from multi import identity
+from multi.app.options import check_values
 from multi.app.publishing import Publisher
 from multi.app.request import running
 from multi.app.result import AsyncResult
@@ -42,6 +43,9 @@ class Sender:
         self, name: str, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
     ) -> AsyncResult:
         """Send a task by its name, which need not be known here."""
+        if not isinstance(name, str) or not name:
+            raise TypeError(f"send_task takes the name of a task, not {name!r}")
+        self.check_options(options)
         return self._send_built(self._tasks.get(name), name, args or (), kwargs or {}, options)
 
     def send_many(self, calls: Iterable[Any]) -> list[AsyncResult]:
@@ -81,6 +85,7 @@ class Sender:
         self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any], options: dict[str, Any]
     ) -> AsyncResult | EagerResult:
         """The way of a known task with options."""
+        self.check_options(options)
         if task.typing and self.strict_typing:
             task.check_arguments(args, kwargs)
         if (self._publisher or self.publisher).eager:
@@ -109,13 +114,24 @@ class Sender:
             result.ignored = True
         return result
 
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Refuse options of a call whose values make no sense. Raises `TypeError` or `ValueError`."""
+        check_values(options)
+        if (options.get("priority") or 0) > 9 and not self.broker.url.startswith(("amqp", "pyamqp")):
+            raise ValueError(f"priority should be from 0 (the default) to 9 (first), not {options['priority']}")
+
+    def expect(self, task_ids: Sequence[str]) -> None:
+        """Be ready for the results of tasks that are about to be sent, by this thread or on its behalf."""
+        expecting = (self._publisher or self.publisher).expecting
+        if expecting is not None:
+            expecting.expect(task_ids)
+
     def _publish(
         self, publications: Sequence[Publication], retry: bool | None = None, policy: Mapping[str, Any] | None = None
     ) -> None:
         broker = self._broker or self.broker
-        expecting = (self._publisher or self.publisher).expecting
-        if expecting is not None:
-            expecting.expect([publication.message.headers["id"] for publication in publications])
+        if (self._publisher or self.publisher).expecting is not None:
+            self.expect([publication.message.headers["id"] for publication in publications])
         try:
             broker.publish(publications)
         except BrokerUnavailable:

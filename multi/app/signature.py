@@ -154,6 +154,8 @@ class Signature(dict[str, Any]):
         """Give it its id now, and options such as root_id, parent_id or group_id; returns the result to come."""
         self.options.update((key, value) for key, value in options.items() if value is not None)
         task_id: str = self.options.setdefault("task_id", _id or identity.new_id())
+        self.options.setdefault("reply_to", identity.oid())  # whoever sends it: this is who asks for the result
+        self.app.expect([task_id])
         return AsyncResult(task_id, self.app)
 
     def __or__(self, other: Any) -> Any:
@@ -203,7 +205,9 @@ class Chain(Signature):
         parent: AsyncResult | None = None
         for step in steps:
             step["options"].setdefault("root_id", root_id)
+            step["options"].setdefault("reply_to", identity.oid())  # most of them are sent by a worker
             parent = AsyncResult(step["options"]["task_id"], app, parent)
+        app.expect([step["options"]["task_id"] for step in steps])
         call = Signature(first, app=app)
         more = {**(kwargs or {})} if not first.get("immutable") else {}
         call.apply_async((), more, chain=[dict(step) for step in reversed(steps[1:])] or None)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from multi.app.options import OPTIONS, check_values
 from multi.app.request import Context, Direct, running
 from multi.errors import ConfigurationError, UnknownSetting, UnsupportedOption
 
@@ -301,6 +302,10 @@ def check_attributes(name: str, attributes: Mapping[str, Any]) -> None:
         value = attributes.get(attribute)
         if value is not None and not isinstance(value, kinds):
             raise ConfigurationError(f"task {name}: {attribute} can't be {value!r}")
+    try:
+        check_values({key: value for key, value in attributes.items() if key in OPTIONS})
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"task {name}: {error}") from None
 
 
 _KINDS: dict[str, tuple[type, ...]] = {

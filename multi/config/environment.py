@@ -21,7 +21,7 @@ _CELERYS = {
 _PUBLIC = frozenset(("STATE_DIR",))
 _PRIVATE = frozenset(("RUN_DIR", "GENERATION", "LOG_FILE", "LOCK_FD", "MANAGER_SOCKET", "SUCCESSOR", "PIDFILE", "CI"))
 #: Options of `multi worker` that have nearly the name of a setting.
-_OPTIONS = frozenset(("WORKER_AUTOSCALE", "WORKER_NO_COLOR"))
+_OPTIONS = frozenset(("WORKER_AUTOSCALE", "WORKER_NO_COLOR", "WORKER_STATEDB", "WORKER_TASK_EVENTS"))
 
 
 def find(name: str) -> tuple[str, str]:

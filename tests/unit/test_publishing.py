@@ -7,8 +7,9 @@ import os
 import re
 import socket
 import time
+import uuid
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -217,6 +218,124 @@ def test_expires_is_a_moment_in_the_header_and_milliseconds_in_the_properties(ap
 def test_a_wrong_option_is_told(app: App, add: Any, options: dict[str, Any], told: str) -> None:
     with pytest.raises(TypeError, match=told):
         add.apply_async((1,), **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"priority": "x"}, "priority should be a whole number, not 'x'"),
+        ({"priority": True}, "priority should be a whole number"),
+        ({"priority": 10}, "priority should be from 0 .* to 9"),
+        ({"priority": 1000}, "priority should be from 0 to 9"),
+        ({"priority": -1}, "priority should be from 0 to 9"),
+        ({"queue": ""}, "queue should be the name of a queue, not an empty text"),
+        ({"queue": 3}, "queue should be the name of a queue, not 3"),
+        ({"time_limit": "x"}, "time_limit should be a number of seconds, not 'x'"),
+        ({"time_limit": -1}, "time_limit should be a number of seconds from 0 on, not -1"),
+        ({"soft_time_limit": timedelta(seconds=1)}, "soft_time_limit should be a number of seconds from 0 on"),
+        ({"time_limit": 1, "soft_time_limit": 2}, "soft_time_limit .* should not be above time_limit"),
+        ({"task_id": 3}, "task_id should be a text, not 3"),
+        ({"task_id": uuid.UUID(int=1)}, "task_id should be a text, .*str"),
+        ({"countdown": float("nan")}, "countdown should be a number"),
+        ({"expires": float("inf")}, "expires should be a number"),
+        ({"headers": ["x"]}, "headers should be a dictionary"),
+        ({"shadow": 3}, "shadow should be a text"),
+        ({"serializer": 3}, "serializer should be a text"),
+        ({"retry_policy": {"max_retry": 3}}, "retry_policy has no 'max_retry'; it has max_retries"),
+        ({"retry_policy": {"interval_start": "x"}}, r"interval_start'\] should be a number"),
+        ({"link": "proj.add"}, "link should be a signature or a list of them, not 'proj.add'"),
+        ({"link_error": [3]}, "link_error should be a signature"),
+    ],
+    ids=str,
+)
+def test_a_value_that_makes_no_sense_is_told_at_the_call(
+    app: App, add: Any, options: dict[str, Any], told: str
+) -> None:
+    calls: list[Callable[[], Any]] = [
+        lambda: add.apply_async((1,), **options),
+        lambda: app.send_task("elsewhere", (1,), **options),
+        lambda: app.send_many([add.s(1).set(**options)]),
+        lambda: add.s(1).set(**options).delay(),
+    ]
+    for call in calls:
+        with pytest.raises((TypeError, ValueError), match=told):
+            call()
+    assert app.broker.depth("celery") == 0
+
+
+def test_a_task_in_the_place_of_a_signature_is_told_with_the_remedy(add: Any) -> None:
+    with pytest.raises(TypeError, match=r"link should be a signature .*write proj\.add\.s\(\)"):
+        add.apply_async((1,), link=add)
+
+
+def test_what_makes_sense_is_sent(app: App, add: Any) -> None:
+    class Queue:
+        name = "celery"
+
+    add.apply_async((1,), priority=9, queue=Queue(), time_limit=3, soft_time_limit=3, task_id="mine", countdown=0,
+                    retry_policy={"max_retries": None, "interval_step": 0.1}, link=[add.s()], link_error=dict(add.si(1)),
+                    shadow=None, headers={"a": 1}, expires=60)  # fmt: skip
+    sent = claim(app)
+    assert sent.headers["id"] == "mine"
+    assert sent.properties["priority"] == 9
+
+
+def test_on_rabbitmq_priorities_go_as_far_as_the_queue_says() -> None:
+    app = App("x", broker="amqp://localhost:1", set_as_current=False)
+    app.check_options({"priority": 200})
+    with pytest.raises(ValueError, match="priority"):
+        app.check_options({"priority": 256})
+
+
+def test_a_chord_is_refused_at_the_call(add: Any) -> None:
+    with pytest.raises(UnsupportedOption, match="chord"):
+        add.apply_async((1,), chord=add.s())
+    add.apply_async((1,), chord=None)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"priority": 300}, "priority should be from 0"),
+        ({"queue": ""}, "queue should be the name"),
+        ({"time_limit": -5}, "time_limit should be"),
+        ({"time_limit": 5, "soft_time_limit": 6}, "soft_time_limit"),
+    ],
+    ids=str,
+)
+def test_what_makes_no_sense_as_a_tasks_attribute_is_told_when_it_is_made(
+    app: App, options: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"task mine: {told}"):
+        app.task(name="mine", **options)(print)
+
+
+def test_a_default_queue_has_a_name() -> None:
+    app = make_app(task_default_queue="")
+    with pytest.raises(ConfigurationError, match="task_default_queue should be the name of a queue"):
+        app.send_task("x")
+
+
+def test_a_retry_that_makes_no_sense_is_the_failure_of_its_task(app: App) -> None:
+    @app.task(bind=True)
+    def again(self: Any) -> None:
+        raise self.retry(countdown="soon")
+
+    again.delay()
+    (outcome,) = work(app)
+    assert outcome.state == "FAILURE"
+    assert "countdown should be a number of seconds, not 'soon'" in str(outcome.result)
+
+
+def test_a_task_by_name_has_one(app: App) -> None:
+    for name in (None, "", 3):
+        with pytest.raises(TypeError, match="send_task takes the name of a task"):
+            app.send_task(name)  # type: ignore[arg-type]
+
+
+def test_a_hint_is_given_only_where_it_is_near(add: Any) -> None:
+    with pytest.raises(TypeError, match="has no option 'prioritize_me'$"):
+        add.apply_async((1,), prioritize_me=3)
 
 
 @pytest.mark.parametrize("options", [{"exchange": "x"}, {"routing_key": "k"}, {"producer": "mine"}], ids=str)

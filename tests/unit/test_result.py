@@ -31,6 +31,12 @@ def add(app: App) -> Any:
     return add
 
 
+@pytest.mark.parametrize("task_id", [None, 3, b"id"], ids=str)
+def test_the_id_of_a_task_is_a_text(app: App, task_id: Any) -> None:
+    with pytest.raises(TypeError, match="the id of a task is a text"):
+        app.AsyncResult(task_id)
+
+
 def test_an_unknown_task_is_pending(app: App) -> None:
     result = app.AsyncResult("unknown")
     assert (result.state, result.status, result.result, result.traceback) == ("PENDING", "PENDING", None, None)
