@@ -55,6 +55,7 @@ class EagerJob(Job):
 
     __slots__ = ("retrying",)
 
+    not_the_tasks = (KeyboardInterrupt, GeneratorExit)  # they are meant for the program that runs it
     retrying: tuple[Any, Any] | None
 
     def _make_request(self) -> Any:

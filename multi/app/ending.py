@@ -118,10 +118,16 @@ def text(error: BaseException) -> str:
     """The traceback of a task's exception, without the frames of ours that called the task."""
     from traceback import format_exception
 
-    tb = error.__traceback__
-    while tb is not None and tb.tb_frame.f_globals.get("__name__", "").startswith("multi.app."):
+    tb = found = error.__traceback__
+    while tb is not None and _between(tb.tb_frame.f_globals.get("__name__", "")):
         tb = tb.tb_next
+    tb = tb or found
     return "".join(format_exception(type(error), error, tb))
+
+
+def _between(module: str) -> bool:
+    """Whether a frame of this module stands between the worker and a task: ours, and asyncio's of an `async def` task."""
+    return module.startswith(("multi.app.", "asyncio."))
 
 
 class Einfo:

@@ -16,6 +16,10 @@ def to_wire(error: BaseException, encoder: Codec) -> Any:
         if encoder.name == "pickle" and _survives(error, encoder):
             return error
     module, name = errors.wire_name(type(error))
+    if isinstance(error, BaseExceptionGroup):
+        # a repr of its members couldn't be made a group again
+        members = [to_wire(member, encoder) for member in error.exceptions]
+        return {"exc_type": name, "exc_message": [error.message, members], "exc_module": module}
     return {"exc_type": name, "exc_message": _arguments(error.args, encoder), "exc_module": module}
 
 
@@ -55,12 +59,22 @@ def from_wire(found: Any) -> BaseException | None:
     cls = errors.from_wire(module, name) or _loaded(module, name)
     if cls is None:
         cls = type(name.rpartition(".")[2], (errors.RemoteError,), {"__module__": module})
+    if issubclass(cls, BaseExceptionGroup) and len(arguments) == 2 and isinstance(arguments[1], list | tuple):
+        arguments = (arguments[0], [from_wire(member) for member in arguments[1]])
     try:
         return cls(*arguments)
     except Exception:  # a constructor of anybody's, which may ask for other arguments than it keeps
+        return _rebuilt(cls, arguments)
+
+
+def _rebuilt(cls: type[BaseException], arguments: tuple[Any, ...]) -> BaseException:
+    """An exception without the help of its constructor: of its class if that can be, else of one made up by its name."""
+    try:
         rebuilt = cls.__new__(cls)
-        rebuilt.args = arguments
-        return rebuilt
+    except Exception:  # an exception group is made with its members, or not at all
+        rebuilt = type(cls.__name__, (errors.RemoteError,), {"__module__": cls.__module__})()
+    rebuilt.args = arguments
+    return rebuilt
 
 
 def _loaded(module: str, name: str) -> type[BaseException] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from multi.app import aftermath, coroutines, ending
 from multi.app.records import refusal
@@ -47,6 +47,10 @@ class Job:
         "task",
         "time_limit",
     )
+
+    #: What `run` lets pass. Nothing: a worker's signals raise none of these, so `sys.exit()`, a KeyboardInterrupt or a
+    #: cancellation are the task's own doing, and its end.
+    not_the_tasks: ClassVar[tuple[type[BaseException], ...]] = ()
 
     def __init__(
         self,
@@ -173,7 +177,7 @@ class Job:
         except Exception as error:
             return self._ended(error, time.perf_counter() - start)
         except BaseException as error:
-            if not _of_the_task(error):
+            if isinstance(error, self.not_the_tasks):
                 raise
             return self._ended(error, time.perf_counter() - start)
         finally:
@@ -193,7 +197,9 @@ class Job:
             return self._succeeded(result, time.perf_counter() - start)
         except Exception as error:
             return self._ended(error, time.perf_counter() - start)
-        except SystemExit as error:
+        except BaseException as error:
+            if type(error).__name__ == "CancelledError" or isinstance(error, GeneratorExit):
+                raise
             return self._ended(error, time.perf_counter() - start)
         finally:
             running.reset(token)
@@ -312,13 +318,3 @@ _REQUEST_HEADERS = (
     *("task", "shadow", "eta", "expires", "group", "group_index", "retries", "timelimit", "parent_id", "origin"),
     *("replaced_task_nesting", "stamped_headers", "stamps", "utc"),
 )
-
-
-def _of_the_task(error: BaseException) -> bool:
-    """Whether an exception that is no `Exception` is the task's own doing: `sys.exit()`, a cancellation of its own."""
-    if isinstance(error, SystemExit):
-        return True
-    import sys
-
-    asyncio = sys.modules.get("asyncio")
-    return asyncio is not None and isinstance(error, asyncio.CancelledError)

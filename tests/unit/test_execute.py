@@ -16,6 +16,7 @@ from support.inline import claim, make_app, work
 
 from multi import App, Ignore, MaxRetriesExceededError, Reject, SoftTimeLimitExceeded, TimeLimitExceeded, clock
 from multi.app.coroutines import close_loops
+from multi.app.exceptions import from_wire
 from multi.app.execute import failure, prepare, stores
 from multi.app.job import Job
 from multi.app.publishing import Publisher
@@ -26,6 +27,7 @@ from multi.errors import (
     DecodeError,
     EncodeError,
     NotRegistered,
+    RemoteError,
     TaskRevokedError,
     WorkerLostError,
 )
@@ -392,12 +394,13 @@ def test_an_interruption_leaves_no_coroutine_behind(app: App) -> None:
 
     before = signal.signal(signal.SIGALRM, strike)
     try:
-        with pytest.raises(Interrupted):
-            job_of(app, message(slow.name, ())).run()
+        outcome = job_of(app, message(slow.name, ())).run()
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
         close_loops()
+    assert outcome.state == "FAILURE"
+    assert isinstance(outcome.result, Interrupted)
     assert seen == ["closed"]
 
 
@@ -520,23 +523,96 @@ def test_errors_are_stored_even_if_results_are_ignored_when_asked_for(app: App) 
     assert record(app, result.id)["status"] == "FAILURE"
 
 
-@pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError()], ids=repr)
-def test_leaving_by_exit_is_a_failure_of_the_task_alone(app: App, error: BaseException) -> None:
-    @app.task
+class Odd(BaseException):
+    """No `Exception`, and nobody's but the project's."""
+
+
+_LEAVING = [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), asyncio.CancelledError(), Odd()]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["def", "async def"])
+@pytest.mark.parametrize("error", _LEAVING, ids=lambda error: type(error).__name__)
+def test_what_is_no_exception_is_a_failure_of_the_task_alone(
+    app: App, error: BaseException, asynchronous: bool
+) -> None:
+    @app.task(name="leave")
     def leave() -> None:
         raise error
 
-    assert job_of(app, message(leave.name, ())).run().state == "FAILURE"
+    @app.task(name="leave_async")
+    async def leave_async() -> None:
+        await asyncio.sleep(0)
+        raise error
+
+    outcome = job_of(app, message(leave_async.name if asynchronous else leave.name, ())).run()
+    assert outcome.state == "FAILURE"
+    assert isinstance(outcome.result, type(error))
+    assert outcome.traceback is not None
+    assert "raise error" in outcome.traceback or isinstance(error, asyncio.CancelledError)
+    assert app.current_task is None
+    close_loops()
 
 
-def test_an_interruption_of_the_worker_goes_through(app: App) -> None:
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), Odd()], ids=lambda error: type(error).__name__)
+def test_on_a_loop_of_others_it_is_one_too(app: App, error: BaseException) -> None:
+    @app.task
+    async def leave() -> None:
+        raise error
+
+    assert asyncio.run(job_of(app, message(leave.name, ())).arun()).state == "FAILURE"
+
+
+def test_a_program_that_runs_a_task_itself_can_be_interrupted(app: App) -> None:
     @app.task
     def interrupted() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        job_of(app, message(interrupted.name, ())).run()
+        interrupted.apply()
     assert app.current_task is None
+
+
+def test_a_traceback_begins_in_the_task_also_in_a_coroutine(app: App) -> None:
+    @app.task
+    async def fail() -> None:
+        await asyncio.sleep(0)
+        await asyncio.wait_for(asyncio.sleep(60), 0.001)
+
+    outcome = job_of(app, message(fail.name, ())).run()
+    close_loops()
+    assert outcome.traceback is not None
+    first = outcome.traceback.split("During handling")[-1].split("direct cause")[-1].split("File ")[1]
+    assert "in fail" in first
+    assert "coroutines.py" not in outcome.traceback
+    assert "base_events.py" not in outcome.traceback
+
+
+def test_a_group_of_exceptions_comes_back_as_one(app: App) -> None:
+    @app.task
+    def fail() -> None:
+        inner = ExceptionGroup("inner", [KeyError("k"), Custom(7)])
+        raise ExceptionGroup("several", [ValueError("bad", 1), inner])
+
+    result = fail.delay()
+    work(app)
+    stored = record(app, result.id)["result"]
+    assert stored["exc_type"] == "ExceptionGroup"
+    with pytest.raises(ExceptionGroup) as caught:
+        result.get()
+    assert caught.value.message == "several"
+    first, second = caught.value.exceptions
+    assert isinstance(first, ValueError)
+    assert first.args == ("bad", 1)
+    assert isinstance(second, ExceptionGroup)
+    assert [type(error) for error in second.exceptions] == [KeyError, Custom]
+
+
+@pytest.mark.parametrize("exc_message", [["several", "[ValueError()]"], ["several"], [], ["several", []]], ids=str)
+def test_a_group_that_a_peer_has_written_otherwise_is_told_by_its_name(exc_message: list[Any]) -> None:
+    found = from_wire({"exc_type": "ExceptionGroup", "exc_module": "builtins", "exc_message": exc_message})
+    assert isinstance(found, RemoteError)
+    assert type(found).__name__ == "ExceptionGroup"
+    assert list(found.args)[:1] == exc_message[:1]
 
 
 def test_a_soft_time_limit_is_a_failure_of_that_class(app: App) -> None:
