@@ -33,6 +33,8 @@ _NEXT_URL = re.compile(r"[;,](?=[A-Za-z][A-Za-z0-9+.-]*://)")
 _PASSWORD = re.compile(
     r"([A-Za-z][A-Za-z0-9+.-]*:[/'\"]*[^\s:/@;'\"]*:)((?:(?![;,][A-Za-z][A-Za-z0-9+.-]*://)[^\s])*)@"
 )
+# The same in what is no URL, though it is meant to be one: after the first colon that no slash or quote follows.
+_LOOSE_PASSWORD = re.compile(r":(?![/'\"]).*@")
 _SECRET_OPTION = re.compile(r"(?i)([?&][\w.-]*(?:password|passwd|secret|token)=)[^&\s;]*")
 
 
@@ -87,6 +89,8 @@ def parse(url: str, schemes: Sequence[str] = ()) -> Url:
 
 def _no_url(url: str) -> ConfigurationError:
     shown = mask(url)
+    if shown == url:
+        shown = _LOOSE_PASSWORD.sub(":**@", url)
     head = re.match(r"\s*['\"]?([A-Za-z][A-Za-z0-9+]*):", url)
     example = f"{head.group(1)}://" if head else "redis://localhost:6379/0"
     why = f"it should begin with a scheme and '://', as in {example}"

@@ -72,3 +72,18 @@ def test_passwords_are_masked_in_any_text(text: str, masked: str) -> None:
 def test_several_urls_are_split() -> None:
     assert urls.split("redis://a;redis://b/1") == ["redis://a", "redis://b/1"]
     assert urls.scheme("sentinel://a;sentinel://b") == "sentinel"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("redis//x:geheim@h/0", "redis//x:**@h/0"),
+        ("guest:geheim@localhost", "guest:**@localhost"),
+        ("guest:ge@heim:x@localhost", "guest:**@localhost"),
+        ("redis:/:geheim@h", "redis:/:**@h"),
+    ],
+)
+def test_a_password_is_not_shown_by_what_is_no_url(text: str, shown: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        urls.parse(text)
+    assert str(caught.value).startswith(f"'{shown}' is no URL")
