@@ -96,6 +96,15 @@ def test_a_chain_goes_from_one_engine_to_the_other_and_back(client: Any, mixed: 
     assert (note["args"], note["engine"]) == ([13], "multi")
 
 
+def test_the_results_of_a_chain_come_to_who_sent_it(client: Any) -> None:
+    steps = [sign(client, "add", 1, 2, queue="ours"), sign(client, "add", 10, queue="theirs"),
+             sign(client, "add", 100, queue="ours")]  # fmt: skip
+    last = (steps[0] | steps[1] | steps[2]).apply_async()
+    assert last.get(timeout=TIMEOUT) == 113
+    assert last.parent.get(timeout=TIMEOUT) == 13
+    assert last.parent.parent.get(timeout=TIMEOUT) == 3
+
+
 @pytest.mark.parametrize("queue", ["theirs", "ours", "both"])
 def test_a_countdown_is_kept(client: Any, queue: str) -> None:
     begun = time.time()
