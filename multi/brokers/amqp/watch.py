@@ -14,7 +14,7 @@ from multi.brokers.amqp.outbox import Outbox
 from multi.brokers.amqp.seat import Seat
 from multi.brokers.amqp.settling import Settling
 from multi.brokers.base import Port, Settlement, WatchEvents
-from multi.connections.amqp import Address, Closed, Lost, Session, Wire, explain, refuses
+from multi.connections.amqp import Address, Closed, Link, Lost, Session, Wire, explain, refuses
 from multi.errors import BackendUnavailable, BrokerRefused
 from multi.log import get_logger
 from multi.loop import Loop, Timer
@@ -29,7 +29,6 @@ logger = get_logger("multi.broker")
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 32.0
 _SETTLE_AGAIN = 1.0
-_FAREWELL = 2.0
 _REMEMBERED = 4096
 
 
@@ -129,15 +128,13 @@ class AMQPWatch:
             return
         self._stopped = True
         self._cancel_timers()
-        wire, outbox = self._wire, self._outbox
+        wire = self._wire
         self._forget_wire()
         self.down = "the worker is stopping"
         for seat in list(self.seats.values()):
             seat.void()
         if wire is not None:
-            if outbox is not None:
-                self._say_farewell(wire)
-            wire.close()
+            Link(wire).close()  # waits for the server's last word: what was written just now has arrived then
 
     def leave_to_child(self) -> None:
         """In a forked child: close the copies of what belongs to the worker's process."""
@@ -390,14 +387,3 @@ class AMQPWatch:
         self._timers.clear()
         if self._again is not None:
             self._again.cancel()
-
-    def _say_farewell(self, wire: Wire) -> None:
-        """Have everything written reach the server: a socket closed with unread input would take it along."""
-        from multi.connections.amqp import Link
-
-        link = Link(wire)
-        try:
-            wire.session.close()
-            link.wait(lambda: wire.session.finished, _FAREWELL)
-        except Lost:
-            pass  # it was gone already: what was not acknowledged is delivered again
