@@ -23,6 +23,7 @@ from multi.controller import start as starting
 from multi.controller import stop as stopping
 from multi.controller.launch import command, environment
 from multi.controller.node import Node
+from multi.controller.project import locate
 from multi.controller.start import ALREADY, OK, WAITING, Result, Start
 from multi.errors import ConfigurationError, NodeError
 from multi.nodes import options as table
@@ -120,6 +121,10 @@ def prepare(request: Request, nodes: list[Node]) -> list[Start]:
 def check_values(request: Request, specs: list[NodeSpec]) -> None:
     """Let the worker's own parser look at what is given, before anything is done to a node that runs."""
     words = table.words(request.options)
+    app = request.options.get("app")
+    for spec in specs:
+        if app and spec.executable == sys.executable and locate(str(app), spec.cwd) is None:
+            raise ConfigurationError(f"-A {app}: there is no such module, neither in {spec.cwd} nor on the path")
     if all(spec.executable == sys.executable for spec in specs):
         words += request.rest  # of another interpreter's multi nothing is known
     if not words:
@@ -206,7 +211,7 @@ def show_lines(result: Result) -> None:
     """The last lines that a node's worker has written, the keeper's own left out."""
     lines = [line for line in result.lines if "/Keeper] " not in line]
     if lines:
-        click.echo(f"The last lines of {result.node.log_file}:", err=True)
+        click.echo(f"The last lines of {result.log_file}:", err=True)
         for line in lines:
             click.echo(f"    {line}", err=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import time
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ class Result(NamedTuple):
     code: int | None = None  # with which the worker has ended
     wanted: Any = None  # of a start that has failed: the specification that it was to have
     kept: Any = None  # and the one that is kept now
+    log_file: str | None = None  # where the lines are from
 
 
 class Start:
@@ -93,9 +95,10 @@ class Start:
         """What a node that takes long says about itself; each news once."""
         status = self.node.status()
         text = f"{status.state}: {status.message}" if status.message else status.state
-        if text == self.told or (status.state == STARTING and not status.message):
+        gist = re.sub(r"[\d.]+ s\b", "", text)  # a pause that has become longer is no news
+        if gist == self.told or (status.state == STARTING and not status.message):
             return ""
-        self.told = text
+        self.told = gist
         return text
 
     def close(self, watch: Watch) -> None:
@@ -111,7 +114,15 @@ class Start:
         status = self.node.status()
         lines = tuple(added(self.node.log_file, self._log_from)) if self.mine else ()
         seconds = time.monotonic() - self.begun
-        return Result(self.node, WAITING, status.keeper_pid, seconds, message=status.message, lines=lines)
+        return Result(
+            self.node,
+            WAITING,
+            status.keeper_pid,
+            seconds,
+            message=status.message,
+            lines=lines,
+            log_file=self.node.log_file,
+        )
 
     def _launch(self, watch: Watch, *, adopt: bool) -> None:
         new_spec = "" if adopt or self.record is None else self.node.put(self.record)
@@ -168,8 +179,17 @@ class Start:
 
     def _failed(self, message: str, lines: tuple[str, ...] = (), code: int | None = None) -> Result:
         kept = (self.node.record() or {}).get("kept")
-        wanted = self.record["kept"] if self.record is not None else kept
-        return Result(self.node, FAILED, message=message, lines=lines, code=code, wanted=wanted, kept=kept)
+        record = self.record or {"kept": kept}
+        return Result(
+            self.node,
+            FAILED,
+            message=message,
+            lines=lines,
+            code=code,
+            wanted=record["kept"],
+            kept=kept,
+            log_file=record.get("log_file", self.node.log_file),
+        )
 
     def _unfollow(self, watch: Watch) -> None:
         if self._followed >= 0:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.nodes import HOST, Nodes, is_alive, kill
+from support.project import Project
 from support.wait import until
 
 
@@ -64,6 +65,16 @@ def test_a_password_is_not_in_the_list_of_processes(nodes: Nodes) -> None:
     assert "MULTI_BROKER_URL=redis://:hunter4@h" in Path(f"/proc/{nodes.worker('w1')}/environ").read_text()
 
 
+def test_a_restart_with_an_app_that_is_not_there_stops_nothing(project: Project) -> None:
+    project.quickstart()
+    project.multi("start", "w1", "-A", "proj", "-c", "1")
+    try:
+        assert "-A nosuch: there is no such module" in project.multi("restart", "w1", "-A", "nosuch", code=2).stderr
+        project.multi("status", "w1")
+    finally:
+        project.multi("stopwait", "w1")
+
+
 def test_a_change_that_a_node_cannot_start_with_is_not_kept(nodes: Nodes) -> None:
     nodes.start("w1", more=("-c", "2"))
     said = nodes.run("restart", "w1", "-A", "usage", "-c", "3", code=2).stderr
@@ -96,6 +107,7 @@ def test_a_restart_of_an_unknown_name_makes_no_node(nodes: Nodes) -> None:
 def test_a_node_that_never_could_run_is_not_kept(nodes: Nodes) -> None:
     said = nodes.start("w1", plan="usage", code=2).stderr
     assert f"w1@{HOST} is not kept, since it never ran" in said
+    assert f"The last lines of {nodes.state}/log/" in said
     assert kept(nodes) == set()
     nodes.run("status", "w1", code=4)
     assert not list(nodes.state.glob("nodes/*/*/*.json*"))
