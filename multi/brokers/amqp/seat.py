@@ -222,6 +222,9 @@ class Seat:
         task_id = str(arrival.properties.get("correlation_id") or "")
         if redelivered and self.watch.returned.pop(task_id, None):
             redelivered = False  # we gave it back ourselves, not begun
+        redelivered = (
+            redelivered or starts > 0
+        )  # what is requeued after its start is sent anew, so the server can't tell
         held = Held(number, queue, found, starts, redelivered, arrival.body, fault, task_id, self._round)
         self.held[number] = held
         self._ready.append(held)
