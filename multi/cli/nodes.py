@@ -45,6 +45,7 @@ class NodesCommand(click.Command):
                     metavar=option.metavar,
                     help=option.meaning,
                     hidden=not passes_on and not option.everywhere,
+                    shell_complete=_complete(option.choices),
                 )
             )
         self._passes_on = passes_on
@@ -86,6 +87,14 @@ class NodesCommand(click.Command):
             what = "Options of the worker" if self._passes_on else "Also"
             with formatter.section(what):
                 formatter.write_dl(passed_on)
+
+
+def _complete(
+    choices: tuple[str, ...],
+) -> Callable[[click.Context, click.Parameter, str], list[str]] | None:
+    if not choices:
+        return None
+    return lambda ctx, param, incomplete: [one for one in choices if one.lower().startswith(incomplete.lower())]
 
 
 def complete_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:

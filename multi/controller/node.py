@@ -149,14 +149,17 @@ class Node:
     def put(self, record: dict[str, Any]) -> str:
         """Write a new specification beside the kept one; its keeper puts it in place once it has the node."""
         path = f"{self.place.spec_file}.{os.getpid()}"
-        with translated(path):
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with translated(self.place.spec_file):
             try:
+                fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
                 with open(fd, "w", encoding="utf-8") as file:
                     json.dump(record, file, indent=1)
                     file.write("\n")
-            except BaseException:
-                os.unlink(path)
+            except BaseException as error:
+                if os.path.exists(path):
+                    os.unlink(path)
+                if isinstance(error, OSError):
+                    error.filename = self.place.spec_file  # nobody knows the temporary one
                 raise
         return path
 

@@ -21,6 +21,7 @@ class Option(NamedTuple):
     meaning: str
     whose: str = "worker"
     everywhere: bool = False  # may also stand before the subcommand
+    choices: tuple[str, ...] = ()  # that the shell offers; what else is understood tells the worker
 
     @property
     def name(self) -> str:
@@ -41,12 +42,22 @@ OPTIONS: tuple[Option, ...] = (
     Option(("-n", "--hostname"), "NAME", "The node's name; %h, %n and %d are filled in.", "node"),
     Option(("-D", "--detach"), None, "Run in the background (nodes always do).", "node"),
     Option(("-S", "--statedb"), "FILE", "Where to keep revoked ids."),
-    Option(("-l", "--loglevel"), "LEVEL", "DEBUG, INFO, WARNING, ERROR or CRITICAL."),
+    Option(
+        ("-l", "--loglevel"),
+        "LEVEL",
+        "DEBUG, INFO, WARNING, ERROR or CRITICAL.",
+        choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
+    ),
     Option(("-O", "--optimization"), "NAME", "default or fair; this worker is always fair."),
     Option(("--prefetch-multiplier",), "N", "Tasks held per child."),
     Option(("--disable-prefetch",), None, "Hold no task that isn't running."),
     Option(("-c", "--concurrency"), "N", "Child processes, threads or simultaneous async tasks."),
-    Option(("-P", "--pool"), "POOL", "prefork, threads, asyncio or solo."),
+    Option(
+        ("-P", "--pool"),
+        "POOL",
+        "prefork, threads, asyncio or solo.",
+        choices=("prefork", "threads", "asyncio", "solo"),
+    ),
     Option(("-E", "--task-events"), None, "Send events about tasks."),
     Option(("--time-limit",), "SECONDS", "End a task that runs longer."),
     Option(("--soft-time-limit",), "SECONDS", "Raise SoftTimeLimitExceeded in a task that runs longer."),

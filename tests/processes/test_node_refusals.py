@@ -244,3 +244,5 @@ def test_the_shell_completes_commands_options_and_the_names_of_nodes(nodes: Node
     assert completed("multi stat") == ["status"]
     assert completed("multi start --logf") == ["--logfile"]
     assert completed("multi stop w1 w") == ["w2"]
+    assert completed("multi start w1 -P s") == ["solo"]
+    assert completed("multi start w1 -l i") == ["INFO"]
