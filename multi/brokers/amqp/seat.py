@@ -222,9 +222,8 @@ class Seat:
         task_id = str(arrival.properties.get("correlation_id") or "")
         if redelivered and self.watch.returned.pop(task_id, None):
             redelivered = False  # we gave it back ourselves, not begun
-        redelivered = (
-            redelivered or starts > 0
-        )  # what is requeued after its start is sent anew, so the server can't tell
+        # what is requeued after its start is sent anew, so the server can't tell
+        redelivered = redelivered or starts > 0
         held = Held(number, queue, found, starts, redelivered, arrival.body, fault, task_id, self._round)
         self.held[number] = held
         self._ready.append(held)
@@ -352,7 +351,8 @@ class Seat:
     def _answer(self, ask: Ask) -> None:
         if self._channel is None:
             self.want = max(0, ask.claim - (self._pushed - ask.seen))
-            self.line.tell(Tell(ask.number, self.watch.down or "the connection to RabbitMQ was lost"))
+            # Only this channel is gone, and soon there is another one: all claims are void, so nothing is left to settle.
+            self.line.tell(Tell(ask.number, self.watch.down))
             return
         failures: list[str] = []
         left = len(ask.settlements) + 1
