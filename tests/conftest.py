@@ -9,6 +9,7 @@ project                         a temporary folder with `write`, `multi`, `pytho
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,10 @@ import pytest
 from support.processes import MARK, Leftovers
 from support.project import Project
 from support.servers import NotInstalled, RabbitMQ, Redis, Server, started
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # a run in the background of a script is deaf to Control-C, and so would be whatever the tests start and interrupt
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TESTS = Path(__file__).parent
 UNIT = TESTS / "unit"
