@@ -11,7 +11,7 @@ class Message(msgspec.Struct, frozen=True):
     """One message, free of any broker's envelope.
 
     `body` holds the serialized (and maybe compressed) bytes just as the sender made them; `headers` and `properties`
-    are those of protocol 2 (facts: lang, task, id, ..., correlation_id, reply_to, delivery_mode, priority).
+    are those of protocol 2 (lang, task, id, ...; correlation_id, reply_to, delivery_mode, priority).
     """
 
     headers: dict[str, Any]
