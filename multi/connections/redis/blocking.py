@@ -15,6 +15,8 @@ from multi.connections.redis.opening import begin, check_greeting, limit_waiting
 from multi.connections.redis.words import Reply, ReplyError, Word, pack, reader
 from multi.errors import BrokerLost
 
+#: So long (s) an answer is looked for before sleeping; after so many looks in vain, none for so many calls.
+LOOK, VAIN, PAUSE = 50e-6, 4, 200
 #: What `Redis.poll` returns when time is up (None is a reply).
 NOTHING: Any = object()
 
@@ -32,6 +34,9 @@ class Redis:
         self._sock: socket.socket | None = None
         self._reader: Any = None
         self.connected_at = 0.0
+        self._looks = False
+        self._pause = 0  # calls that are not to look for their answer
+        self._vain = 0
 
     def connect(self) -> None:
         """Open the connection if it isn't open."""
@@ -42,6 +47,8 @@ class Redis:
         except OSError as error:
             raise unreachable(self.address, error) from error
         limit_waiting(sock, self.address.answer_timeout)
+        # on a single processor the server can't run while we look; TLS reads by itself
+        self._looks = type(sock) is socket.socket and len(os.sched_getaffinity(0)) > 1
         self._sock = sock
         self._reader = reader()
         greeting = begin(self.address, self._protocol)
@@ -97,10 +104,41 @@ class Redis:
         """The next reply, an error of the server as a value."""
         incoming = self._reader
         reply = incoming.gets()
+        if reply is Ellipsis and self._looks:
+            if self._pause:
+                self._pause -= 1
+            else:
+                self._look()
+                reply = incoming.gets()
         while reply is Ellipsis:
             self._feed()
             reply = incoming.gets()
         return reply
+
+    def _look(self) -> None:
+        """Look for the answer for a moment before sleeping until it comes.
+
+        A server on the same machine answers in less time than it takes to fall asleep and be woken, which is half of
+        what sending a task costs. Where looking is in vain, mostly, it is given up for the next calls.
+        """
+        sock, until = self._sock, monotonic() + LOOK
+        assert sock is not None
+        while True:
+            try:
+                data = sock.recv(65536, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                if monotonic() < until:
+                    continue
+                self._vain += 1
+                if self._vain >= VAIN:
+                    self._vain, self._pause = 0, PAUSE
+                return
+            except OSError:
+                return  # told by the call that follows
+            self._vain = 0
+            if data:
+                self._reader.feed(data)
+            return
 
     def poll(self, seconds: float | None) -> Reply:
         """What the server says next, waiting at most `seconds` (None: as long as it takes); else `NOTHING`."""
