@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ def mixed(rabbitmq_server: RabbitMQ, tmp_path_factory: pytest.TempPathFactory) -
         yield fleet
         consumer = fleet.clients["celery"].backend.result_consumer
         if consumer._connection is not None:
-            consumer.stop()  # Celery leaves this connection open
+            with suppress(OSError):  # another test may have had the server killed meanwhile
+                consumer.stop()  # Celery leaves this connection open
     finally:
         fleet.close()
 
