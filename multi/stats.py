@@ -3,6 +3,32 @@
 The worker writes the header, each of its children one row; `multi status` and the like read it at any time without
 asking the node. Nobody locks: every field has one writer, and a reader that may have met a half-written row reads it
 again.
+
+The layout, version 2, little-endian; texts are UTF-8, filled up with zero bytes and cut where they are too long:
+
+```
+header, 2048 bytes
+     0  8s    "MULTISTA"                  16  I     state: 0 starting 1 ready 2 stopping 3 stopped
+     8  H     version                     20  I     pid of the worker
+    10  H     size of the header          24  I     generation
+    12  H     size of a row               28  I     concurrency
+    14  H     number of rows              32  d     started, seconds since the epoch
+                                          40  d     last turn of the worker's loop, the same
+                                          48  Q     resident memory of the worker in bytes
+                                          56  32s   pool
+                                          88  1024s queues that are consumed now, joined by commas
+row, 512 bytes, one per child
+     0  I     pid of the child; 0: none  144  64s   id of the task
+     4  I     tasks that run in it       208  256s  what it was called with: argsrepr, and after a blank kwargsrepr
+     8  d     since when the one named   464  Q     tasks that succeeded
+              runs                       472  Q     tasks that failed
+    16  128s  name of the task           480  Q     tasks that are retried
+```
+
+A file appears under its name only when it is whole (written beside it and renamed). In version 1 a row had 256 bytes:
+no id and no arguments, the counts at 144.
+
+The arguments are on the page as they came, in a file that only the node's user can read; readers mask them.
 """
 
 from __future__ import annotations
@@ -12,23 +38,25 @@ import os
 from struct import Struct
 from typing import NamedTuple
 
+from multi.masking import mask_arguments
+
 MAGIC = b"MULTISTA"
-VERSION = 1
+VERSION = 2
 
 STARTING, READY, STOPPING, STOPPED = range(4)
 STATES = ("starting", "ready", "stopping", "stopped")
 
-# magic, version, size of the header, size of a row, number of rows
+# magic, version, size of the header, size of a row, number of rows: the same in every version
 _PREFIX = Struct("<8sHHHH")
-# at 16: state, pid, generation, concurrency, started, last loop, memory in bytes, pool, queues
 _NODE = Struct("<IIIIddQ32s1024s")
 _NODE_AT = 16
 _HEADER_SIZE = 2048
-# pid, active, since, name
-_TASK = Struct("<IId128s")
+_TASK = Struct("<IId128s64s256s")
 _COUNTS = Struct("<QQQ")
 _COUNTS_AT = _TASK.size
-_ROW_SIZE = 256
+_ROW_SIZE = 512
+#: What a row holds of its task, by version; the counts follow.
+_TASK_OF = {1: Struct("<IId128s"), 2: _TASK}
 
 
 class ChildStats(NamedTuple):
@@ -42,6 +70,9 @@ class ChildStats(NamedTuple):
     succeeded: int
     failed: int
     retried: int
+    id: str = ""
+    args: str = ""
+    """What the task was called with, with its secrets masked; perhaps cut off."""
 
 
 class NodeStats(NamedTuple):
@@ -76,7 +107,7 @@ class NodeStats(NamedTuple):
 
 
 class ChildRow:
-    """A child's own row. Times are seconds since the epoch; `name` is cut at 128 bytes."""
+    """A child's own row. Times are seconds since the epoch; texts that are too long are cut."""
 
     __slots__ = ("_at", "_counts_at", "_failed", "_memory", "_pid", "_retried", "_succeeded")
 
@@ -88,9 +119,9 @@ class ChildRow:
         self._succeeded, self._failed, self._retried = _COUNTS.unpack_from(memory, self._counts_at)
         self.task(0, 0.0, b"")
 
-    def task(self, active: int, since: float, name: bytes) -> None:
-        """How many tasks run in this child, since when the one named runs."""
-        _TASK.pack_into(self._memory, self._at, self._pid, active, since, name)
+    def task(self, active: int, since: float, name: bytes, id: bytes = b"", args: bytes = b"") -> None:
+        """How many tasks run in this child, since when the one named runs, which it is and what it was called with."""
+        _TASK.pack_into(self._memory, self._at, self._pid, active, since, name, id, args)
 
     def count(self, succeeded: int = 0, failed: int = 0, retried: int = 0) -> None:
         """Add to the counts of this row; they go on over the row's successive children."""
@@ -209,7 +240,7 @@ class StatsPage:
 
     @staticmethod
     def read(path: str) -> NodeStats | None:
-        """The page at `path`; None where there is none, or one of another version."""
+        """The page at `path`; None where there is none, or one of a version that isn't known here."""
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
@@ -228,18 +259,24 @@ class StatsPage:
 
 def _parse(memory: mmap.mmap, size: int) -> NodeStats | None:
     magic, version, header_size, row_size, rows = _PREFIX.unpack_from(memory, 0)
-    if magic != MAGIC or version != VERSION or size < header_size + rows * row_size:
+    task = _TASK_OF.get(version)
+    if magic != MAGIC or task is None or size < header_size + rows * row_size:
         return None
     state, pid, generation, concurrency, started, last_loop, rss, pool, queues = _NODE.unpack(
         _steady(memory, _NODE_AT, _NODE.size)
     )
     children = []
     for index in range(rows):
-        row = _steady(memory, header_size + index * row_size, _COUNTS_AT + _COUNTS.size)
-        child_pid, active, since, name = _TASK.unpack_from(row, 0)
-        succeeded, failed, retried = _COUNTS.unpack_from(row, _COUNTS_AT)
+        row = _steady(memory, header_size + index * row_size, task.size + _COUNTS.size)
+        child_pid, active, since, *texts = task.unpack_from(row, 0)
+        succeeded, failed, retried = _COUNTS.unpack_from(row, task.size)
         if child_pid or succeeded or failed or retried:
-            children.append(ChildStats(index, child_pid, active, since, _text(name), succeeded, failed, retried))
+            name, task_id, args = [*map(_text, texts), "", ""][:3]
+            children.append(
+                ChildStats(
+                    index, child_pid, active, since, name, succeeded, failed, retried, task_id, mask_arguments(args)
+                )
+            )
     return NodeStats(
         STATES[state] if state < len(STATES) else f"state {state}",
         pid,

@@ -101,7 +101,14 @@ class View:
             "queues": stats.queues if stats is not None else [],
             "active": stats.active if stats is not None else 0,
             "tasks": [
-                {"name": child.name, "pid": child.pid, "active": child.active, "since": child.since}
+                {
+                    "name": child.name,
+                    "id": child.id,
+                    "args": child.args,
+                    "pid": child.pid,
+                    "active": child.active,
+                    "since": child.since,
+                }
                 for child in (stats.children if stats is not None else ())
                 if child.active
             ],

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from select import POLLIN, poll
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -44,6 +44,8 @@ PATIENCE = 0.005
 #: So long (s) a stopping child goes on trying to deliver its last outcomes to a broker that is away.
 LAST_TRIES = 5.0
 LARGEST_BATCH = 64
+#: Characters of a call's arguments that are copied for the stats page, which cuts them further.
+ARGS_LENGTH = 256
 
 
 class ChildPlan(msgspec.Struct):
@@ -272,6 +274,17 @@ class Child(ABC):
         """The outcome when a limit struck outside of the task's own code."""
         assert delivery.message is not None
         return failure(self.app, delivery.message, error)
+
+
+def called_with(headers: dict[str, Any]) -> bytes:
+    """What the stats page tells of a task's arguments: their `repr` as its sender made it."""
+    args, kwargs = headers.get("argsrepr"), headers.get("kwargsrepr")
+    try:
+        if not kwargs or kwargs == "{}":
+            return args[:ARGS_LENGTH].encode() if args else b""
+        return f"{args[:ARGS_LENGTH] if args else ''} {kwargs[:ARGS_LENGTH]}".encode()
+    except (TypeError, AttributeError, UnicodeError):
+        return b""  # a sender that has put something else there
 
 
 def _nothing(*_: object) -> None:

@@ -15,7 +15,7 @@ from time import monotonic, time
 from multi.app.execute import Job
 from multi.brokers.base import Delivery, Settlement
 from multi.outcome import Outcome
-from multi.worker.child import GO, IDLE, Child, ChildPlan, logger
+from multi.worker.child import GO, IDLE, Child, ChildPlan, called_with, logger
 from multi.worker.serial import resident
 
 
@@ -27,7 +27,7 @@ class CourierChild(Child):
         self.concurrency = plan.options.concurrency
         self._free = list(range(plan.entries))
         self._finished: deque[tuple[int, Delivery, Job, Outcome]] = deque()
-        self._running: dict[int, tuple[float, str]] = {}
+        self._running: dict[int, tuple[float, Job]] = {}
         self._told_idle = False
         self._unlimited: set[str] = set()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -141,15 +141,21 @@ class CourierChild(Child):
         if job.acks_early:
             slot.bequeath(index, job.message)
             self.exchange([Settlement(delivery.tag, delivery.fence, delivery.queue)], 0)
-        self._running[index] = (time(), job.name)
+        self._running[index] = (time(), job)
         self._show()
         self.begin(index, delivery, job)
 
     def _show(self) -> None:
         """The stats page: how many run, and the one that has run longest."""
         running = self._running
-        since, name = min(running.values()) if running else (0.0, "")
-        self.row.task(len(running), since, name.encode())
+        if not running:
+            self.row.task(0, 0.0, b"")
+            return
+        # they are in the order of their starts
+        since, job = next(iter(running.values()))
+        self.row.task(
+            len(running), since, job.name.encode(), job.id.encode("utf-8", "replace"), called_with(job.headers)
+        )
 
     def wait(self, seconds: float | None = None) -> None:
         poller = poll()

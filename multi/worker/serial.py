@@ -14,7 +14,7 @@ from time import monotonic, time
 from multi.brokers.base import Delivery, Settlement
 from multi.errors import SoftTimeLimitExceeded
 from multi.outcome import Outcome
-from multi.worker.child import AWAKE, IDLE, LARGEST_BATCH, PATIENCE, Child, ChildPlan
+from multi.worker.child import AWAKE, IDLE, LARGEST_BATCH, PATIENCE, Child, ChildPlan, called_with
 
 _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 
@@ -123,7 +123,7 @@ class SerialChild(Child):
         self.left -= 1
         if self.lines.info:
             self.lines.received(job.name, job.id)
-        self.row.task(1, time(), job.name.encode())
+        self.row.task(1, time(), job.name.encode(), job.id.encode("utf-8", "replace"), called_with(job.headers))
         if job.acks_early:
             slot.bequeath(index, job.message)
             self.exchange([Settlement(delivery.tag, delivery.fence, delivery.queue)], 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import timeit
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def test_a_page_is_read_as_it_was_written(tmp_path: Path) -> None:
     page = StatsPage.create(path, 3)
     page.node(state=READY, pid=7, pool="prefork", concurrency=2, queues=["a", "b"], started=1.5, generation=4, rss=99)
     row = page.child(1, pid=8)
-    row.task(1, 2.5, b"proj.tasks.add")
+    row.task(1, 2.5, b"proj.tasks.add", b"0f0f", b"(1, 2) {'x': 1, 'password': 'hush'}")
     row.count(succeeded=2, failed=1)
     row.count(retried=1, succeeded=1)
     found = StatsPage.read(path)
@@ -27,7 +28,10 @@ def test_a_page_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert found == page.snapshot()
     assert (found.state, found.pid, found.pool, found.concurrency) == ("ready", 7, "prefork", 2)
     assert (found.queues, found.started, found.generation, found.rss) == (["a", "b"], 1.5, 4, 99)
-    assert [tuple(child) for child in found.children] == [(1, 8, 1, 2.5, "proj.tasks.add", 3, 1, 1)]
+    (child,) = found.children
+    assert (child.row, child.pid, child.active, child.since, child.name) == (1, 8, 1, 2.5, "proj.tasks.add")
+    assert (child.id, child.args) == ("0f0f", "(1, 2) {'x': 1, 'password': ***}")
+    assert (child.succeeded, child.failed, child.retried) == (3, 1, 1)
     assert (found.active, found.succeeded, found.failed, found.retried) == (1, 3, 1, 1)
 
 
@@ -37,7 +41,7 @@ def test_the_next_child_of_a_row_goes_on_with_its_counts(tmp_path: Path) -> None
     first.task(1, 1.0, b"x")
     first.count(succeeded=5)
     page.clear(0)
-    assert page.snapshot().children[0][1:] == (0, 0, 0.0, "", 5, 0, 0)
+    assert page.snapshot().children[0][1:] == (0, 0, 0.0, "", 5, 0, 0, "", "")
     page.child(0, pid=2).count(succeeded=1)
     assert page.snapshot().succeeded == 6
 
@@ -45,15 +49,50 @@ def test_the_next_child_of_a_row_goes_on_with_its_counts(tmp_path: Path) -> None
 def test_names_that_are_too_long_are_cut_and_pages_that_are_none_are_not_read(tmp_path: Path) -> None:
     path = tmp_path / "stats"
     page = StatsPage.create(str(path), 1)
-    page.child(0).task(1, 0.0, b"n" * 500)
+    page.child(0).task(1, 0.0, b"n" * 500, b"i" * 500, b"a" * 500)
     page.node(queues=["q" * 700, "r" * 700])
     found = StatsPage.read(str(path))
     assert found is not None
-    assert found.children[0].name == "n" * 128
-    for content in (b"", b"x" * 100, b"x" * 9000, path.read_bytes().replace(b"\x01\x00", b"\x63\x00", 1)):
+    (child,) = found.children
+    assert (child.name, child.id, child.args) == ("n" * 128, "i" * 64, "a" * 256)
+    assert (child.succeeded, child.failed, child.retried) == (0, 0, 0)
+    for content in (b"", b"x" * 100, b"x" * 9000, path.read_bytes().replace(b"\x02\x00", b"\x63\x00", 1)):
         path.write_bytes(content)
         assert StatsPage.read(str(path)) is None
     assert StatsPage.read(str(tmp_path / "nothing")) is None
+
+
+def test_a_page_of_the_version_before_is_understood(tmp_path: Path) -> None:
+    # byte for byte what multi 0.1.0 wrote
+    header = struct.pack("<8sHHHH", b"MULTISTA", 1, 2048, 256, 2)
+    header += struct.pack("<IIIIddQ32s1024s", 1, 7, 3, 2, 1.5, 2.5, 99, b"prefork", b"a,b")
+    row = struct.pack("<IId128sQQQ", 8, 1, 3.5, b"proj.tasks.add", 5, 6, 7)
+    path = tmp_path / "stats.3"
+    path.write_bytes(header.ljust(2048, b"\0") + row.ljust(256, b"\0") + bytes(256))
+    found = StatsPage.read(str(path))
+    assert found is not None
+    assert (found.state, found.pid, found.generation, found.queues) == ("ready", 7, 3, ["a", "b"])
+    assert [tuple(child) for child in found.children] == [(0, 8, 1, 3.5, "proj.tasks.add", 5, 6, 7, "", "")]
+
+
+def test_the_layout_is_the_one_that_is_documented(tmp_path: Path) -> None:
+    path = tmp_path / "stats"
+    page = StatsPage.create(str(path), 2)
+    page.node(
+        state=READY, pid=7, generation=4, concurrency=2, started=1.5, last_loop=2.5, rss=99, pool="p", queues=["q"]
+    )
+    row = page.child(1, pid=8)
+    row.task(3, 4.5, b"name", b"id", b"args")
+    row.count(5, 6, 7)
+    data = path.read_bytes()
+    assert struct.unpack_from("<8sHHHH", data, 0) == (b"MULTISTA", 2, 2048, 512, 2)
+    assert struct.unpack_from("<IIIIddQ", data, 16) == (READY, 7, 4, 2, 1.5, 2.5, 99)
+    assert (data[56:58], data[88:90]) == (b"p\0", b"q\0")
+    at = 2048 + 512
+    assert struct.unpack_from("<IId", data, at) == (8, 3, 4.5)
+    assert [data[at + place :].partition(b"\0")[0] for place in (16, 144, 208)] == [b"name", b"id", b"args"]
+    assert struct.unpack_from("<QQQ", data, at + 464) == (5, 6, 7)
+    assert len(data) == at + 512
 
 
 def test_a_row_costs_next_to_nothing() -> None:
