@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from multi.cli.policy import policy_of, shape_of
 from multi.cli.screen import Screen
 from multi.controller.fleet import Fleet
 from multi.controller.node import Node
@@ -22,7 +23,6 @@ from multi.nodes.spec import LOG_KEEP, LOG_SIZE, NodeSpec, kept_environment, log
 
 _PER_NODE = re.compile(r"(--?[A-Za-z][\w-]*):([^=\s]+)")
 _SIGNAL = re.compile(r"-(\d+|(?:SIG)?(?:TERM|INT|QUIT|KILL))")
-_SIZE = re.compile(r"(\d+)\s*([kmg]?)b?", re.IGNORECASE)
 ENDS = ("TERM", "INT", "QUIT", "KILL")
 
 
@@ -38,6 +38,8 @@ class NodesCommand(click.Command):
         own = {spelling for param in self.params for spelling in param.opts}
         for option in OPTIONS:
             spellings = [spelling for spelling in option.spellings if spelling not in own]
+            if not spellings:
+                continue  # the command has an option of its own for it
             self.params.append(
                 click.Option(
                     [option.name, *spellings],
@@ -177,12 +179,6 @@ class Request:
 
     def spec(self, node: Node) -> NodeSpec:
         """The specification that this command line alone makes."""
-        for name in ("uid", "gid"):
-            if name in self.options:
-                raise UnsupportedOption(
-                    f"--{name}: a node runs as the user who starts it, so that its files are that user's. Start it as "
-                    f"that user: sudo -u USER multi start {node.name.short} …"
-                )
         umask = os.umask(0o022)
         os.umask(umask)
         if "umask" in self.options:
@@ -196,16 +192,12 @@ class Request:
             env=kept_environment(dict(os.environ), list(self.own.get("env") or ())),
             umask=umask,
             policy=self.policy(),
+            **shape_of(self.own, self.cwd),
         )
 
     def policy(self) -> dict[str, Any]:
         """What the keeper is to go by, as far as it was given."""
-        own = self.own
-        names_of = ("restart", "restart_delay", "max_crashes", "healthy_after", "quit_after", "kill_after", "log_keep")
-        found = {name: own[name] for name in names_of if own.get(name) is not None}
-        if own.get("log_size") is not None:
-            found["log_size"] = parse_size(own["log_size"])
-        return found
+        return policy_of(self.own)
 
     def _executable(self) -> str:
         given = self.options.get("executable")
@@ -312,14 +304,6 @@ def parse_signal(text: str) -> int:
     if name not in ENDS:
         raise ConfigurationError(f"--signal {text}: nodes are stopped with {', '.join(ENDS)} (or 15, 2, 3, 9)")
     return int(signal.Signals[f"SIG{name}"])
-
-
-def parse_size(text: str) -> int:
-    """A number of bytes, as 10MB, 500k or 0."""
-    found = _SIZE.fullmatch(text.strip())
-    if found is None:
-        raise ConfigurationError(f"{text!r} is no size; write it as 10MB, 500k or 0")
-    return int(found[1]) << {"": 0, "k": 10, "m": 20, "g": 30}[found[2].lower()]
 
 
 def _octal(text: str) -> int:

@@ -19,8 +19,9 @@ from multi.cli.nodes import (
     refuse_shared_files,
     state_dir_option,
 )
+from multi.cli.policy import policy_options
 from multi.cli.screen import Screen, complain
-from multi.cli.start import check_values, policy_options, show, specification
+from multi.cli.start import check_values, show, specification
 from multi.cli.stop import ALL
 from multi.controller import start as starting
 from multi.controller import stop as stopping

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from multi.cli.nodes import NodesCommand, Request, json_option, nodes_argument, record_of, state_dir_option
-from multi.cli.start import policy_options, specification
+from multi.cli.policy import policy_options
+from multi.cli.start import specification
 
 
 @click.command(cls=NodesCommand, passes_on=True)

@@ -18,6 +18,7 @@ from multi.cli.nodes import (
     refuse_shared_files,
     state_dir_option,
 )
+from multi.cli.policy import policy_options
 from multi.cli.screen import Screen, clock, complain
 from multi.controller import start as starting
 from multi.controller import stop as stopping
@@ -28,49 +29,6 @@ from multi.controller.start import ALREADY, OK, WAITING, Result, Start
 from multi.errors import ConfigurationError, NodeError
 from multi.nodes import options as table
 from multi.nodes.spec import NodeSpec, difference, kept_environment
-
-POLICY = (
-    click.option("--env", multiple=True, metavar="NAME[=VALUE]", help="Keep this variable with the node."),
-    click.option(
-        "--restart",
-        type=click.Choice(("on-failure", "always", "never")),
-        help="When a worker that has ended is started again (default: on-failure).",
-    ),
-    click.option(
-        "--restart-delay", type=click.FloatRange(min=0), metavar="SECONDS", help="Before the first restart (1)."
-    ),
-    click.option(
-        "--max-crashes", type=click.IntRange(min=1), metavar="N", help="Give up after N crashes in a row (5)."
-    ),
-    click.option(
-        "--healthy-after", type=click.FloatRange(min=0), metavar="SECONDS", help="Then crashes are counted anew (60)."
-    ),
-    click.option(
-        "--quit-after", type=click.FloatRange(min=0), metavar="SECONDS", help="When stopping: QUIT after this time."
-    ),
-    click.option(
-        "--kill-after", type=click.FloatRange(min=0), metavar="SECONDS", help="When stopping: KILL after this time."
-    ),
-    click.option(
-        "--log-size", metavar="SIZE", help="Rotate the log at this size, looked at once a second (10MB; 0: never)."
-    ),
-    click.option("--log-keep", type=click.IntRange(min=1), metavar="N", help="Keep N old logs (5)."),
-    click.option("--range-prefix", metavar="TEXT", help="Of the names that a number stands for (w)."),
-    click.option(
-        "--timeout",
-        type=click.FloatRange(min=0),
-        metavar="SECONDS",
-        default=starting.TIMEOUT,
-        help="How long to wait until nodes are ready (60).",
-    ),
-)
-
-
-def policy_options(function: Any) -> Any:
-    """The options of a command that starts nodes."""
-    for option in reversed(POLICY):
-        function = option(function)
-    return function
 
 
 @click.command(cls=NodesCommand, passes_on=True)

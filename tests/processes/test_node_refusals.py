@@ -57,7 +57,7 @@ def said(nodes: Nodes, *words: str, code: int) -> str:
         (("start", "w1", "-A", "ready", "--env", "NO_SUCH_VARIABLE"), "NO_SUCH_VARIABLE is not set"),
         (("start", "w1", "-A", "ready", "--executable", "no-such-python"), "there is no such program on the PATH"),
         (("start", "w1", "-A", "ready", "--workdir", "nowhere"), "--workdir nowhere: there is no directory"),
-        (("start", "w1", "-A", "ready", "--uid", "nobody"), "a node runs as the user who starts it"),
+        (("start", "w1", "-A", "ready", "--uid", "no-such-user"), "--user no-such-user: "),
         (("stop", "w1", "--signal", "HUP"), "nodes are stopped with TERM, INT, QUIT, KILL"),
         (("stop", "w1", "--all"), "either nodes' names or --all"),
         (("strat", "w1"), "no command 'strat'; did you mean 'start'"),
