@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from multi.errors import ConfigurationError
-from multi.nodes import options as table
+from multi.nodes.engines import find
 from multi.nodes.names import NodeName
 
+if TYPE_CHECKING:
+    from multi.nodes.engines.base import Engine
+
 VERSION = 1
+KINDS = ("worker", "beat", "command")
+#: What is kept beside the command line, by the names under which it is kept and given.
+_MORE = (
+    *("kind", "engine", "singleton", "command", "user", "group", "env_files", "limits", "nice", "hooks"),
+    *("description", "section"),
+)
+#: Where another attribute than that of the same name holds what was given.
+_ATTRIBUTES = {"kind": "given_kind", "engine": "given_engine", "singleton": "given_singleton"}
 
 #: Variables of these names change what the app is, so they are kept with the node; any other comes from whoever starts it.
 KEPT_PREFIXES = ("MULTI_", "CELERY_", "DJANGO_", "PYTHON")
@@ -22,15 +34,15 @@ NEVER_KEPT = frozenset(
     }
 )
 
-#: Options that may hold a password, and the variables that do the same for a worker.
-SECRET_OPTIONS = {"broker": "MULTI_BROKER_URL", "result_backend": "MULTI_RESULT_BACKEND"}
-
 LOG_SIZE = 10 * 1024 * 1024
 LOG_KEEP = 5
 
 
 class NodeSpec:
-    """One node. `options` holds the options of the worker by name, `policy` what the keeper goes by."""
+    """One node. `options` holds the options of the worker by name, `policy` what the keeper goes by.
+
+    What is None or empty was not given: a kept specification that is changed by another keeps its own there.
+    """
 
     def __init__(
         self,
@@ -43,6 +55,18 @@ class NodeSpec:
         env: dict[str, str] | None = None,
         umask: int = 0o022,
         policy: dict[str, Any] | None = None,
+        kind: str | None = None,
+        engine: str | None = None,
+        singleton: bool | None = None,
+        command: Sequence[str] | None = None,
+        user: str | None = None,
+        group: str | None = None,
+        env_files: Sequence[str] = (),
+        limits: dict[str, Any] | None = None,
+        nice: int | None = None,
+        hooks: dict[str, list[dict[str, Any]]] | None = None,
+        description: str | None = None,
+        section: str | None = None,
     ) -> None:
         self.name = name
         self.executable = executable
@@ -52,30 +76,74 @@ class NodeSpec:
         self.env = env or {}
         self.umask = umask
         self.policy = policy or {}
+        self.given_kind = kind
+        self.given_engine = engine
+        self.given_singleton = singleton
+        self.command = list(command or ())
+        self.user = user
+        self.group = group
+        self.env_files = list(env_files)
+        self.limits = limits or {}
+        self.nice = nice
+        self.hooks = hooks or {}
+        self.description = description
+        self.section = section
+
+    # ---- what it is
+
+    @property
+    def engine(self) -> str:
+        """The name of its engine; a program that is no option of an interpreter is run as it is."""
+        if self.given_engine is not None:
+            return self.given_engine
+        is_program = bool(self.command) and not self.command[0].startswith("-")
+        return "command" if is_program or self.given_kind == "command" else "multi"
+
+    @property
+    def kind(self) -> str:
+        """ "worker", "beat" or "command"."""
+        return self.given_kind or ("command" if self.engine == "command" else "worker")
+
+    @property
+    def singleton(self) -> bool:
+        """Whether the project has just one of its kind on this host, as of a beat."""
+        return self.kind == "beat" if self.given_singleton is None else self.given_singleton
+
+    def check(self) -> None:
+        """Raise `ConfigurationError` for what can't be, before anything is started."""
+        if self.given_kind not in (None, *KINDS):
+            raise ConfigurationError(
+                f"{self.name}: there is no kind {self.given_kind!r}; there are: {', '.join(KINDS)}"
+            )
+        find(self.engine).check(self)
+
+    # ---- what follows from it
 
     def argv(self, log_file: str | None) -> list[str]:
-        """The worker's command line, without what is secret. `log_file` may still hold %i or %I, which the worker fills in per
+        """Its command line, without what is secret. `log_file` may still hold %i or %I, which the worker fills in per
         process."""
-        public = {name: value for name, value in self.options.items() if name not in self._secrets}
-        words = [self.executable, "-m", "multi", "worker", *table.words(public), "-n", str(self.name)]
-        if log_file is not None:
-            words += ["-f", log_file]
-        return words + self.rest
+        return find(self.engine).argv(self, log_file)
 
     @property
     def environment(self) -> dict[str, str]:
         """The variables that belong to it. URLs with a password are among them: everybody can read a command line."""
-        return {**self.env, **{SECRET_OPTIONS[name]: str(self.options[name]) for name in self._secrets}}
+        return find(self.engine).environment(self)
 
-    @property
-    def _secrets(self) -> list[str]:
+    def public(self, secrets: Mapping[str, str]) -> dict[str, str | bool]:
+        """The options without those, of the given ones, whose value holds a password."""
+        hidden = self.secrets(secrets)
+        return {name: value for name, value in self.options.items() if secrets.get(name) not in hidden}
+
+    def secrets(self, variables: Mapping[str, str]) -> dict[str, str]:
+        """Those of the given options (name → variable) whose value holds a password, as variables of the environment."""
         from multi.urls import mask
 
-        return [name for name in SECRET_OPTIONS if (url := str(self.options.get(name, ""))) != mask(url)]
+        urls = {variable: str(self.options.get(name, "")) for name, variable in variables.items()}
+        return {variable: url for variable, url in urls.items() if url != mask(url)}
 
     def changed(self, other: NodeSpec) -> NodeSpec:
         """This specification with what `other` gives anew in place of its own."""
-        return NodeSpec(
+        changed = NodeSpec(
             self.name,
             executable=str(other.options.get("executable", self.executable)),
             cwd=other.cwd if "workdir" in other.options else self.cwd,
@@ -85,6 +153,12 @@ class NodeSpec:
             umask=other.umask if "umask" in other.options else self.umask,
             policy={**self.policy, **other.policy},
         )
+        for field in _MORE:
+            attribute = _ATTRIBUTES.get(field, field)
+            theirs, ours = getattr(other, attribute), getattr(self, attribute)
+            setattr(changed, attribute, ours if theirs is None or theirs in ([], {}) else theirs)
+        changed.limits = {**self.limits, **other.limits}
+        return changed
 
     def record(self, log_file: str | None, pidfile: str, log_pattern: str | None = None) -> dict[str, Any]:
         """The file's content: what is kept, and ready for the keeper what follows from it.
@@ -94,25 +168,44 @@ class NodeSpec:
         """
         if log_pattern is None and log_file is not None:
             log_pattern = log_file.replace("%", "%%")
+        engine = find(self.engine)
         return {
             "version": VERSION,
-            "kind": "worker",
-            "engine": "multi",
+            "kind": self.kind,
+            "engine": self.engine,
+            "singleton": self.singleton,
             "name": str(self.name),
-            "argv": self.argv(log_pattern),
+            "argv": engine.argv(self, log_pattern),
             "cwd": self.cwd,
             "umask": self.umask,
+            "user": self.user,
+            "group": self.group,
+            "env_files": self.env_files,
+            "limits": self.limits,
+            "nice": self.nice,
+            "hooks": self.hooks,
             "log_file": log_file,
             "pidfile": pidfile,
+            "description": self.description,
+            "section": self.section,
             **self.policy,
+            **self._keeping(engine),
+            "engines": {name: self._keeping(find(name)) for name in engine.becomes},
             "kept": {
                 "executable": self.executable,
                 "options": self.options,
                 "rest": self.rest,
                 "env": self.env,
                 "policy": self.policy,
+                **{field: getattr(self, _ATTRIBUTES.get(field, field)) for field in _MORE},
             },
         }
+
+    def _keeping(self, engine: Engine) -> dict[str, Any]:
+        keeping = engine.keeping(self)
+        if self.singleton:
+            keeping["overlap"] = False
+        return keeping
 
     @classmethod
     def from_record(cls, value: dict[str, Any]) -> NodeSpec:
@@ -134,6 +227,7 @@ class NodeSpec:
                 env=kept["env"],
                 umask=value["umask"],
                 policy=kept["policy"],
+                **{field: kept[field] for field in _MORE if field in kept},
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ConfigurationError(f"a kept specification can't be read ({error!r}); define the node anew") from error
@@ -169,8 +263,24 @@ def difference(old: NodeSpec, new: NodeSpec) -> list[str]:
         before, after = old.options.get(name), new.options.get(name)
         if before != after:
             lines.append(f"{name}: {_shown(before, mask)} -> {_shown(after, mask)}")
-    before_after = [(what, getattr(old, what), getattr(new, what)) for what in ("cwd", "executable", "rest")]
-    before_after += [(name, old.policy.get(name), new.policy.get(name)) for name in sorted({*old.policy, *new.policy})]
+    fields = (
+        "cwd",
+        "executable",
+        "rest",
+        "kind",
+        "engine",
+        "singleton",
+        "command",
+        "user",
+        "group",
+        "env_files",
+        "nice",
+    )
+    before_after = [(what, getattr(old, what), getattr(new, what)) for what in fields]
+    tables: list[tuple[dict[str, Any], dict[str, Any]]]
+    tables = [(old.policy, new.policy), (old.limits, new.limits), (old.hooks, new.hooks)]
+    for was, becomes in tables:
+        before_after += [(name, was.get(name), becomes.get(name)) for name in sorted({*was, *becomes})]
     lines += [
         f"{what}: {_shown(before, mask)} -> {_shown(after, mask)}"
         for what, before, after in before_after
@@ -181,11 +291,11 @@ def difference(old: NodeSpec, new: NodeSpec) -> list[str]:
 
 
 def _shown(value: object, mask: Any) -> str:
-    if value is None or value is False:
+    if value is None or value is False or value in ([], {}):
         return "(not given)"
     if value is True:
         return "given"
-    text = str(value)
+    text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
     return mask(text) if "://" in text else text
 
 

@@ -1,4 +1,4 @@
-"""Contract suites for brokers and result backends, ours and anybody's; they need pytest.
+"""Contract suites for brokers, result backends and engines, ours and anybody's; they need pytest.
 
 A suite is a class whose subclass says how to make what is to be tested:
 
@@ -16,5 +16,6 @@ from __future__ import annotations
 
 from multi.testing.backends import BackendContract
 from multi.testing.brokers import BrokerContract
+from multi.testing.engines import EngineContract
 
-__all__ = ["BackendContract", "BrokerContract"]
+__all__ = ["BackendContract", "BrokerContract", "EngineContract"]
