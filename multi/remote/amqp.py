@@ -57,8 +57,8 @@ def _prepare(channel: Channel, request: Request) -> Steps[None]:
     # passive no, durable no, exclusive yes, auto-delete yes, nowait no
     flags = (False, False, True, True, False)
     yield channel.request(spec.Queue.Declare, "BsbbbbbF", (0, queue, *flags, {"x-expires": _EXPIRES}))
-    bind = (0, queue, request.reply_exchange, request.reply_key, False, {})
+    bind: tuple[Any, ...] = (0, queue, request.reply_exchange, request.reply_key, False, {})
     yield channel.request(spec.Queue.Bind, "BsssbF", bind)
     # no-local no, no-ack yes, exclusive no, nowait no
-    consume = (0, queue, "", False, True, False, False, {})
+    consume: tuple[Any, ...] = (0, queue, "", False, True, False, False, {})
     yield channel.request(spec.Basic.Consume, "BssbbbbF", consume)
