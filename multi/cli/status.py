@@ -25,10 +25,10 @@ RUNNING_CODE, CRASHED_CODE, STOPPED_CODE = 0, 1, 3
 class View:
     """Everything that is told about one node."""
 
-    def __init__(self, node: Node, status: Status) -> None:
+    def __init__(self, node: Node, status: Status, used: usage.Usage) -> None:
         self.node = node
         self.status = status
-        self.usage = usage.measure(status) if status.has_keeper else usage.Usage(0, 0.0, 0.0, 0, "pss")
+        self.usage = used if status.has_keeper else usage.NOTHING
         self.stats: NodeStats | None = None
         worker = status.worker
         self.uptime = 0.0
@@ -145,7 +145,7 @@ def status(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
     chosen = (
         request.everywhere(nodes) if given["everywhere"] else request.nodes(nodes) if nodes else request.fleet.all()
     )
-    views = [View(node, stopping.settled(node)) for node in chosen]
+    views = look(chosen)
     if given["as_json"]:
         import json
 
@@ -158,6 +158,12 @@ def status(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
     else:
         request.screen.show("No nodes are known here. Start one: multi start w1 -A proj -l INFO")
     ctx.exit(code_of(views))
+
+
+def look(nodes: list[Node]) -> list[View]:
+    """Everything about these nodes, with one look at the system's processes."""
+    statuses = [stopping.settled(node) for node in nodes]
+    return [View(*found) for found in zip(nodes, statuses, usage.measure_all(statuses), strict=True)]
 
 
 def code_of(views: list[View]) -> int:

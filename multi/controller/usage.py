@@ -1,15 +1,19 @@
-"""What a running node uses: processor time and memory of all its processes."""
+"""What running nodes use: processor time and memory of all their processes."""
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from multi.controller.keeper import proc
 from multi.controller.node import Status
 
 _TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+# in the fields of /proc/PID/stat from the state on
+_STATE, _SESSION, _TIMES, _RESIDENT = 0, 3, slice(11, 15), 21
 
 
 class Usage(NamedTuple):
@@ -26,42 +30,83 @@ class Usage(NamedTuple):
     memory_kind: str
 
 
+NOTHING = Usage(0, 0.0, 0.0, 0, "pss")
+
+
 def processes(status: Status) -> list[int]:
     """The pids of a node, its keeper first."""
-    if not status.workers:
-        return [status.keeper_pid] if status.has_keeper and status.keeper_pid else []
-    sessions = {worker["pid"] for worker in status.workers}
-    members = sorted(pid for pid in proc.all_pids() if proc.session(pid) in sessions)
-    return ([status.keeper_pid] if status.has_keeper and status.keeper_pid else []) + members
+    return [pid for pid, _ in _members(status, _by_session([status]))]
 
 
 def measure(status: Status) -> Usage:
-    """Look at the node's processes now."""
-    ticks, memory, kind, count = 0, 0, "pss", 0
-    for pid in processes(status):
-        fields = proc.stat(pid)
-        if not fields:
-            continue
-        count += 1
-        # user, system, and those of children that have ended
-        ticks += sum(int(field) for field in fields[11:15])
+    """Look at one node's processes now."""
+    return measure_all([status])[0]
+
+
+def measure_all(statuses: Sequence[Status], *, memory: bool = True) -> list[Usage]:
+    """Look at the processes of many nodes now, with one walk through all that run; without `memory` (the kernel has to go
+    through the pages of each) in a tenth of the time."""
+    sessions = _by_session(statuses)
+    now = time.time()
+    return [_sum(status, _members(status, sessions), now, memory=memory) for status in statuses]
+
+
+def _by_session(statuses: Iterable[Status]) -> dict[int, list[tuple[int, list[bytes]]]]:
+    """The living processes of the workers' sessions, and their fields."""
+    found: dict[int, list[tuple[int, list[bytes]]]] = {
+        worker["pid"]: [] for status in statuses for worker in status.workers
+    }
+    if found:
+        for pid in sorted(proc.all_pids()):
+            fields = _stat(pid)
+            if fields and fields[_STATE] not in b"ZX" and (members := found.get(int(fields[_SESSION]))) is not None:
+                members.append((pid, fields))
+    return found
+
+
+def _members(status: Status, sessions: dict[int, list[tuple[int, list[bytes]]]]) -> list[tuple[int, list[bytes]]]:
+    keeper = status.keeper_pid if status.has_keeper else 0
+    found = [(keeper, fields)] if keeper and (fields := _stat(keeper)) else []
+    for worker in status.workers:
+        found += sessions[worker["pid"]]
+    return found
+
+
+def _sum(status: Status, members: list[tuple[int, list[bytes]]], now: float, *, memory: bool) -> Usage:
+    # user, system, and those of children that have ended
+    ticks = sum(int(field) for _, fields in members for field in fields[_TIMES])
+    total, kind = 0, "pss"
+    for pid, fields in members if memory else ():
         share = _pss(pid)
         if share is None:
             kind = "rss"
-            share = int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
-        memory += share
+            share = int(fields[_RESIDENT]) * _PAGE
+        total += share
     begun = [worker["started"] for worker in status.workers]
-    span = time.time() - min(begun) if begun else 0.0
+    span = now - min(begun) if begun else 0.0
     seconds = ticks / _TICKS
-    return Usage(count, seconds, 100 * seconds / span if span > 0 else 0.0, memory, kind)
+    return Usage(len(members), seconds, 100 * seconds / span if span > 0 else 0.0, total, kind)
+
+
+def _stat(pid: int) -> list[bytes]:
+    return _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
 
 
 def _pss(pid: int) -> int | None:
+    text = _read(f"/proc/{pid}/smaps_rollup")
+    at = text.find(b"\nPss:")
+    return int(text[at + 5 :].split(None, 1)[0]) * 1024 if at >= 0 else None  # another user's, or an old kernel
+
+
+def _read(path: str) -> bytes:
+    # bare calls: six hundred of these are most of what a status of many nodes costs
     try:
-        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
-            for line in file:
-                if line.startswith(b"Pss:"):
-                    return int(line.split()[1]) * 1024
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        pass  # another user's, or an old kernel
-    return None
+        return b""
+    try:
+        return os.read(fd, 8192)
+    except OSError:
+        return b""  # gone meanwhile
+    finally:
+        os.close(fd)
