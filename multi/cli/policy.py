@@ -176,12 +176,6 @@ def shape_of(own: dict[str, Any], cwd: str) -> dict[str, Any]:
         found["singleton"] = True
     if own.get("cmd"):
         found["command"] = _command(own["cmd"])
-        if "engine" not in found and not own["cmd"].lstrip().startswith("-"):
-            found["engine"] = "command"
-    if found.get("engine") == "command":
-        found.setdefault("kind", "command")
-    if found.get("kind") == "beat":
-        found["singleton"] = True
     found |= _who(own)
     if own.get("env_file"):
         found["env_files"] = tuple(_env_file(path, cwd) for path in own["env_file"])

@@ -9,6 +9,9 @@ from typing import TextIO
 
 import click
 
+_ERASE = "\r\x1b[K"
+_live = False  # a line of passing interest stands at the end of the terminal
+
 
 class Screen:
     """Standard output. `quiet` leaves out everything but what a command was asked for."""
@@ -16,6 +19,7 @@ class Screen:
     def __init__(self, *, quiet: bool = False, color: bool = True) -> None:
         self.quiet = quiet
         self.color = color and _is_colorful(sys.stdout)
+        self.is_live = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
     def header(self) -> None:
         """Who speaks."""
@@ -41,7 +45,22 @@ class Screen:
 
     def show(self, text: str) -> None:
         """Print, also when quiet: it is what the command is for."""
+        self.settle()
         click.echo(text)
+
+    def live(self, text: str) -> None:
+        """Put this in place of the live line at the end of the terminal, cut to its width."""
+        global _live
+        import shutil
+
+        width = shutil.get_terminal_size().columns
+        _live = True
+        sys.stdout.write(_ERASE + (text if len(text) < width else text[: width - 2] + "…"))
+        sys.stdout.flush()
+
+    def settle(self) -> None:
+        """Take the live line away."""
+        _erase()
 
     def paint(self, text: str, good: bool | None) -> str:
         """In green, red or, for None, as it is."""
@@ -65,8 +84,17 @@ def _is_colorful(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+def _erase() -> None:
+    global _live
+    if _live:
+        _live = False
+        sys.stdout.write(_ERASE)
+        sys.stdout.flush()
+
+
 def complain(text: str) -> None:
     """An error, on standard error."""
+    _erase()
     painted = _is_colorful(sys.stderr)
     click.echo(f"{click.style('multi:', fg='red') if painted else 'multi:'} {text}", err=True)
 

@@ -8,7 +8,9 @@ from typing import Any
 import click
 
 from multi.cli.group import DONE, FAILED, FORCED
+from multi.cli.guard import FORCE, refuse_last_consumers
 from multi.cli.nodes import NodesCommand, Request, nodes_argument, parse_signal, state_dir_option
+from multi.cli.progress import Progress, draining
 from multi.cli.screen import Screen, complain
 from multi.controller import stop as stopping
 from multi.controller.stop import Down, Stop
@@ -36,6 +38,7 @@ def ladder_options(function: Any) -> Any:
 @nodes_argument
 @ladder_options
 @ALL
+@FORCE
 @state_dir_option
 @click.pass_context
 def stop(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
@@ -49,6 +52,8 @@ def stop(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
     request = Request(ctx, given)
     screen = request.screen
     chosen = request.nodes(nodes)
+    if not given["force"]:
+        refuse_last_consumers(request.fleet, chosen)
     screen.header()
     for each in send(screen, [stopping.begin(node) for node in chosen], given):
         each.close()
@@ -60,6 +65,7 @@ def stop(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
 @ladder_options
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="How long to wait (for ever).")
 @ALL
+@FORCE
 @state_dir_option
 @click.pass_context
 def stopwait(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
@@ -72,6 +78,8 @@ def stopwait(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> Non
     request = Request(ctx, given)
     screen = request.screen
     chosen = request.nodes(nodes)
+    if not given["force"]:
+        refuse_last_consumers(request.fleet, chosen)
     screen.header()
     stops = send(screen, [stopping.begin(node) for node in chosen], given)
     ctx.exit(wait(screen, stops, given["timeout"]))
@@ -129,8 +137,16 @@ def wait(screen: Screen, stops: list[Stop], timeout: float | None) -> int:
     if not stops:
         return code
     announce(screen, stops)
-    for down in stopping.wait_down(stops, timeout):
-        code = max(code, show(screen, down))
+    progress = Progress(screen, len(stops), "down")
+    left = {str(each.node): each.node for each in stops}
+    try:
+        for down in stopping.wait_down(
+            stops, timeout, progress.ticker(lambda: [draining(node) for node in left.values()])
+        ):
+            left.pop(str(down.node), None)
+            code = max(code, show(screen, down))
+    finally:
+        progress.close()
     for each in stops:
         if not each.is_down:
             code = FAILED

@@ -67,6 +67,10 @@ class Fleet:
             return self._of(self.current)
         return [node for key in self.places.projects() for node in self._of(self._project(key))]
 
+    def siblings(self, node: Node) -> list[Node]:
+        """All nodes of a node's project, itself among them."""
+        return self._of(node.place.project)
+
     def _known(self, name: NodeName, is_full: bool) -> list[Node]:
         if self.current is not None:
             found = _matching(self._of(self.current), name, is_full)

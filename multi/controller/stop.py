@@ -6,7 +6,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from multi.controller.keeper import proc
@@ -18,6 +18,7 @@ from multi.errors import NodeError
 
 _ADOPTION = 10.0
 _TRIES = 20
+TICK = 0.5  # between two calls of whoever tells how far it is
 _LOOK = 0.5  # between looks at a keeper that can't be watched, since it has not said yet who it is
 
 
@@ -64,6 +65,20 @@ class Stop:
         fresh = begin(self.node)
         self.status, self.pid, self.fd = fresh.status, fresh.pid, fresh.fd
         self.send(*self._request, again=self._again)
+
+    def step(self, watch: Watch) -> Down | None:
+        """How it ended, once it has; `watch` knows its keeper."""
+        if not select.select([self.fd], [], [], 0)[0]:
+            return None
+        watch.forget(self.fd)
+        self.close()
+        if self.node.status().state == ORPHANED:
+            # somebody has killed the keeper on its way; the worker's new one gets the same request
+            self.again()
+        if self.is_down:
+            return _down(self)
+        watch.process(self.fd)
+        return None
 
     def close(self) -> None:
         if self.fd >= 0:
@@ -160,8 +175,13 @@ def _kill_session(pid: int, start: str) -> None:
     os.close(leader)
 
 
-def wait_down(stops: list[Stop], timeout: float | None = None) -> Iterator[Down]:
-    """The nodes as they come to their end; those that don't within `timeout` are left out."""
+def wait_down(
+    stops: list[Stop], timeout: float | None = None, tick: Callable[[], None] | None = None
+) -> Iterator[Down]:
+    """The nodes as they come to their end; those that don't within `timeout` are left out.
+
+    `tick` is called about twice a second meanwhile, for whoever wants to tell how far it is.
+    """
     pending = [stop for stop in stops if not stop.is_down]
     deadline = None if timeout is None else time.monotonic() + timeout
     with Watch() as watch:
@@ -169,22 +189,16 @@ def wait_down(stops: list[Stop], timeout: float | None = None) -> Iterator[Down]
             watch.process(stop.fd)
         while pending:
             for stop in [*pending]:
-                if not select.select([stop.fd], [], [], 0)[0]:
-                    continue
-                watch.forget(stop.fd)
-                stop.close()
-                status = stop.node.status()
-                if status.state == ORPHANED:
-                    # somebody has killed the keeper on its way; the worker's new one gets the same request
-                    stop.again()
-                if stop.is_down:
+                down = stop.step(watch)
+                if down is not None:
                     pending.remove(stop)
-                    yield _down(stop)
-                else:
-                    watch.process(stop.fd)
+                    yield down
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 return
+            if pending and tick is not None:
+                tick()
+                left = TICK if left is None else min(left, TICK)
             if pending:
                 watch.wait(left)
 

@@ -1,0 +1,69 @@
+"""What a node is doing at this moment: the tasks that run in it, and the queues that it consumes from."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+from multi.controller.node import Node, Status
+from multi.rundir import RunDir
+from multi.stats import NodeStats, StatsPage
+
+
+class Running(NamedTuple):
+    """One process of a node that is busy: how many tasks run in it, and the one of them that is known by name."""
+
+    name: str
+    since: float  # 0: it has not said yet
+    active: int
+    pid: int
+    id: str = ""
+    args: str = ""
+
+
+class Activity(NamedTuple):
+    """What was found out about one node; `source` tells where."""
+
+    active: int
+    oldest_seconds: float | None
+    tasks: list[Running]
+    queues: list[str]
+    source: str
+
+    @property
+    def oldest(self) -> Running | None:
+        """The task that runs longest."""
+        return min((task for task in self.tasks if task.since), key=lambda task: task.since, default=None)
+
+
+def of(node: Node, status: Status) -> Activity | None:
+    """What `node` is doing, from the pages of all its generations that live; None where nothing is known.
+
+    During a reload the old generation still runs tasks; the queues are those of the generation that does the work.
+    """
+    current = status.worker
+    tasks: list[Running] = []
+    queues: list[str] | None = None
+    found = False
+    for worker in status.workers:
+        page = page_of(node, worker["generation"])
+        if page is None:
+            continue
+        found = True
+        tasks += [
+            Running(child.name, child.since, child.active, child.pid, child.id, child.args)
+            for child in page.children
+            if child.active
+        ]
+        if current is not None and worker["generation"] == current["generation"]:
+            queues = page.queues
+    if not found:
+        return None
+    begun = [task.since for task in tasks if task.since]
+    oldest = max(0.0, time.time() - min(begun)) if begun else None
+    return Activity(sum(task.active for task in tasks), oldest, tasks, queues or [], "page")
+
+
+def page_of(node: Node, generation: int) -> NodeStats | None:
+    """The stats page that the worker of this generation writes; None where there is none."""
+    return StatsPage.read(RunDir(node.place.run, generation).stats)
