@@ -11,7 +11,8 @@ try:
 except ImportError:  # an interpreter built without libffi
     _ctypes = None  # type: ignore[assignment]
 
-IN_MODIFY = 0x2
+IN_MODIFY, IN_ATTRIB, IN_DELETE_SELF, IN_MOVE_SELF = 0x2, 0x4, 0x400, 0x800
+KEEP_SIZE, PUNCH_HOLE, COLLAPSE_RANGE = 0x1, 0x2, 0x8
 _IN_NONBLOCK_CLOEXEC = 0o4000 | 0o2000000
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
@@ -51,3 +52,14 @@ def watch(fd: int, path: str, events: int) -> int:
 def unwatch(fd: int, number: int) -> None:
     """Take a watch back."""
     _call("inotify_rm_watch", fd, number)
+
+
+def fallocate(fd: int, mode: int, offset: int, length: int) -> bool:
+    """Change where an open file has room; False where the file system can't."""
+    if _ctypes is None:
+        return False
+
+    class Long(_ctypes._SimpleCData):  # type: ignore[type-arg]  # a plain number would go as one of 32 bits
+        _type_ = "q"
+
+    return _call("fallocate", fd, mode, Long(offset), Long(length)) == 0

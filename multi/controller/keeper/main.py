@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 HELD = 3  # exit status: another keeper has this node
 _TRIES, _PAUSE = 20, 0.002
 _ROUNDS = 8  # of looking for what is left of a session: each generation of it may just be starting another
-_LOOK_WITHOUT_INOTIFY = 30.0
 #: Where a stats page holds its state, and what stands there when the worker is ready (`multi.stats`).
 _STATE = struct.Struct("<I")
 _STATE_AT, _READY = 16, 1
@@ -69,7 +68,7 @@ class Unusable(Exception):
 def _open_log(spec: dict[str, Any]) -> Log:
     path = spec.get("log_file")
     try:
-        return Log(path, spec.get("log_size", 0), max(1, spec.get("log_keep", 5)))
+        return Log.of(spec)
     except OSError as error:
         raise Unusable(f"the log {path} can't be written: {error.strerror}; name another with --logfile") from None
 
@@ -121,8 +120,7 @@ class Keeper:
             self.poll.register(fd, select.POLLIN)
         if node.log.watch_fd >= 0:
             self.poll.register(node.log.watch_fd, select.POLLIN)
-        elif node.log.path is not None and node.log.max_bytes > 0:
-            node.timers["log"] = time.monotonic()
+        self._look_later()
         if node.spec.get("pidfile"):
             try:
                 record.write_text(node.spec["pidfile"], f"{os.getpid()}\n")
@@ -193,12 +191,16 @@ class Keeper:
         elif timer in ("quit", "kill"):
             node.climb(timer)
         elif timer == "log":
-            if node.log.is_full() and node.log.rotate():
+            if node.log.look():
                 node.tell(_signal.SIGUSR2)
             if node.log.watch_fd >= 0:
                 self.poll.register(node.log.watch_fd, select.POLLIN)
-            else:
-                node.timers["log"] = time.monotonic() + _LOOK_WITHOUT_INOTIFY
+            self._look_later()
+
+    def _look_later(self) -> None:
+        """Look at the log at the time at which it wants that, even if nobody writes to it."""
+        if self.node.log.pause is not None:
+            self.node.timers["log"] = time.monotonic() + self.node.log.pause
 
     def _hear(self) -> None:
         while (message := self.channel.receive()) is not None:

@@ -111,6 +111,8 @@ class Node:
         if self.log.path is not None:
             variables["MULTI_LOG_FILE"] = self.log.path
         self.secure_lock()
+        if not self.workers:
+            self.log.refresh()
         try:
             new, opener = worker.spawn(self.spec, self.generation, variables, self.log.fd, self.lock)
         except OSError as error:  # no memory or no process to be had
