@@ -21,6 +21,7 @@ from time import localtime, strftime
 
 FORMAT = "[%(asctime)s: %(levelname)s/%(processName)s] %(message)s"
 TASK_FORMAT = "[%(asctime)s: %(levelname)s/%(processName)s] %(task_name)s[%(task_id)s]: %(message)s"
+JSON = "json"  # in place of a format: each record is one line of JSON
 
 LEVELS = {
     "DEBUG": logging.DEBUG,
@@ -133,12 +134,16 @@ def setup(
 
     `color` None means: where standard error is a terminal. With `hijack`, handlers that the project has put on the root
     logger make place for ours; without, they stay, and ours is added only if there are none. `times` are formats of the
-    time of day, as `time.strftime` takes them. May be called again.
+    time of day, as `time.strftime` takes them. With `JSON` as format the others don't count. May be called again.
     Raises `OSError` when the file can't be opened.
     """
     _state.process = process
-    handler = LineHandler(logfile, color=color)
-    handler.setFormatter(LineFormatter(format, task_format, times, task_times))
+    if format == JSON:
+        handler = LineHandler(logfile, color=False)
+        handler.setFormatter(JsonFormatter())
+    else:
+        handler = LineHandler(logfile, color=color)
+        handler.setFormatter(LineFormatter(format, task_format, times, task_times))
     root = logging.getLogger()
     if hijack:
         for old in root.handlers[:]:
@@ -216,6 +221,45 @@ class LineFormatter(logging.Formatter):
         return text
 
 
+class JsonFormatter(logging.Formatter):
+    """A record as one line of JSON: time, level, process, logger, message; inside of a task its name and id; with an exception
+    its traceback. Passwords in URLs are masked."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        record.processName = _state.process
+        local = localtime(record.created)
+        zone = strftime("%z", local)
+        fields = {
+            "time": f"{strftime('%Y-%m-%dT%H:%M:%S', local)}.{int(record.msecs):03d}{zone[:3]}:{zone[3:]}",
+            "level": record.levelname,
+            "process": record.processName,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        context = _state.task() if _state.task is not None else None
+        if context is not None:
+            fields["task_name"], fields["task_id"] = context
+        if record.exc_info and not record.exc_text:
+            record.exc_text = self.formatException(record.exc_info)
+        if record.exc_text:
+            fields["exception"] = record.exc_text
+        if record.stack_info:
+            fields["stack"] = self.formatStack(record.stack_info)
+        # one by one: in the finished line a password's end could not be told from that of its field
+        return _json({name: mask_passwords(str(value)) for name, value in fields.items()})
+
+
+def _json(fields: dict[str, str]) -> str:
+    import msgspec
+
+    try:
+        return msgspec.json.encode(fields).decode()
+    except UnicodeEncodeError:  # what came in was no proper text
+        return msgspec.json.encode(
+            {name: value.encode("utf-8", "backslashreplace").decode() for name, value in fields.items()}
+        ).decode()
+
+
 class LineHandler(logging.Handler):
     """Writes each record with one system call, to a file that others append to as well or to standard error.
 
@@ -245,7 +289,7 @@ class LineHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             text = self.format(record)
-            if "://" in text:
+            if "://" in text and not isinstance(self.formatter, JsonFormatter):
                 text = mask_passwords(text)
             if self._color and (color := COLORS.get(record.levelno)):
                 text = f"{color}{text}{PLAIN}"

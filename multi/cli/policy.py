@@ -123,6 +123,9 @@ POLICY = (
     click.option("--log-every", type=SPAN, metavar="SPAN", help="Rotate the log each time so long has passed, as 1d."),
     click.option("--log-keep", type=click.IntRange(min=1), metavar="N", help="Keep N old logs (5)."),
     click.option("--log-compress/--no-log-compress", default=None, help="Compress old logs."),
+    click.option(
+        "--log-format", type=click.Choice(("text", "json")), help="Lines of the log as text or as JSON (text)."
+    ),
 )
 
 STARTING = (
@@ -148,6 +151,7 @@ _NAMES = (
         "log_every",
         "log_keep",
         "log_compress",
+        "log_format",
     ),
 )
 

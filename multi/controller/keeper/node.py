@@ -110,6 +110,8 @@ class Node:
         variables = {"MULTI_RUN_DIR": self.rundir, "NOTIFY_SOCKET": self.address}
         if self.log.path is not None:
             variables["MULTI_LOG_FILE"] = self.log.path
+        if self.log.as_json:
+            variables["MULTI_LOG_FORMAT"] = "json"
         self.secure_lock()
         if not self.workers:
             self.log.refresh()
