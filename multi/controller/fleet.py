@@ -97,9 +97,9 @@ class Fleet:
         return self.app is not None and project.locate(self.app, self.cwd) is not None
 
     def _find_current(self) -> Project | None:
-        settings, folder = project.read_settings(self.cwd)
-        if settings.get("name"):
-            return project.of(settings["name"], folder)
+        described = project.described(self.cwd)
+        if described is not None:
+            return described
         if self._is_certain:
             return project.find(self.app, self.cwd)
         around = [

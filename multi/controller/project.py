@@ -1,4 +1,4 @@
-"""Which project a command means: the `name` in multi.toml, else the place where `-A` is found.
+"""Which project a command means: that of multi.toml, else the place where `-A` is found.
 
 The app is looked for, never imported: a broken project must not break `multi stop`.
 """
@@ -8,11 +8,14 @@ from __future__ import annotations
 import os
 import re
 import sys
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from multi.errors import ConfigurationError
 
-FILE = "multi.toml"
+if TYPE_CHECKING:
+    from multi.nodes.description import Description
+
+FILE, PYPROJECT = "multi.toml", "pyproject.toml"
 _ENDINGS = ("", ".py", ".so", ".pyc")
 
 
@@ -35,10 +38,15 @@ def of(name: str | None, location: str) -> Project:
 
 def find(app: str | None, cwd: str) -> Project:
     """The project of the app that `-A` names, seen from `cwd`."""
+    return described(cwd) or of(None, (locate(app, cwd) if app else None) or cwd)
+
+
+def described(cwd: str) -> Project | None:
+    """The project of the nearest multi.toml, where that names one or describes nodes."""
     settings, folder = read_settings(cwd)
-    if settings.get("name"):
-        return of(settings["name"], folder)
-    return of(None, (locate(app, cwd) if app else None) or cwd)
+    if settings.get("name") or settings.get("nodes"):
+        return of(settings.get("name"), folder)
+    return None
 
 
 def locate(app: str, cwd: str) -> str | None:
@@ -57,30 +65,96 @@ def locate(app: str, cwd: str) -> str | None:
 
 
 def read_settings(cwd: str) -> tuple[dict[str, Any], str]:
-    """What the nearest multi.toml, in `cwd` or above it, says about the project; and its folder."""
+    """What the nearest multi.toml (or pyproject.toml with a table [tool.multi]), in `cwd` or above it, says about the project;
+    and its folder. Only what every command needs is checked here; `description` checks it all."""
+    path = find_file(cwd)
+    if path is None:
+        return {}, cwd
+    return _parse(path), os.path.dirname(path)
+
+
+def find_file(cwd: str) -> str | None:
+    """The file that describes the project which `cwd` belongs to. In one folder multi.toml is the one that counts."""
     folder = cwd
     while True:
         path = os.path.join(folder, FILE)
         if os.path.isfile(path):
-            return _parse(path), folder
+            return path
+        path = os.path.join(folder, PYPROJECT)
+        if _has_table(path):
+            return path
         parent = os.path.dirname(folder)
         if parent == folder:
-            return {}, cwd
+            return None
         folder = parent
+
+
+def description(cwd: str, path: str | None = None) -> Description:
+    """The nearest description, or the one in the file `path`; its `problems` tell what is wrong with it."""
+    import shutil
+
+    from multi.nodes.description import OF_PYPROJECT, Problem, describe
+
+    path = path or find_file(cwd)
+    if path is None:
+        raise ConfigurationError(
+            f"there is no {FILE} in {cwd} or above it, and no {PYPROJECT} with a table [tool.multi]; `multi init` writes one"
+        )
+    is_pyproject = os.path.basename(path) == PYPROJECT
+    found = describe(_text(path), path, prefix=OF_PYPROJECT if is_pyproject else (), which=shutil.which)
+    other = os.path.join(os.path.dirname(path), PYPROJECT)
+    if not is_pyproject and _has_table(other):
+        text = f"{other} has a table [tool.multi] too, which nobody reads; put all of it into one of them"
+        found.problems.append(Problem(path, 0, "", text))
+    return found
+
+
+_parsed: dict[tuple[str, int], dict[str, Any]] = {}  # by path and time of change: a command asks more than once
 
 
 def _parse(path: str) -> dict[str, Any]:
     import tomllib
 
     try:
+        key = (path, os.stat(path).st_mtime_ns)
+    except OSError as error:
+        raise ConfigurationError(f"{path} can't be read: {error.strerror}") from error
+    if key in _parsed:
+        return _parsed[key]
+    try:
+        settings: Any = tomllib.loads(_text(path))
+        if os.path.basename(path) == PYPROJECT:
+            settings = settings["tool"]["multi"]
+    except tomllib.TOMLDecodeError:
+        settings = {}
+        description("", path)  # says it with the line
+    is_sound = isinstance(settings, dict) and all(
+        isinstance(settings.get(name, "x"), str) and settings.get(name, "x") for name in ("name", "state_dir")
+    )
+    if not is_sound or not re.search("[A-Za-z0-9]", settings.get("name", "x")):
+        description("", path).check()
+    _parsed[key] = settings
+    return _parsed[key]
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except OSError as error:
+        raise ConfigurationError(f"{path} can't be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(
+            f"{path} can't be read: it is no UTF-8 ({error.reason} at byte {error.start})"
+        ) from error
+
+
+def _has_table(path: str) -> bool:
+    try:
         with open(path, "rb") as file:
-            settings = tomllib.load(file)
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{path} can't be read: {error}") from error
-    for key in ("name", "state_dir"):
-        if key in settings and (not isinstance(settings[key], str) or not settings[key]):
-            raise ConfigurationError(f"{path}: {key} should be a text, not {settings[key]!r}")
-    return settings
+            return re.search(rb"^\s*\[\s*tool\s*\.\s*multi\s*[.\]]", file.read(), re.MULTILINE) is not None
+    except OSError:
+        return False  # not there, or not ours to read
 
 
 def _slug(text: str) -> str:

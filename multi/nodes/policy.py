@@ -17,17 +17,17 @@ EVENTS = ("started", "ready", "crashed", "gave_up", "stopped", "reloaded")
 LIMITS = ("as", "core", "cpu", "data", "fsize", "memlock", "nofile", "nproc", "stack")
 UNLIMITED = -1
 
-_SIZE = re.compile(r"(\d+)\s*([kmg]?)b?", re.IGNORECASE)
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?", re.IGNORECASE)
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def parse_size(text: str) -> int:
-    """A number of bytes, as 10MB, 500k or 0."""
+    """A number of bytes, as 10MB, 1.5GB, 500k or 0."""
     found = _SIZE.fullmatch(text.strip())
     if found is None:
-        raise ConfigurationError(f"{text!r} is no size; write it as 10MB, 500k or 0")
-    return int(found[1]) << {"": 0, "k": 10, "m": 20, "g": 30}[found[2].lower()]
+        raise ConfigurationError(f"{text!r} is no size; write it as 10MB, 1.5GB, 500k or 0")
+    return int(float(found[1]) * (1 << {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}[found[2].lower()]))
 
 
 def parse_span(text: str) -> float:
