@@ -1,0 +1,73 @@
+"""Stops and takes up the consuming of nodes whose processes go on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from multi.controller import activity
+from multi.controller.keeper.node import RELOADING, RUNNING
+from multi.controller.node import Node, Status
+
+EVERY = "*"
+
+
+def paused(status: Status) -> list[str]:
+    """The queues that a node was told not to consume from; `*` for all."""
+    found: list[str] = list(status.record.get("paused") or ())
+    return found
+
+
+def ask(node: Node, request: str, queues: Sequence[str]) -> bool:
+    """Let a node's keeper `pause` or `resume` these queues, none meaning all; False when no keeper listens."""
+    return node.ask(request, queues=",".join(queues) or EVERY)
+
+
+def is_paused(node: Node, status: Status, queues: Sequence[str]) -> bool | None:
+    """Whether the node consumes from none of these queues (none given: from no queue at all) now, as its page tells; None
+    where it has no page."""
+    found = activity.of(node, status)
+    if found is None:
+        return None
+    return not found.queues if not queues else not {*found.queues} & {*queues}
+
+
+def is_resumed(node: Node, status: Status, queues: Sequence[str]) -> bool | None:
+    """Whether it consumes again from all of these queues; None where it has no page."""
+    found = activity.of(node, status)
+    if found is None:
+        return None
+    if paused(status):
+        return not {*paused(status)} & {*queues} and {*queues} <= {*found.queues} if queues else False
+    return {*queues} <= {*found.queues} if queues else bool(found.queues)
+
+
+class Idle:
+    """A node that consumes nothing until it has nothing to do any more; taken back, it is as it was before."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self._before: list[str] = []
+        self.has_begun = False
+
+    def begin(self) -> None:
+        """Let it consume nothing new."""
+        self.has_begun = True
+        self._before = paused(self.node.status())
+        if EVERY not in self._before:
+            ask(self.node, "pause", ())
+
+    def take_back(self) -> None:
+        """Let it, or the worker that follows, consume as before."""
+        if self.has_begun and EVERY not in self._before:
+            ask(self.node, "resume", ())
+            if self._before:
+                ask(self.node, "pause", self._before)
+        self.has_begun = False
+
+    def is_reached(self) -> bool:
+        """Whether nothing runs in it; a node that is not up has nothing to do."""
+        status = self.node.status()
+        if status.state not in (RUNNING, RELOADING):
+            return True
+        found = activity.of(self.node, status)
+        return found is not None and not found.active and not found.queues
