@@ -116,6 +116,8 @@ class Lane(ABC):
     def exchange(self, settlements: Sequence[Settlement], claim: int) -> list[Delivery]:
         """Settle all of `settlements` and claim up to `claim` messages, highest priority first; never waits for one.
 
+        Claimed is from the queues that the watch consumes at this moment.
+
         Where broker and storage are the same place all of it is one atomic step; else stores are written first, then
         publications sent, then acknowledgements given. Settlements whose fence no longer holds do nothing at all.
         Messages that were started before are claimed alone, so that one that kills its process takes nobody along.
@@ -153,6 +155,13 @@ class Watch(Protocol):
 
     def arm(self, idle: int) -> None:
         """Ring (`on_message(n)`, n messages seen, 1 if unknown) when messages come; `idle` children wait. 0 disarms."""
+
+    def consume(self, queues: Sequence[str]) -> None:
+        """Let the lanes claim from these queues from now on, and from no other; `arm` is called again after it.
+
+        May be called at any time, connected or not; [] is from none. A queue that is new is made where queues must be.
+        An exchange that is under way may still bring messages of the queues of before; what lanes hold stays theirs.
+        """
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """Settle for a child that is slow or dead; kept and repeated over a lost connection."""
@@ -212,7 +221,8 @@ class Broker(ABC):
     def watch(
         self, loop: Loop, queues: Sequence[str], storage: Storage | None, owner: str, events: WatchEvents
     ) -> Watch:
-        """The watch of one worker process, whose lanes will claim from `queues`; made before the first fork.
+        """The watch of one worker process, whose lanes will claim from `queues` until it is told otherwise; made before
+        the first fork.
 
         `storage` is where outcomes are recorded (None: nowhere); `owner` is unique per worker process.
         """

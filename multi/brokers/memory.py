@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from multi.brokers.base import Abilities, Broker, DeadLetter, Delivery, Lane, Port, Settlement, Watch, WatchEvents
+from multi.brokers.consumed import Consumed
 from multi.brokers.packing import pack, rank, unpack
 from multi.connections.memory import Dead, Entry, Hub, Sleeper, hub
 from multi.errors import BackendUnavailable, BrokerLost, DecodeError
@@ -78,9 +79,9 @@ class MemoryBroker(Broker):
 class MemoryLane(Lane):
     """See `Lane`."""
 
-    def __init__(self, hub: Hub, queues: Sequence[str], storage: Storage | None, owner: str, lease: float) -> None:
+    def __init__(self, hub: Hub, consumed: Consumed, storage: Storage | None, owner: str, lease: float) -> None:
         self._hub = hub
-        self._queues = list(queues)
+        self._consumed = consumed
         self._storage = storage
         self._owner = owner
         self._lease = lease
@@ -94,7 +95,7 @@ class MemoryLane(Lane):
             raise BrokerLost(str(error)) from error
         fence = f"{self._owner}:{next(self._numbers)}"
         with self._hub.lock:
-            found = self._hub.claim(self._queues, claim, fence, time.monotonic() + self._lease)
+            found = self._hub.claim(self._consumed.queues, claim, fence, time.monotonic() + self._lease)
             return [_delivery(entry) for entry in found]
 
     def close(self) -> None:
@@ -128,7 +129,7 @@ class MemoryWatch:
     ) -> None:
         self._hub = hub
         self._loop = loop
-        self._queues = list(queues)
+        self._consumed = Consumed(queues)
         self._storage = storage
         self._events = events
         self._lease = lease
@@ -141,7 +142,7 @@ class MemoryWatch:
         self._stopped = False
 
     def port(self, owner: str) -> Port:
-        return MemoryPort(lambda: MemoryLane(self._hub, self._queues, self._storage, owner, self._lease))
+        return MemoryPort(lambda: MemoryLane(self._hub, self._consumed, self._storage, owner, self._lease))
 
     def start(self) -> None:
         self._hub.guard()
@@ -157,10 +158,18 @@ class MemoryWatch:
 
     def arm(self, idle: int) -> None:
         with self._hub.lock:
-            ready = min(idle, sum(self._hub.depth(queue) for queue in self._queues))
+            ready = min(idle, sum(self._hub.depth(queue) for queue in self._consumed.queues))
             self._sleeper.idle = idle - ready
         if ready:
             self._ring(ready)
+
+    def consume(self, queues: Sequence[str]) -> None:
+        with self._hub.lock:
+            left = set(self._consumed.queues).difference(queues)
+            self._consumed.change(queues)
+            self._sleeper.queues = list(queues)
+            # this one may have been rung for what it leaves to others now
+            self._hub.wake(Counter({queue: self._hub.depth(queue) for queue in left}))
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         self._settlements += settlements

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from multi.brokers.base import Abilities, Broker, DeadLetter, Delivery, Lane, Settlement, Watch, WatchEvents
+from multi.brokers.consumed import Consumed
 from multi.brokers.sqlite_queue import (
     Together,
     after,
@@ -75,12 +76,14 @@ class SQLiteBroker(Broker):
     ) -> Watch:
         database = self.database(str(self._settings.get("create") or "file"), BrokerLost, BrokerRefused, patience=0.0)
 
+        consumed = Consumed(queues)
+
         def lane(name: str, ring_path: str) -> Lane:
             # whatever is wrong, the watch finds it too and says whether there is hope
             database = self.database("", BrokerLost, BrokerLost, queue_up=True)
-            return SQLiteLane(database, queues, storage, name, self.lease, ring_path)
+            return SQLiteLane(database, consumed, storage, name, self.lease, ring_path)
 
-        return SQLiteWatch(database, loop, queues, storage, events, self.lease, lane)
+        return SQLiteWatch(database, loop, consumed, storage, events, self.lease, lane)
 
     def check(self) -> None:
         with self._database.write() as connection:
@@ -137,14 +140,15 @@ class SQLiteLane(Lane):
     def __init__(
         self,
         database: Database,
-        queues: Sequence[str],
+        consumed: Consumed,
         storage: Storage | None,
         owner: str,
         lease: float,
         watch_path: str,
     ) -> None:
         self._database = database
-        self._queues = list(queues)
+        self._consumed = consumed
+        self._version, self._queues = consumed.read()
         self._storage = storage
         self._here = storage is not None and storage.place == database.place
         self._owner = owner
@@ -158,6 +162,8 @@ class SQLiteLane(Lane):
                 store_elsewhere(self._database, self._storage, settlements)
             except BackendUnavailable as error:
                 raise BrokerLost(str(error)) from error
+        if self._consumed.version != self._version:
+            self._version, self._queues = self._consumed.read()
         together = Together(settlements, self._here)
         fence = f"{self._owner}:{next(self._numbers)}"
         with self._database.write() as connection:

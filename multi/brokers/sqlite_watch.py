@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from multi.brokers.base import Lane, Port, Settlement, WatchEvents
+from multi.brokers.consumed import Consumed
 from multi.brokers.packing import unpack
 from multi.brokers.sqlite_queue import Together, after, bring_due, store_elsewhere, take_back, wake
 from multi.connections.ring import Ring
@@ -23,6 +24,8 @@ from multi.store import Storage
 
 #: Seconds between two looks of a watch whose children are idle, should a ring have been lost.
 TICK = 1.0
+#: So many messages of a queue that is left to others are worth a ring.
+_TOLD_AT_ONCE = 100
 #: Seconds between two clearings of expired results.
 _TIDY = 60.0
 
@@ -56,7 +59,7 @@ class SQLiteWatch:
         self,
         database: Database,
         loop: Loop,
-        queues: Sequence[str],
+        consumed: Consumed,
         storage: Storage | None,
         events: WatchEvents,
         lease: float,
@@ -64,7 +67,7 @@ class SQLiteWatch:
     ) -> None:
         self._database = database
         self._loop = loop
-        self._queues = list(queues)
+        self._consumed = consumed
         self._storage = storage
         self._here = storage is not None and storage.place == database.place
         self._events = events
@@ -84,6 +87,7 @@ class SQLiteWatch:
         self._renewed = 0.0
         self._idle = 0
         self._listed = 0  # idle children as the file knows them
+        self._left: set[str] = set()  # queues that are consumed no more, of whose messages others are to be told
         self._changes: object = None
         self._settlements: list[Settlement] = []
         self._work: set[str] = set()
@@ -100,6 +104,11 @@ class SQLiteWatch:
             return
         self._idle = idle
         self._want("arm")
+
+    def consume(self, queues: Sequence[str]) -> None:
+        self._left.update(set(self._consumed.queues).difference(queues))
+        self._consumed.change(queues)
+        self._listed = -1  # what the file says of this worker is to be written again
 
     def renew(self) -> None:
         if self._up:
@@ -225,6 +234,7 @@ class SQLiteWatch:
         wakes: Counter[str] = Counter()
         due: float | None = None
         ready, listed = 0, self._listed
+        left = [queue for queue in self._left if queue not in self._consumed.queues]
         more = False
         started = now()
         try:
@@ -249,6 +259,8 @@ class SQLiteWatch:
                     more = expire(connection)
                 if "arm" in work:
                     ready, listed = self._list(connection)
+                    for queue in left:
+                        wakes[queue] += _ready(connection, [queue], _TOLD_AT_ONCE)
                 chosen = wake(connection, wakes)
         except Busy:
             self._work |= work
@@ -264,6 +276,7 @@ class SQLiteWatch:
             self._renewed = started
         if "arm" in work:
             self._idle = self._listed = listed
+            self._left.clear()
         if due is not None:
             self._due_at(due)
         if more:
@@ -290,12 +303,13 @@ class SQLiteWatch:
     def _list(self, connection: sqlite3.Connection) -> tuple[int, int]:
         """List this worker's idle children, without those that what is waiting already will keep busy."""
         assert self._ring is not None
-        ready = _ready(connection, self._queues, self._idle)
+        queues = self._consumed.queues
+        ready = _ready(connection, queues, self._idle)
         left = self._idle - ready
         if left > 0:
             connection.execute(
                 "INSERT OR REPLACE INTO waiters VALUES (?, ?, ?, ?)",
-                (self._ring.path, json.dumps(self._queues), left, now()),
+                (self._ring.path, json.dumps(queues), left, now()),
             )
         else:
             connection.execute("DELETE FROM waiters WHERE path = ?", (self._ring.path,))
@@ -361,7 +375,7 @@ class SQLiteWatch:
                     self._idle > 0
                     and self._ring is not None
                     and (
-                        _ready(connection, self._queues, 1)
+                        _ready(connection, self._consumed.queues, 1)
                         or not connection.execute("SELECT 1 FROM waiters WHERE path = ?", (self._ring.path,)).fetchone()
                     )
                 )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from multi.testing.consuming import Consuming
 from multi.testing.leases import Leases
 from multi.testing.messages import Messages
 from multi.testing.settling import Settling
 from multi.testing.watching import Watching
 
 
-class BrokerContract(Messages, Settling, Watching, Leases):
+class BrokerContract(Messages, Settling, Watching, Leases, Consuming):
     """All that `multi.brokers.base` promises; a subclass gives the fixture `factory`, and `results` and `plant` if it can."""

@@ -72,6 +72,10 @@ class Driven:
     def do_arm(self, number: int, idle: int) -> None:
         self._watch.arm(idle)
 
+    def do_consume(self, number: int, queues: list[str], idle: int) -> None:
+        self._watch.consume(queues)
+        self._watch.arm(idle)
+
     def do_hold(self, number: int, claims: list[Claim]) -> None:
         self._claims = claims
 

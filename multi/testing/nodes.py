@@ -169,6 +169,10 @@ class Node:
     def arm(self, idle: int) -> None:
         self.ask("arm", idle)
 
+    def consume(self, *queues: str, idle: int = 0) -> None:
+        """Let its lanes claim from these queues only; `idle` of them wait."""
+        self.ask("consume", list(queues), idle)
+
     def rings(self) -> int:
         """How many times it was rung so far, after hearing what has come."""
         while self._hear(0.0):

@@ -12,6 +12,7 @@ import msgspec
 
 from multi.brokers.amqp.talk import LENGTH, Ask, Tell
 from multi.brokers.base import Delivery, Lane, Settlement
+from multi.brokers.consumed import Consumed
 from multi.errors import BackendUnavailable, BrokerLost
 from multi.store import Storage
 
@@ -33,7 +34,7 @@ class AMQPPort:
         seat = self._seat
         end = seat.line.lane_end()
         seat.watch.leave_to_child()
-        return AMQPLane(end, seat.page, seat.fence_base, seat.watch.lane_storage)
+        return AMQPLane(end, seat.page, seat.fence_base, seat.watch.lane_storage, seat.watch.consumed)
 
     def release(self) -> None:
         """In the worker's process: the seat is given up, and what it held returns to its queue."""
@@ -43,11 +44,15 @@ class AMQPPort:
 class AMQPLane(Lane):
     """Speaks with its seat in frames of a length and msgpack."""
 
-    def __init__(self, end: socket.socket, page: mmap, fence_base: str, storage: Storage | None) -> None:
+    def __init__(
+        self, end: socket.socket, page: mmap, fence_base: str, storage: Storage | None, consumed: Consumed
+    ) -> None:
         self._end = end
         self._page = page
         self._fence_base = fence_base
         self._storage = storage
+        self._consumed = consumed
+        self._version, self._queues = consumed.read()
         self._number = 0
         self._seen = 0
         self._input = bytearray()
@@ -69,10 +74,11 @@ class AMQPLane(Lane):
                 wanted = [msgspec.structs.replace(each, stores=[]) if each.stores else each for each in wanted]
         self._receive(wait=False)
         spare = self._current(fence)
-        if not claim:
-            wanted += [Settlement(each.tag, each.fence, each.queue, "requeue", started=False) for each in spare]
-            spare = []
-        elif spare and not wanted:
+        unwanted = [each for each in spare if not claim or each.queue not in self._consumes()]
+        if unwanted:
+            wanted += [Settlement(each.tag, each.fence, each.queue, "requeue", started=False) for each in unwanted]
+            spare = [each for each in spare if each not in unwanted]
+        if claim and spare and not wanted:
             # It came while this child waited: no need to ask.
             taken, self._spare = spare[:claim], spare[claim:]
             return taken
@@ -106,6 +112,11 @@ class AMQPLane(Lane):
     def _fence(self) -> str:
         """The token of all claims that hold now; the worker's process changes it when the server takes them back."""
         return f"{self._fence_base}{GENERATION.unpack_from(self._page)[0]}"
+
+    def _consumes(self) -> list[str]:
+        if self._consumed.version != self._version:
+            self._version, self._queues = self._consumed.read()
+        return self._queues
 
     def _current(self, fence: str) -> list[Delivery]:
         return [each for each in self._spare if each.fence == fence]

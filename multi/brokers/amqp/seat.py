@@ -68,6 +68,7 @@ class Seat:
         self._prefetch = 0
         self._consuming = False
         self._round = 0
+        self._tags: list[str] = []
         self._acks: list[int] = []
         self._backs: list[int] = []
         self._gather: Timer | None = None
@@ -175,18 +176,17 @@ class Seat:
         channel.call(channel.request(spec.Basic.Qos, "lBb", (0, min(count, 65535), shared)), _ignore)
 
     def _consume(self, channel: Channel, on: bool) -> None:
-        """Begin or end to consume from all queues. Tags are never used twice: RabbitMQ 3.10 can stumble over that."""
+        """Begin or end to consume from the queues. Tags are never used twice: RabbitMQ 3.10 can stumble over that."""
         self._consuming = on
         if on:
             self._round += 1
-        for index, queue in enumerate(self.watch.queues):
-            tag = f"{index}.{self._round}"
-            if on:
+            self._tags = [f"{self.watch.number(queue)}.{self._round}" for queue in self.watch.queues]
+            for queue, tag in zip(self.watch.queues, self._tags, strict=True):
                 args: tuple[Any, ...] = (0, queue, tag, False, False, False, False, {})
                 channel.call(channel.request(spec.Basic.Consume, "BssbbbbF", args), _ignore)
-            else:
+        else:
+            for tag in self._tags:
                 channel.call(channel.request(spec.Basic.Cancel, "sb", (tag, False)), _ignore)
-        if not on:
             self._prefetch = 0
 
     def _acknowledge(self, channel: Channel, acks: list[int]) -> None:
@@ -226,11 +226,16 @@ class Seat:
         redelivered = redelivered or starts > 0
         held = Held(number, queue, found, starts, redelivered, arrival.body, fault, task_id, self._round)
         self.held[number] = held
+        if queue not in self.watch.queues:
+            # it was on its way when its queue was left to others
+            self.give_back(held)
+            self.watch.loop.later(0, self.flush)
+            return
         self._ready.append(held)
         self.watch.arrived(self)
 
     def _queue_of(self, tag: str) -> str:
-        return self.watch.queues[int(tag.partition(".")[0])]
+        return self.watch.names[int(tag.partition(".")[0])]
 
     def _on_cancel(self, tag: str) -> None:
         queue = self._queue_of(tag)
@@ -263,6 +268,17 @@ class Seat:
         self._backs.clear()
         self._prefetch = 0
         self._consuming = False
+
+    def consume(self) -> None:
+        """The queues to consume from have changed: what has come from others and was not handed over goes back."""
+        queues = self.watch.queues
+        for held in self._ready:
+            if held.queue not in queues:
+                self.give_back(held)
+        self._ready = deque(held for held in self._ready if held.queue in queues)
+        if self._channel is not None and self._consuming:
+            self._consume(self._channel, False)
+        self.flush()
 
     # what becomes of claims
 

@@ -14,6 +14,7 @@ from multi.brokers.amqp.outbox import Outbox
 from multi.brokers.amqp.seat import Seat
 from multi.brokers.amqp.settling import Settling
 from multi.brokers.base import Port, Settlement, WatchEvents
+from multi.brokers.consumed import Consumed
 from multi.connections.amqp import Address, Closed, Link, Lost, Session, Wire, explain, refuses
 from multi.errors import BackendUnavailable, BrokerRefused
 from multi.log import get_logger
@@ -47,6 +48,9 @@ class AMQPWatch:
         self.broker = broker
         self.loop = loop
         self.queues = list(queues)
+        self.consumed = Consumed(queues)
+        #: all queues that were ever consumed, by the numbers that the tags of their consumers tell
+        self.names: list[str] = []
         self.owner = owner
         self.seats: dict[str, Seat] = {}
         self.shared_limit = True
@@ -104,6 +108,27 @@ class AMQPWatch:
     def renew(self) -> None:
         """Nothing to do: claims last as long as the channel."""
 
+    def consume(self, queues: Sequence[str]) -> None:
+        wanted = list(queues)
+        self.consumed.change(wanted)
+        if self._outbox is None or self.down:
+            self.queues = wanted
+            return
+        # what is left to others is left at once; what is new is declared first
+        self._change([queue for queue in self.queues if queue in wanted])
+
+        def declared() -> None:
+            if self.consumed.queues == wanted:
+                self._change(wanted)
+
+        self._declare_all(wanted, 0, declared)
+
+    def _change(self, queues: list[str]) -> None:
+        if queues != self.queues:
+            self.queues = queues
+            for seat in list(self.seats.values()):
+                seat.consume()
+
     def settle(self, settlements: Sequence[Settlement]) -> None:
         for settlement in settlements:
             self._settle(settlement)
@@ -147,6 +172,12 @@ class AMQPWatch:
 
     # for the seats
 
+    def number(self, queue: str) -> int:
+        """The number that tags of consumers have for a queue."""
+        if queue not in self.names:
+            self.names.append(queue)
+        return self.names.index(queue)
+
     def arrived(self, seat: Seat) -> None:
         self._arrived.add(seat)
 
@@ -187,7 +218,7 @@ class AMQPWatch:
         """Declare all queues again, and then give `seat` a channel again."""
         if self._outbox is not None:
             self._outbox.forget(self.queues)
-            self._declare_all(0, lambda: seat.open(self.session))
+            self._declare_all(self.queues, 0, lambda: seat.open(self.session))
 
     def channel_closed(self, seat: Seat, reason: Closed) -> None:
         """The server closed a seat's channel."""
@@ -291,13 +322,13 @@ class AMQPWatch:
             self._heard, self._silent = -1, 0
             self._timers.append(self.loop.every(session.heartbeat / 2, self._beat))
         self._outbox = outbox
-        self._declare_all(0, self._up)
+        self._declare_all(self.queues, 0, self._up)
 
-    def _declare_all(self, index: int, then: Callable[[], None]) -> None:
+    def _declare_all(self, queues: list[str], index: int, then: Callable[[], None]) -> None:
         """Declare the queues, one after the other, and go on with `then`."""
         if self._outbox is None:
             return
-        if index == len(self.queues):
+        if index == len(queues):
             then()
             return
 
@@ -307,9 +338,9 @@ class AMQPWatch:
             if failure:
                 self.loop.later(0, lambda: self._lost(Lost(failure)))
             else:
-                self._declare_all(index + 1, then)
+                self._declare_all(queues, index + 1, then)
 
-        self._outbox.declare(self.queues[index], declared)
+        self._outbox.declare(queues[index], declared)
 
     def _up(self) -> None:
         if not self._told:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from multi.brokers.base import Abilities, Broker, DeadLetter, WatchEvents
+from multi.brokers.consumed import Consumed
 from multi.brokers.redis import envelope
 from multi.brokers.redis.keys import Keys
 from multi.brokers.redis.settling import Words, publication_words
@@ -42,7 +43,7 @@ class RedisBroker(Broker):
         self, loop: Loop, queues: Sequence[str], storage: Storage | None, owner: str, events: WatchEvents
     ) -> RedisWatch:
         words = Words(self._keys, queues, self._address, storage, owner)
-        return RedisWatch(loop, self._address, self._keys, words, owner, self.lease, events)
+        return RedisWatch(loop, self._address, self._keys, words, Consumed(queues), owner, self.lease, events)
 
     def publish(self, publications: Sequence[Publication]) -> None:
         redis = self._connections.get()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from multi.brokers.base import Delivery, Lane, Settlement
+from multi.brokers.consumed import Consumed
 from multi.brokers.redis import envelope
 from multi.brokers.redis.scripts import EXCHANGE
 from multi.brokers.redis.settling import Words
@@ -20,9 +21,11 @@ AT_ONCE = 500
 class RedisLane(Lane):
     """See `Lane`."""
 
-    def __init__(self, address: Address, words: Words, owner: str, lease: float) -> None:
+    def __init__(self, address: Address, words: Words, consumed: Consumed, owner: str, lease: float) -> None:
         self._redis = Redis(address)
         self._words = words
+        self._consumed = consumed
+        self._version = -1
         # tags of more than 64 bytes: with shorter ones Redis keeps the tables of claims as flat lists that every
         # command walks, which more than doubles its work while a node holds some 100 claims
         self._owner = owner.ljust(64, "-")
@@ -37,7 +40,12 @@ class RedisLane(Lane):
         return self._exchange(settlements, min(claim, AT_ONCE))
 
     def _exchange(self, settlements: Sequence[Settlement], claim: int) -> list[Delivery]:
+        if self._consumed.version != self._version:
+            self._version, queues = self._consumed.read()
+            self._words = self._words.of(queues)
         words = self._words
+        if not words.sources:
+            claim = 0
         if words.storage is not None:
             self._store_elsewhere(words.storage, [each for each in settlements if each.stores])
         self._number += 1

@@ -22,6 +22,7 @@ class Words:
         self, keys: Keys, queues: Sequence[str], address: Address, storage: Storage | None, owner: str
     ) -> None:
         self.keys = keys
+        self._rest = (address, storage, owner)
         #: every list to claim from, by priority first, and the queue it belongs to
         self.sources = [(keys.step(queue, step), queue) for step in keys.steps for queue in queues]
         self.inboxes = [keys.inbox(owner, source) for source, _ in self.sources]
@@ -37,8 +38,13 @@ class Words:
             *(keys.unacked, keys.unacked_index, keys.leases, keys.claims, keys.starts),
             *(keys.parked, keys.delayed, keys.dead),
         )
-        #: the order in which the queues are asked changes with every claim, so that a long one starves no other
-        self.turns = [Turn(self, keys, fixed, turn, len(queues)) for turn in range(len(queues))]
+        #: the order in which the queues are asked changes with every claim, so that a long one starves no other; without
+        #: any queue there is one turn, good for settling only
+        self.turns = [Turn(self, keys, fixed, turn, len(queues)) for turn in range(len(queues) or 1)]
+
+    def of(self, queues: Sequence[str]) -> Words:
+        """The same worker's words when it claims from other queues."""
+        return Words(self.keys, queues, *self._rest)
 
     def exchange(
         self, settlements: Sequence[Settlement], claim: int, prefix: str, lease: float, turn: Turn

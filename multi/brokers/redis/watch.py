@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 
 from multi.brokers.base import Lane, Port, Settlement, WatchEvents
+from multi.brokers.consumed import Consumed
 from multi.brokers.redis import envelope
 from multi.brokers.redis.keys import SEPARATOR, Keys
 from multi.brokers.redis.lane import AT_ONCE, RedisLane
-from multi.brokers.redis.scripts import ALL, DUE, EXCHANGE, EXPIRED, LEAVE, RENEW, RESTORE, Script
+from multi.brokers.redis.scripts import ALL, DUE, EMPTY, EXCHANGE, EXPIRED, LEAVE, RENEW, RESTORE, Script
 from multi.brokers.redis.settling import Words
 from multi.connections.redis import Address, RedisStream, Reply, ReplyError, Word
 from multi.errors import BackendUnavailable, BrokerRefused, BrokerUnavailable, DecodeError
@@ -31,14 +32,15 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.25, 32.0
 class RedisPort(Port):
     """Remembers how to connect."""
 
-    def __init__(self, address: Address, words: Words, owner: str, lease: float) -> None:
+    def __init__(self, address: Address, words: Words, consumed: Consumed, owner: str, lease: float) -> None:
         self._address = address
         self._words = words
+        self._consumed = consumed
         self._owner = owner
         self._lease = lease
 
     def open(self) -> Lane:
-        return RedisLane(self._address, self._words, self._owner, self._lease)
+        return RedisLane(self._address, self._words, self._consumed, self._owner, self._lease)
 
     def release(self) -> None:
         """Nothing is held."""
@@ -105,7 +107,15 @@ class RedisWatch:
     """See `Watch`."""
 
     def __init__(
-        self, loop: Loop, address: Address, keys: Keys, words: Words, owner: str, lease: float, events: WatchEvents
+        self,
+        loop: Loop,
+        address: Address,
+        keys: Keys,
+        words: Words,
+        consumed: Consumed,
+        owner: str,
+        lease: float,
+        events: WatchEvents,
     ) -> None:
         self.loop = loop
         self.address = address
@@ -113,12 +123,14 @@ class RedisWatch:
         self.armed = 0
         self._keys = keys
         self._words = words
+        self._consumed = consumed
         self._owner = owner
         self._lease = lease
         self._stream = RedisStream(loop, address, self._up, self._down)
-        self._waiters = [
-            Waiter(self, source, inbox) for (source, _), inbox in zip(words.sources, words.inboxes, strict=True)
-        ]
+        self._waiters: dict[str, Waiter] = {}
+        #: those of queues that are paused too: they are this worker's as long as it lives
+        self._inboxes: list[str] = []
+        self._make_waiters()
         self._timers: list[Timer] = []
         self._due: Timer | None = None
         self._reconnect: Timer | None = None
@@ -128,7 +140,7 @@ class RedisWatch:
         self._stopped = False
 
     def port(self, owner: str) -> Port:
-        return RedisPort(self.address, self._words, owner, self._lease)
+        return RedisPort(self.address, self._words, self._consumed, owner, self._lease)
 
     # -- the connection ---------------------------------------------------------------------------------------------
 
@@ -141,12 +153,9 @@ class RedisWatch:
         self._up_since = monotonic()
         for script in ALL:
             self._stream.send(("SCRIPT", "LOAD", script.source), _ignore)
-        for queue in dict.fromkeys(queue for _, queue in self._words.sources):
-            # Celery's tools find queues by these; the second set keeps a sweeping peer from removing the first
-            member = f"{queue}{SEPARATOR}{SEPARATOR}{queue}"
-            for table in ("_kombu.binding.", "_kombu.binding_permanent."):
-                self._stream.send(("SADD", f"{self._keys.prefix}{table}{queue}", member), _ignore)
+        self._bind()
         self._renew()
+        self._empty()
         self._look_for_due()
         self._timers = [
             self.loop.every(self._lease / 3, self._renew),
@@ -166,7 +175,7 @@ class RedisWatch:
             timer.cancel()
         self._timers = []
         self._stream.close()
-        for waiter in self._waiters:
+        for waiter in self._waiters.values():
             waiter.close()
         if self._stopped:
             return
@@ -189,8 +198,44 @@ class RedisWatch:
     def arm(self, idle: int) -> None:
         self.armed = idle
         if idle and self._stream.up:
-            for waiter in self._waiters:
+            for waiter in self._waiters.values():
                 waiter.wait()
+
+    def consume(self, queues: Sequence[str]) -> None:
+        self._consumed.change(queues)
+        self._words = self._words.of(queues)
+        left = self._make_waiters()
+        if self._stream.up:
+            self._bind()
+            self._renew()
+            for waiter in left:
+                for command in waiter.unblock():
+                    self._stream.send(command, _ignore)
+            # no waiter of theirs takes anything any more; one whose connection was just being made may have, a moment ago
+            self._empty()
+            self.loop.later(1.0, self._empty)
+        for waiter in left:
+            waiter.close()
+
+    def _make_waiters(self) -> list[Waiter]:
+        """One for each list that is consumed; returns those that are needed no more."""
+        before, self._waiters = self._waiters, {}
+        for (source, _), inbox in zip(self._words.sources, self._words.inboxes, strict=True):
+            self._waiters[inbox] = before.pop(inbox) if inbox in before else Waiter(self, source, inbox)
+        self._inboxes = list(dict.fromkeys((*self._inboxes, *self._waiters)))
+        return list(before.values())
+
+    def _bind(self) -> None:
+        """Celery's tools find queues by these; the second set keeps a sweeping peer from removing the first."""
+        for queue in self._consumed.queues:
+            member = f"{queue}{SEPARATOR}{SEPARATOR}{queue}"
+            for table in ("_kombu.binding.", "_kombu.binding_permanent."):
+                self._stream.send(("SADD", f"{self._keys.prefix}{table}{queue}", member), _ignore)
+
+    def _empty(self) -> None:
+        """Give back what came for queues that are not consumed any more."""
+        if left := [inbox for inbox in self._inboxes if inbox not in self._waiters]:
+            self._run(EMPTY, (), left, _ignore)
 
     def bounce(self, inbox: str, source: str) -> None:
         """Give back what came when no child was idle any more: to the front, where it was."""
@@ -270,7 +315,7 @@ class RedisWatch:
 
     def _renew(self) -> None:
         keys = self._keys
-        arguments: list[str | bytes | int | float] = [self._lease, len(self._words.inboxes), *self._words.inboxes]
+        arguments: list[str | bytes | int | float] = [self._lease, len(self._inboxes), *self._inboxes]
         for claim in self.events.claims():
             arguments += (claim.tag, 1 if claim.started else 0)
         self._run(
@@ -337,18 +382,18 @@ class RedisWatch:
             if timer is not None:
                 timer.cancel()
         if self._stream.up:
-            for waiter in self._waiters:
+            for waiter in self._waiters.values():
                 for command in waiter.unblock():
                     self._stream.send(command, _ignore)
             keys = self._keys
             left: list[Reply] = []
-            self._run(LEAVE, (keys.parked, keys.delayed, keys.inboxes), self._words.inboxes, left.append)
+            self._run(LEAVE, (keys.parked, keys.delayed, keys.inboxes), self._inboxes, left.append)
             deadline = monotonic() + 5.0
             while not left and self._stream.up and monotonic() < deadline:
                 self.loop.turn(0.5)
             if left and isinstance(left[0], int) and left[0]:
                 logger.info("%d parked messages went back to their queues: no worker is left to wait for them", left[0])
-        for waiter in self._waiters:
+        for waiter in self._waiters.values():
             waiter.close()
         self._stream.close()
 
