@@ -10,7 +10,7 @@ import click
 
 from multi.cli.screen import complain
 from multi.errors import ConfigurationError, MultiError, NodeNotFound
-from multi.nodes.options import OPTIONS
+from multi.nodes.options import OPTIONS, SCREEN
 
 DONE, FAILED, USAGE, UNKNOWN, FORCED = 0, 1, 2, 4, 5
 INTERRUPTED = 130  # as shells have it for Ctrl-C
@@ -52,7 +52,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 EXAMPLES = """\b
 Examples:
   multi start w1 w2 -A proj -l INFO      start two nodes of the app in proj
-  multi start 3 -A proj -c 4 -Q a,b      start w1, w2 and w3
+  multi start 3 -A proj -c 4 -Q a,b      start celery1, celery2 and celery3
   multi restart w1 -c 8                  the same node again, with another setting
   multi status                           what they are doing
   multi stopwait w1 w2                   returns when they are gone
@@ -99,7 +99,7 @@ class Group(click.Group):
 
 def _before(command: click.Group) -> click.Group:
     """Options that may stand before the subcommand as well as after it."""
-    for option in OPTIONS:
+    for option in (*OPTIONS, *SCREEN):
         if option.everywhere:
             command.params.append(
                 click.Option(

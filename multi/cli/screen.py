@@ -18,6 +18,8 @@ class Screen:
 
     def __init__(self, *, quiet: bool = False, color: bool = True) -> None:
         self.quiet = quiet
+        self.verbose = False
+        self.splash = True
         self.color = color and _is_colorful(sys.stdout)
         self.is_live = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
@@ -25,7 +27,8 @@ class Screen:
         """Who speaks."""
         from multi import __version__
 
-        self.line(f"multi v{__version__}")
+        if self.splash:
+            self.line(f"multi v{__version__}")
 
     def section(self, text: str) -> None:
         """What is done now."""

@@ -78,15 +78,21 @@ def prepare(request: Request, nodes: list[Node]) -> list[Start]:
 
 def check_values(request: Request, specs: list[NodeSpec]) -> None:
     """Let the worker's own parser look at what is given, before anything is done to a node that runs."""
-    words = table.words(request.options)
-    app = request.options.get("app")
+    checked: list[list[str]] = []
     for spec in specs:
+        options = request.options_of(spec.name)
+        app = options.get("app")
         if app and spec.executable == sys.executable and locate(str(app), spec.cwd) is None:
             raise ConfigurationError(f"-A {app}: there is no such module, neither in {spec.cwd} nor on the path")
-    if all(spec.executable == sys.executable for spec in specs):
-        words += request.rest  # of another interpreter's multi nothing is known
-    if not words:
-        return
+        words = table.words(options)
+        if spec.executable == sys.executable:
+            words += request.rest  # of another interpreter's multi nothing is known
+        if spec.engine == "multi" and words and words not in checked:
+            checked.append(words)
+            _check_words(words)
+
+
+def _check_words(words: list[str]) -> None:
     from multi.cli.worker import check_options, worker
 
     try:
@@ -99,20 +105,19 @@ def specification(request: Request, node: Node, *, anew: bool | None = None) -> 
     """The specification to start `node` with, and the kept one where this is a change of it."""
     new = request.spec(node)
     if anew is None:
-        anew = "app" in request.options
+        anew = "app" in request.options_of(node)
     old = None if anew else node.spec()
     if old is None:
         return new, None
     changed = old.changed(new)
-    if request.own.get("env"):
-        given = kept_environment({}, []) | _given(request)
-        changed.env = {**old.env, **given}
+    if env := list(request.own_of(node).get("env") or ()):
+        changed.env = {**old.env, **_given(env)}
     return changed, old
 
 
-def _given(request: Request) -> dict[str, str]:
-    wanted = {text.partition("=")[0] for text in request.own["env"]}
-    everything = kept_environment(dict(os.environ), list(request.own["env"]))
+def _given(env: list[str]) -> dict[str, str]:
+    wanted = {text.partition("=")[0] for text in env}
+    everything = kept_environment(dict(os.environ), env)
     return {name: value for name, value in everything.items() if name in wanted}
 
 

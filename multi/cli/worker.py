@@ -24,9 +24,6 @@ from multi.worker import privileges
 from multi.worker.names import expand, node_name
 from multi.worker.options import SUCCESSOR, Given, WorkerOptions, combine, find_pool
 
-# Spellings that Celery has beside those of the table.
-ALIASES = {"task_events": ("--events",), "schedule_filename": ("--schedule",)}
-
 GROUPS = {
     "App": ("app", "broker", "result_backend", "config", "include"),
     "Worker": ("hostname", "loglevel", "logfile", "queues", "exclude_queues", "purge", "no_color", "quiet"),
@@ -130,7 +127,7 @@ class WorkerCommand(click.Command):
 def parameter(option: Option) -> click.Option:
     """The option of our table as one of this command; MULTI_WORKER_… and CELERY_WORKER_… in the environment set it too."""
     variables = [f"{prefix}_WORKER_{option.name.upper()}" for prefix in ("MULTI", "CELERY")]
-    spellings = (option.name, *option.spellings, *ALIASES.get(option.name, ()))
+    spellings = (option.name, *option.spellings, *option.also)
     if option.metavar is None:
         return click.Option(spellings, is_flag=True, default=None, envvar=variables, help=option.meaning)
     kind = TYPES.get(option.name, str)
@@ -219,6 +216,27 @@ def start(values: dict[str, Any]) -> int:
     return _run_worker(app, options)
 
 
+def preload(words: list[str]) -> None:
+    """What the workers of a loader have in common, for the options of one of them: the project is imported, and whatever
+    of ours a worker uses, so that none of it is left for them."""
+    values = worker.make_context("multi worker", words).params
+    check_options(values)
+    _prepare_process(values)
+    app = _load_app(values)
+    options = combine(Given(hostname="", concurrency=values["concurrency"], pool=values["pool"]), app.conf)
+    log.setup(
+        log.LEVELS["WARNING"] if values["loglevel"] is None else values["loglevel"],
+        color=False,
+        format=app.conf.worker_log_format,
+        times=app.conf.worker_log_datefmt,
+        hijack=app.conf.worker_hijack_root_logger,
+    )
+    _import_tasks(app)
+    from multi.worker.preload import bring_in
+
+    bring_in(app, options)
+
+
 def check_options(values: dict[str, Any]) -> list[str]:
     """Refuse what is not there yet; returns a line for each option that needs nothing to be done."""
     spelling = {option.name: option.spellings[-1] for option in OPTIONS}
@@ -288,7 +306,7 @@ def _load_app(values: dict[str, Any]) -> Any:
     app = find(values["app"])
     app.set_current()  # what shared tasks and `current_app` mean in this process
     if values["include"]:
-        app.conf.include = [*(app.conf.include or ()), *values["include"]]
+        app.conf.include = list(dict.fromkeys((*(app.conf.include or ()), *values["include"])))
     return app
 
 
@@ -303,7 +321,7 @@ def _run_worker(app: Any, options: WorkerOptions) -> int:
             options.loglevel,
             options.logfile,
             color=options.color,
-            format=conf.worker_log_format,
+            format=log.JSON if os.environ.get("MULTI_LOG_FORMAT") == "json" else conf.worker_log_format,
             task_format=conf.worker_task_log_format,
             times=conf.worker_log_datefmt,
             task_times=conf.worker_task_log_datefmt,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from multi.errors import ConfigurationError
 from multi.nodes.engines import find
 from multi.nodes.names import NodeName
+from multi.nodes.options import Value
 
 if TYPE_CHECKING:
     from multi.nodes.engines.base import Engine
@@ -50,7 +51,7 @@ class NodeSpec:
         *,
         executable: str,
         cwd: str,
-        options: dict[str, str | bool],
+        options: Mapping[str, Value],
         rest: list[str] | None = None,
         env: dict[str, str] | None = None,
         umask: int = 0o022,
@@ -71,7 +72,7 @@ class NodeSpec:
         self.name = name
         self.executable = executable
         self.cwd = cwd
-        self.options = options
+        self.options: dict[str, Value] = dict(options)
         self.rest = rest or []
         self.env = env or {}
         self.umask = umask
@@ -129,7 +130,7 @@ class NodeSpec:
         """The variables that belong to it. URLs with a password are among them: everybody can read a command line."""
         return find(self.engine).environment(self)
 
-    def public(self, secrets: Mapping[str, str]) -> dict[str, str | bool]:
+    def public(self, secrets: Mapping[str, str]) -> dict[str, Value]:
         """The options without those, of the given ones, whose value holds a password."""
         hidden = self.secrets(secrets)
         return {name: value for name, value in self.options.items() if secrets.get(name) not in hidden}

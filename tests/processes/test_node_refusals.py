@@ -38,13 +38,17 @@ def said(nodes: Nodes, *words: str, code: int) -> str:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (("start", "w1", "-A", "ready", "--concurency", "3"), "No such option.*--concurency.*--concurrency"),
-        (("start", "w1", "-A", "ready", "-c"), "'-c' requires an argument"),
-        (("start", "w1", "-A", "ready", "-c:w1", "10"), "-c:w1: options for single nodes are not there yet"),
         (
-            ("start", "w1", "-A", "ready", "--queues:w1=a"),
-            "options for single nodes are not there yet.*start w1 --queues",
+            ("start", "w1", "-A", "ready", "--concurency", "3"),
+            "there is no option --concurency .did you mean --concurrency",
         ),
+        (("start", "w1", "-A", "ready", "-c"), "-c: -c takes a value"),
+        (("start", "w1", "-A", "ready", "-c:w2", "4"), "-c:w2: no node is called w2; there is 1: w1"),
+        (
+            ("start", "w1", "w2", "-A", "ready", "--queues:1,3=a"),
+            "--queues:1,3=a: there is no node number 3; .* w1, w2",
+        ),
+        (("start", "w1", "-A", "ready", "--timeout:w1=3"), "--timeout is for the whole command"),
         (("start", "-A", "ready"), "which nodes.*w1 w2, or a number"),
         (("stop",), "which nodes.*w1 w2, or --all"),
         (("start", "w 1", "-A", "ready"), "'w 1' is no node's name"),

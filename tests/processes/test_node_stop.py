@@ -49,7 +49,7 @@ def test_stop_does_not_wait_and_a_running_task_is_not_cut_short(nodes: Nodes) ->
 
 
 def test_nodes_are_stopped_all_at_once(nodes: Nodes) -> None:
-    names = [f"w{number}" for number in range(1, 7)]
+    names = [f"celery{number}" for number in range(1, 7)]
     nodes.start("6", plan="ready.slow")
     keepers = [nodes.keeper(name) for name in names]
     waiting = nodes.project.popen("stopwait", *names)

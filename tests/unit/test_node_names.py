@@ -17,7 +17,7 @@ def test_a_bare_name_is_on_this_host() -> None:
 
 @pytest.mark.parametrize(("text", "host"), [("w1@foo", "foo"), ("w1@%h", "a.b"), ("w1@x.%d", "x.b")])
 def test_the_host_part_is_taken_as_it_is_or_filled_in(text: str, host: str) -> None:
-    assert parse(text, "a.b") == NodeName("w1", host)
+    assert parse(text, "else.where", "a.b") == NodeName("w1", host)
 
 
 @pytest.mark.parametrize("text", ["", "@h", "w1@", "w/1", "..", ".w", "-w", "w1@h@i", "w 1", "w1\n", "w" * 120])
@@ -27,7 +27,7 @@ def test_what_is_no_name_is_refused(text: str) -> None:
 
 
 def test_one_number_stands_for_as_many_names() -> None:
-    assert expand_count(["3"]) == ["w1", "w2", "w3"]
+    assert expand_count(["3"]) == ["celery1", "celery2", "celery3"]
     assert expand_count(["2"], "mail") == ["mail1", "mail2"]
     assert expand_count(["3", "4"]) == ["3", "4"]
     assert expand_count([]) == []

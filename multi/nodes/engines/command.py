@@ -27,7 +27,7 @@ class CommandEngine(Engine):
         super().check(spec)
         if not spec.command:
             raise ConfigurationError(f'{spec.name}: which program? Name it: --cmd "/usr/bin/program --option"')
-        taken = {name: value for name, value in spec.options.items() if table.BY_NAME[name].whose == "worker"}
+        taken = {name: value for name, value in spec.options.items() if table.is_workers(name)}
         if taken:
             raise ConfigurationError(
                 f"{spec.name}: {' '.join(table.words(taken))}: these are options of a worker, and a command is no worker; put "
