@@ -32,13 +32,14 @@ def is_paused(node: Node, status: Status, queues: Sequence[str]) -> bool | None:
 
 
 def is_resumed(node: Node, status: Status, queues: Sequence[str]) -> bool | None:
-    """Whether it consumes again from all of these queues; None where it has no page."""
+    """Whether it consumes again from all of these queues (none given: whether nothing is paused any more); None where it has
+    no page."""
     found = activity.of(node, status)
     if found is None:
         return None
-    if paused(status):
-        return not {*paused(status)} & {*queues} and {*queues} <= {*found.queues} if queues else False
-    return {*queues} <= {*found.queues} if queues else bool(found.queues)
+    if queues:
+        return {*queues} <= {*found.queues}
+    return not paused(status) and bool(found.queues)
 
 
 class Idle:

@@ -14,17 +14,24 @@ sleeps   have a child process that sleeps, in the same session
 away     have a child process that has made a session of its own
 forks    have a forked child
 chatty   print numbered lines as fast as possible, until TERM
+busy     a task proj.tasks.resize has been running for 42 s, until USR1 comes
+blind    write no stats page
 file     read the plan from the file `plan` in the working directory instead
+
+It consumes from the queues of `-Q`, and takes up and leaves them as its keeper tells it through the socket control.<n>.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 
+from multi.controller.keeper.channel import address
 from multi.notify import Notifier
 from multi.rundir import RunDir
 from multi.stats import READY, STOPPING, StatsPage
@@ -35,6 +42,37 @@ NUDGE, REOPEN = signal.SIGUSR1, signal.SIGUSR2
 
 def say(text: str) -> None:
     os.write(1, f"{text}\n".encode())
+
+
+class Consuming:
+    """What it consumes from, as it was started and as its keeper tells it since."""
+
+    def __init__(self, page: StatsPage, words: list[str], paused: str) -> None:
+        self.page = page
+        self.all = words[words.index("-Q") + 1].split(",") if "-Q" in words else ["celery"]
+        self.paused = {name for name in paused.split(",") if name}
+
+    def show(self) -> None:
+        self.page.node(queues=[] if "*" in self.paused else [name for name in self.all if name not in self.paused])
+
+    def serve(self, path: str) -> None:
+        """Obey the requests that come to the socket at `path`."""
+        where = address(path)
+        ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        ear.bind("\0" + where[1:] if where.startswith("@") else where)
+        threading.Thread(target=self._obey, args=(ear,), daemon=True).start()
+
+    def _obey(self, ear: socket.socket) -> None:
+        while True:
+            fields = dict(line.split("=", 1) for line in ear.recv(65536).decode().split("\n") if "=" in line)
+            names = set(fields["queues"].split(","))
+            if fields["request"] == "pause":
+                self.paused |= names
+            elif "*" in names:
+                self.paused.clear()
+            else:
+                self.paused -= names
+            self.show()
 
 
 def main() -> int:
@@ -48,15 +86,13 @@ def main() -> int:
             plan = file.read().split()
     rundir, notifier = RunDir.from_env(), Notifier.from_env()
     assert rundir is not None
-    page = StatsPage.create(rundir.stats, 2)
-    page.node(
-        pid=os.getpid(),
-        started=time.time(),
-        pool="fake",
-        concurrency=2,
-        queues=["celery"],
-        generation=rundir.generation,
-    )
+    page = StatsPage.create(None if "blind" in plan else rundir.stats, 2)
+    page.node(pid=os.getpid(), started=time.time(), pool="fake", concurrency=2, generation=rundir.generation)
+    consuming = Consuming(page, words, os.environ.pop("MULTI_PAUSED", ""))
+    consuming.show()
+    row = page.child(0)
+    if "busy" in plan:
+        row.task(1, time.time() - 42, b"proj.tasks.resize", b"the-id", b"('photo.jpg',)")
     say(f"fake worker {os.getpid()} generation {rundir.generation} {' '.join(words)}")
     if "die" in plan:
         say("cannot live")
@@ -69,6 +105,7 @@ def main() -> int:
         subprocess.Popen(["sleep", "600"], start_new_session=True)
     if "forks" in plan and os.fork() == 0:
         signal.sigwait([signal.SIGHUP])
+    consuming.serve(f"{rundir.path}/control.{rundir.generation}")  # a thread: after all forks
     is_ready = "ready" in plan
     if not is_ready:
         notifier.status("waiting for the broker")
@@ -94,6 +131,8 @@ def main() -> int:
             rundir.reopen_log()
         elif number == NUDGE and "fragile" in plan:
             return 3
+        elif number == NUDGE and "busy" in plan:
+            row.task(0, 0.0, b"")
         elif number == NUDGE and "later" in plan:
             is_ready = True
         elif number in ENDS and not ("deaf" in plan and number == signal.SIGTERM):
