@@ -4,13 +4,19 @@
 keeper.lock     flock'ed by the keeper for life
 worker.lock     flock'ed for the worker: its keeper takes the lock and the worker inherits it
 status.json     written by the keeper: state, identities of the processes, restarts
+loading         written by a command that has a loader start this node with others; who removes it has the node
 notify          socket of the keeper: readiness from the worker, requests from commands
 stats.<n>       the stats page of the node's n-th worker process
+control.<n>     socket of that worker process: orders of its keeper
+stacks.<n>      what its processes do, as `multi stack` has them write it
 exit.<n>.json   why that worker process ended, in its own words
 ```
 
 Each worker process of a node has its own number, the generation: two of them live at once during a reload, and what
 one leaves behind is never taken for another's.
+
+Where the worker runs as another user than its keeper, root, those of its files lie in the directory `worker` here, which is
+that user's; the rest stays root's.
 """
 
 from __future__ import annotations
@@ -25,11 +31,15 @@ _current: RunDir | None = None
 class RunDir:
     """Paths in a node's runtime directory, and the few things that are done to them."""
 
-    def __init__(self, path: str, generation: int = 1, *, log_file: str | None = None, lock_fd: int = -1) -> None:
+    def __init__(
+        self, path: str, generation: int = 1, *, log_file: str | None = None, lock_fd: int = -1, paused: str = ""
+    ) -> None:
         self.path = path
         self.generation = generation
         self.log_file = log_file
         self.lock_fd = lock_fd
+        #: the queues that are paused from the start, as an order names them
+        self.paused = paused
 
     @classmethod
     def from_env(cls) -> RunDir | None:
@@ -43,8 +53,9 @@ class RunDir:
         generation = os.environ.pop("MULTI_GENERATION", "1")
         log_file = os.environ.pop("MULTI_LOG_FILE", None)
         lock_fd = os.environ.pop("MULTI_LOCK_FD", "-1")
+        paused = os.environ.pop("MULTI_PAUSED", "")
         if path is not None:
-            _current = cls(path, int(generation), log_file=log_file, lock_fd=int(lock_fd))
+            _current = cls(path, int(generation), log_file=log_file, lock_fd=int(lock_fd), paused=paused)
             if _current.lock_fd >= 0:
                 os.set_inheritable(_current.lock_fd, False)
                 os.register_at_fork(after_in_child=_current.release)
@@ -63,6 +74,11 @@ class RunDir:
         return os.path.join(self.path, "status.json")
 
     @property
+    def loading(self) -> str:
+        """Is there while a loader imports the app of this node, and names it."""
+        return os.path.join(self.path, "loading")
+
+    @property
     def notify_socket(self) -> str:
         return os.path.join(self.path, "notify")
 
@@ -72,14 +88,34 @@ class RunDir:
         return os.path.join(self.path, "spec.json")
 
     @property
+    def own(self) -> str:
+        """The directory of a worker that runs as another user, if there is one."""
+        return os.path.join(self.path, "worker")
+
+    @property
+    def files(self) -> str:
+        """Where the worker's own files are. (To the worker itself that is the whole of its runtime directory.)"""
+        return self.own if os.path.isdir(self.own) else self.path
+
+    @property
     def stats(self) -> str:
         """The stats page of this generation."""
-        return os.path.join(self.path, f"stats.{self.generation}")
+        return os.path.join(self.files, f"stats.{self.generation}")
+
+    @property
+    def control(self) -> str:
+        """Where the worker of this generation hears orders; `multi.control.address` says at which address."""
+        return os.path.join(self.path, f"control.{self.generation}")
+
+    @property
+    def stacks(self) -> str:
+        """Where the processes of this generation write what they are doing, when they are asked to."""
+        return os.path.join(self.path, f"stacks.{self.generation}")
 
     @property
     def exit_file(self) -> str:
         """Where the worker of this generation says why it ends."""
-        return os.path.join(self.path, f"exit.{self.generation}.json")
+        return os.path.join(self.files, f"exit.{self.generation}.json")
 
     def release(self) -> None:
         """Close the worker's lock in this process; the lock itself lives on in the worker."""

@@ -8,9 +8,10 @@ import socket
 import time
 from typing import Any
 
-from multi.controller.keeper import channel, proc
-from multi.controller.keeper import node as life
+from multi.controller.caller import caller
+from multi.controller.keeper import adoption, channel, proc
 from multi.controller.keeper import record as keeper_record
+from multi.controller.keeper import standing as life
 from multi.controller.places import NodePlace, NotYours, translated
 from multi.controller.tail import regular
 from multi.errors import NodeError
@@ -24,9 +25,10 @@ CRASHED, ORPHANED = "crashed", "orphaned"
 class Status:
     """A node's state at one moment, from its locks and its keeper's record."""
 
-    def __init__(self, state: str, record: dict[str, Any]) -> None:
+    def __init__(self, state: str, record: dict[str, Any], *, is_loading: bool = False) -> None:
         self.state = state
         self.record = record
+        self.is_loading = is_loading  # it has no keeper yet: a loader imports its app
 
     @property
     def keeper(self) -> dict[str, Any]:
@@ -108,11 +110,29 @@ class Node:
                 ending = keeper.get("start") == proc.start_time(keeper.get("pid", 0)) != ""
                 return Status(life.STOPPING, record) if ending else Status(life.STARTING, {})
             return Status(state, record)
-        if self._held(self.rundir.worker_lock):
+        if self._held(self.rundir.worker_lock) or adoption.foreign_on_record(record, proc.boot_id()):
             return Status(ORPHANED, record)
+        if (loading := self._loading()) is not None:
+            return loading
         if state not in (life.STOPPED, life.FAILED):
             return Status(CRASHED, {**record, "workers": []})
         return Status(state, record)
+
+    def _loading(self) -> Status | None:
+        """While a loader is about to start it."""
+        record = keeper_record.read(self.rundir.loading)
+        loader = record.get("keeper")
+        if not loader or loader["boot"] != proc.boot_id() or loader["start"] != proc.start_time(loader["pid"]):
+            return None
+        return Status(life.STARTING, record, is_loading=True)
+
+    def take_from_loader(self) -> bool:
+        """Have the node started by no loader; False when one has it in hand already, or none was to."""
+        try:
+            os.unlink(self.rundir.loading)
+        except FileNotFoundError:
+            return False
+        return True
 
     def _held(self, path: str) -> bool:
         try:
@@ -128,12 +148,12 @@ class Node:
         return proc.open_identified(keeper["pid"], keeper["start"])
 
     def ask(self, request: str, **fields: object) -> bool:
-        """Send its keeper a request; False when no keeper listens."""
+        """Send its keeper a request, with who makes it; False when no keeper listens."""
         address = channel.address(self.rundir.notify_socket)
         lines = [
             channel.HELLO,
             f"request={request}",
-            *(f"{key}={value}" for key, value in fields.items() if value is not None),
+            *(f"{key}={value}" for key, value in {"by": caller(), **fields}.items() if value is not None),
         ]
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
             try:
@@ -172,6 +192,8 @@ class Node:
             record = _read(self.rundir.status_file)
             if record.get("state", life.STOPPED) == life.STOPPED or held(self.rundir.worker_lock):
                 return
+            if adoption.foreign_on_record(record, proc.boot_id()):
+                return
             pid = (record.get("keeper") or {}).get("pid")
             with translated(self.place.run):
                 keeper_record.write(
@@ -187,7 +209,7 @@ class Node:
         have opened."""
         with translated(self.place.run):
             lock = hold(self.rundir.keeper_lock) if os.path.isdir(self.place.run) else -1
-        if lock is None or self._held(self.rundir.worker_lock):
+        if lock is None or self.status().state == ORPHANED:
             if lock is not None:
                 os.close(lock)
             raise NodeError(f"{self} runs: stop it first, with multi stopwait {self.name.short}")
@@ -198,11 +220,26 @@ class Node:
                 os.rmdir(self.place.kept)
                 for name in os.listdir(self.place.run) if lock >= 0 else ():
                     path = os.path.join(self.place.run, name)
-                    if path not in (self.rundir.keeper_lock, self.rundir.worker_lock):
+                    if path == self.rundir.own:
+                        empty(path)
+                    elif path not in (self.rundir.keeper_lock, self.rundir.worker_lock):
                         os.unlink(path)
         finally:
             if lock >= 0:
                 os.close(lock)
+
+
+def empty(folder: str) -> None:
+    """Remove a worker's own directory. It may be another user's: whatever it holds, nothing beyond it is touched."""
+    for name in os.listdir(folder):
+        try:
+            os.unlink(os.path.join(folder, name))
+        except IsADirectoryError:
+            pass  # nothing of ours; the directory stays, then
+    try:
+        os.rmdir(folder)
+    except OSError:
+        pass  # not empty
 
 
 def _remove_pidfile(path: str | None, pid: object) -> None:

@@ -30,7 +30,7 @@ KEPT_NAMES = frozenset({"C_FORCE_ROOT", "TZ"})
 #: These belong to one process and one moment.
 NEVER_KEPT = frozenset(
     {
-        *("MULTI_RUN_DIR", "MULTI_GENERATION", "MULTI_LOG_FILE", "MULTI_LOCK_FD", "MULTI_MANAGER_SOCKET"),
+        *("MULTI_RUN_DIR", "MULTI_GENERATION", "MULTI_LOG_FILE", "MULTI_LOCK_FD", "MULTI_MANAGER_SOCKET", "MULTI_BY", "MULTI_PAUSED"),
         *("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "MAINPID"),
     }
 )

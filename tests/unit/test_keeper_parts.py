@@ -93,7 +93,7 @@ print(*sorted(sys.modules))
 
 def test_keeper_and_worker_mean_the_same_files() -> None:
     there = RunDir("/run/multi/p/w1", 3)
-    node = (Path(keep_path()).parent / "keeper/node.py").read_text()
+    node = "".join((Path(keep_path()).parent / f"keeper/{name}.py").read_text() for name in ("node", "standing"))
     main = (Path(keep_path()).parent / "keeper/main.py").read_text()
     for path in (there.keeper_lock, there.worker_lock, there.notify_socket, there.spec_file):
         assert f"/{os.path.basename(path)}" in main

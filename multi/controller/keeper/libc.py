@@ -63,3 +63,9 @@ def fallocate(fd: int, mode: int, offset: int, length: int) -> bool:
         _type_ = "q"
 
     return _call("fallocate", fd, mode, Long(offset), Long(length)) == 0
+
+
+def signalfd(numbers: tuple[int, ...]) -> int:
+    """A descriptor from which blocked signals are read, with their senders; -1 when there is none to be had."""
+    mask = sum(1 << (number - 1) for number in numbers).to_bytes(8, "little") + bytes(120)
+    return _call("signalfd", -1, mask, _IN_NONBLOCK_CLOEXEC)

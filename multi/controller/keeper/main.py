@@ -8,12 +8,14 @@ import select
 import struct
 import time
 
-from . import libc, proc, record
+from . import libc, proc, record, requests
 from .channel import Channel
+from .inherited import Inherited
 from .logfile import PAUSE, Log
-from .node import FAILED, RELOADING, RUNNING, STARTING, STOPPING, VERSION, Node, try_lock
+from .node import Node, try_lock
+from .standing import FAILED, VERSION, Unusable
 from .trial import Trial
-from .worker import CURRENT, INCOMING, Worker, adopt, adopt_holder, ended
+from .worker import Worker, ended
 
 TYPE_CHECKING = False  # the module `typing` alone would cost the keeper 7 ms
 if TYPE_CHECKING:
@@ -22,13 +24,14 @@ if TYPE_CHECKING:
 HELD = 3  # exit status: another keeper has this node
 _TRIES, _PAUSE = 20, 0.002
 _ROUNDS = 8  # of looking for what is left of a session: each generation of it may just be starting another
-#: Where a stats page holds its state, and what stands there when the worker is ready (`multi.stats`).
-_STATE = struct.Struct("<I")
-_STATE_AT, _READY = 16, 1
+#: The head of a signalfd_siginfo: number, and from whom.
+_SIGINFO = struct.Struct("<IiiII")
+_SIGINFO_SIZE = 128
 
 _STOP = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGQUIT)
 _PASS_ON = (_signal.SIGUSR1, _signal.SIGTTIN, _signal.SIGTTOU)
-_HANDLED = (*_STOP, *_PASS_ON, _signal.SIGHUP, _signal.SIGUSR2, _signal.SIGCHLD)
+_FROM_OTHERS = (*_STOP, *_PASS_ON, _signal.SIGHUP, _signal.SIGUSR2)
+_HANDLED = (*_FROM_OTHERS, _signal.SIGCHLD)
 
 
 def main(rundir: str, new_spec: str = "") -> int:
@@ -39,7 +42,13 @@ def main(rundir: str, new_spec: str = "") -> int:
     """
     os.umask(0o077)
     keeper_lock = os.open(f"{rundir}/keeper.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    worker_lock = os.open(f"{rundir}/worker.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    inherited = Inherited.from_env()
+    # the lock is to be held by a worker that is there already, too: through the very file that it has open
+    worker_lock = (
+        inherited.lock
+        if inherited is not None
+        else os.open(f"{rundir}/worker.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    )
     if not _lock(keeper_lock):
         return HELD
     trial = Trial(rundir)
@@ -50,6 +59,7 @@ def main(rundir: str, new_spec: str = "") -> int:
         if "argv" not in spec:
             return _refuse(f"the specification {rundir}/spec.json can't be read", rundir, worker_lock)
         node = Node(rundir, spec, _open_log(spec), worker_lock, proc.boot_id(), trial)
+        node.inherited = inherited
         keeper = Keeper(node, Channel(f"{rundir}/notify"))
         keeper.prepare()
     except Unusable as error:
@@ -59,10 +69,6 @@ def main(rundir: str, new_spec: str = "") -> int:
         trial.failed(must=False)
         return _refuse(f"{error.filename or rundir}: {error.strerror or error}", rundir, worker_lock)
     return keeper.run()
-
-
-class Unusable(Exception):
-    """A file that the specification names can't be used."""
 
 
 def _open_log(spec: dict[str, Any]) -> Log:
@@ -104,7 +110,9 @@ class Keeper:
         self.on_terminal = os.isatty(0)
         self.poll = select.poll()
         self.wakeup, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.mailbox = -1  # signals with their senders, where the system can tell
         self.sweeping: dict[int, tuple[Worker, os.waitid_result | None]] = {}
+        self.started_by = os.environ.pop("MULTI_BY", "")
 
     def prepare(self) -> None:
         """Everything that can fail, before anybody is told that the node has a keeper."""
@@ -114,6 +122,10 @@ class Keeper:
         _signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
         for number in _HANDLED:
             _signal.signal(number, _ignore)
+        self.mailbox = libc.signalfd(_FROM_OTHERS)
+        if self.mailbox >= 0:
+            _signal.pthread_sigmask(_signal.SIG_BLOCK, _FROM_OTHERS)
+            self.poll.register(self.mailbox, select.POLLIN)
         libc.become_subreaper()
         libc.set_name(f"multi:{node.name.partition('@')[0]}")
         for fd in (self.wakeup, self.channel.fileno()):
@@ -130,20 +142,35 @@ class Keeper:
                     f"the pid file {path} can't be written: {error.strerror}; name another with --pidfile"
                 ) from None
         node.has_lock = _lock(node.lock)
-        node.generation = record.read(f"{node.rundir}/status.json").get("generation", 0)
-        if not node.has_lock:
-            self._adopt()
-        alive = {one.generation for one in node.workers}
-        for name in os.listdir(node.rundir):
-            if name.startswith(("stats.", "exit.")) and name.split(".")[1] not in map(str, alive):
-                os.unlink(f"{node.rundir}/{name}")
+        before = record.read(f"{node.rundir}/status.json")
+        node.generation = before.get("generation", 0)
+        if os.path.exists(f"{node.kept}/paused.json"):
+            from . import pause
+
+            node.paused = pause.load(node.kept)
+        if node.spec.get("hooks"):
+            from .hooks import Hooks
+
+            node.hooks = Hooks(node)
+        if not node.has_lock or os.path.exists(f"{node.rundir}/adopt.json") or _has_foreign(before):
+            from . import adoption
+
+            adoption.adopt(node)
+            for one in node.workers:
+                self.poll.register(one.pidfd, select.POLLIN)
+        alive = {str(one.generation) for one in node.workers}
+        for name in os.listdir(node.files):
+            if name.startswith(("stats.", "exit.", "control.", "stacks.")) and name.split(".")[1] not in alive:
+                os.unlink(f"{node.files}/{name}")
         node.write(must=True)  # nobody would ever learn of a node that can't say how it is
 
     def run(self) -> int:
         """The loop."""
         node = self.node
         if not node.workers:
-            node.start()
+            node.start(by=self.started_by)
+        elif node.inherited is not None:
+            node.inherited.drop()
         if node.log.path is not None:
             # whoever started us has read so far; from here on the log is the place for what we say
             os.dup2(node.log.fd, 1)
@@ -155,6 +182,8 @@ class Keeper:
                 os.unlink(node.spec["pidfile"])
             except OSError:
                 pass  # somebody was quicker
+        if node.hooks is not None:
+            node.hooks.last()
         self.channel.close()
         return node.done
 
@@ -168,7 +197,13 @@ class Keeper:
             # before the ends: what a worker said last is worth hearing
             self._hear()
         if self.wakeup in ready:
-            self._signals()
+            for number in os.read(self.wakeup, 4096):
+                if number == _signal.SIGCHLD:
+                    self._reap()
+                else:
+                    self._signalled(number)
+        if self.mailbox in ready:
+            self._read_mailbox()
         if node.log.watch_fd in ready:
             self.poll.unregister(node.log.watch_fd)
             node.timers["log"] = time.monotonic() + PAUSE
@@ -196,6 +231,16 @@ class Keeper:
             if node.log.watch_fd >= 0:
                 self.poll.register(node.log.watch_fd, select.POLLIN)
             self._look_later()
+        elif timer.startswith("alive."):
+            for one in node.workers:
+                if f".{one.generation}" == timer[5:] and one.pid not in self.sweeping:
+                    node.was_ready(one)
+        elif timer.startswith("hook.") and node.hooks is not None:
+            node.hooks.late(int(timer[5:]))
+        else:
+            from . import watching
+
+            watching.due(node, timer)
 
     def _look_later(self) -> None:
         """Look at the log at the time at which it wants that, even if nobody writes to it."""
@@ -205,28 +250,35 @@ class Keeper:
     def _hear(self) -> None:
         while (message := self.channel.receive()) is not None:
             if not message.is_request:
-                self.node.heard(message)
+                requests.heard(self.node, message)
             elif message.may_command and self.node.done is None:
-                self.node.asked(message)
+                requests.asked(self.node, message)
 
-    def _signals(self) -> None:
+    def _read_mailbox(self) -> None:
+        try:
+            data = os.read(self.mailbox, 16 * _SIGINFO_SIZE)
+        except BlockingIOError:
+            return
+        for at in range(0, len(data), _SIGINFO_SIZE):
+            number, _, _, pid, uid = _SIGINFO.unpack_from(data, at)
+            self._signalled(number, pid, uid)
+
+    def _signalled(self, number: int, pid: int = 0, uid: int = 0) -> None:
         node = self.node
-        for number in os.read(self.wakeup, 4096):
-            if number == _signal.SIGCHLD:
-                self._reap()
-            elif node.done is not None:
-                return
-            elif number in _STOP:
-                node.stop(number)
-            elif number == _signal.SIGHUP and self.on_terminal:
-                node.stop(_signal.SIGTERM)  # the terminal is gone
-            elif number == _signal.SIGHUP:
-                node.hup()
-            elif number == _signal.SIGUSR2:
-                node.log.reopen()
-                node.tell(number)
-            else:
-                node.tell(number)
+        by = requests.signalled(number, pid, uid)
+        if node.done is not None:
+            return
+        if number in _STOP:
+            node.stop(number, by=by)
+        elif number == _signal.SIGHUP and self.on_terminal:
+            node.stop(_signal.SIGTERM, by="its terminal, which has been closed")
+        elif number == _signal.SIGHUP:
+            node.hup(by)
+        elif number == _signal.SIGUSR2:
+            node.log.reopen()
+            node.tell(number)
+        else:
+            node.tell(number)
 
     # ---- ends
 
@@ -238,8 +290,10 @@ class Keeper:
                 info = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
                 if info is not None:
                     self._sweep(workers[pid], info)
+        if self.node.hooks is not None:
+            self.node.hooks.reap()
         for pid in proc.children() or ():
-            if pid not in workers:
+            if pid not in workers and (self.node.hooks is None or pid not in self.node.hooks.running):
                 try:
                     os.waitpid(pid, os.WNOHANG)
                 except ChildProcessError:
@@ -255,7 +309,7 @@ class Keeper:
             left = one.leftovers()
             if not left:
                 break
-            killed = [fd for pid in left if (fd := _kill_member(pid, one.pid)) >= 0]
+            killed = [fd for pid in left if (fd := _kill_member(pid, one)) >= 0]
             if not one.is_child:
                 _wait_for(killed)
                 continue
@@ -265,64 +319,21 @@ class Keeper:
                 return  # they are children of ours now: the end of each wakes us, and then there is another look
         del self.sweeping[one.pid]
         node = self.node
-        node.worker_ended(one, ended(one, info, f"{node.rundir}/exit.{one.generation}.json"))
-
-    # ---- adoption
-
-    def _adopt(self) -> None:
-        """Take over the workers of a keeper that is gone."""
-        node = self.node
-        before = record.read(f"{node.rundir}/status.json")
-        for entry in before.get("workers", ()):
-            one = adopt(entry, before.get("boot", ""), node.boot)
-            if one is not None:
-                node.workers.append(one)
-        if not node.workers:
-            one = adopt_holder(f"{node.rundir}/worker.lock")
-            if one is None:
-                raise OSError(0, "the worker's lock is held, by a process that can't be found", node.rundir)
-            node.workers.append(one)
-        node.restarts = before.get("restarts", 0)
-        node.crashes = before.get("crashes", 0)
-        node.text = before.get("text", "")
-        node.ever_ready = True  # a crash of it is to be followed by a restart, like one of a worker of our own
-        for one in node.workers:
-            self.poll.register(one.pidfd, select.POLLIN)
-            one.healthy_since = time.monotonic()
-        if not any(one.role == CURRENT for one in node.workers):
-            (next((one for one in node.workers if one.role == INCOMING), node.workers[0])).role = CURRENT
-        current = next(one for one in node.workers if one.role == CURRENT)
-        pids = ", ".join(str(one.pid) for one in node.workers)
-        node.log.say("WARNING", f"{node.name}: a new keeper (pid {os.getpid()}) has adopted the worker {pids}")
-        node.state = STOPPING if before.get("state") == STOPPING else STARTING
-        node.since = before.get("since", node.since)
-        # a READY that was said while nobody listened stands on the worker's page
-        for one in [*node.workers]:
-            if one.ready is None and (one.generation == 0 or _is_ready(f"{node.rundir}/stats.{one.generation}")):
-                node.was_ready(one)
-        if node.state == STARTING and current.ready is not None:
-            reloading = any(one.role == INCOMING for one in node.workers)
-            node.state = RELOADING if reloading else RUNNING
-        node.write()
+        warm = node.meant(_signal.SIGTERM, one)
+        node.worker_ended(one, ended(one, info, f"{node.files}/exit.{one.generation}.json", warm))
 
 
-def _is_ready(page: str) -> bool:
-    try:
-        with open(page, "rb") as file:
-            file.seek(_STATE_AT)
-            (state,) = _STATE.unpack(file.read(_STATE.size))
-    except (OSError, struct.error):
-        return False
-    return bool(state == _READY)
+def _has_foreign(status: dict[str, Any]) -> bool:
+    return any(entry.get("foreign") for entry in status.get("workers") or ())
 
 
-def _kill_member(pid: int, session: int) -> int:
-    """Kill a process if it belongs to this session; a descriptor of it, or -1."""
-    fd = proc.open_identified(pid, proc.start_time(pid))
+def _kill_member(pid: int, worker: Worker) -> int:
+    """Kill a process if it belongs to this worker's session, or family; a descriptor of it, or -1."""
+    fd = proc.open_identified(pid, worker.relatives.get(pid) or proc.start_time(pid))
     if fd < 0:
         return -1
     try:
-        if proc.session(pid) == session:
+        if worker.is_foreign or proc.session(pid) == worker.pid:
             _signal.pidfd_send_signal(fd, _signal.SIGKILL)
             return fd
     except OSError:

@@ -1,4 +1,4 @@
-"""One worker process, as its keeper knows it: its own child, or adopted from a keeper that is gone."""
+"""One worker process, as its keeper knows it: its own child, or adopted from a keeper that is gone, or from nobody."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class End:
         self.text = text
         self.code = code
         self.reason = reason
+        self.oom = False
 
     @property
     def brief(self) -> str:
@@ -49,9 +50,16 @@ class Worker:
         self.generation = generation
         self.is_child = is_child
         self.role = CURRENT
+        self.engine = ""  # what it said it is, if it said so
+        self.is_foreign = False  # it was running before it was a node's, with a session of others
+        self.relatives: dict[int, str] = {}  # of a foreign one: its descendants, as they were seen last
         self.started = time.time()
         self.ready: float | None = None
         self.healthy_since = 0.0  # on the monotonic clock, from readiness on
+        self.pulse = 0.0  # on the same, when it was last heard to be alive
+        self.verdict = ""  # why its keeper has ended it
+        self.oom_kills = -1  # how many there were in its control group when it was started
+        self.paused: list[str] = []  # what it was told last
         self.end: End | None = None
 
     @property
@@ -65,6 +73,8 @@ class Worker:
             "started": self.started,
             "ready": self.ready,
             "adopted": not self.is_child,
+            "engine": self.engine,
+            "foreign": self.is_foreign,
         }
 
     def signal(self, number: int) -> bool:
@@ -77,11 +87,23 @@ class Worker:
             return False
         return True
 
+    def processes(self) -> list[int]:
+        """It and the living processes of its session; of a foreign one, its descendants."""
+        if self.is_foreign:
+            from . import foreign
+
+            return foreign.family(self)
+        return proc.members(self.pid)
+
     def leftovers(self) -> list[int]:
         """The living processes of its session, once it has ended itself: its children that have not noticed yet.
 
         A process that has made a session of its own has left the node, and is left alone.
         """
+        if self.is_foreign:
+            from . import foreign
+
+            return foreign.orphans(self)
         # orphans have become ours: without any child but the worker there is no need to look through all processes
         if self.is_child and proc.children() == [self.pid]:
             return []
@@ -97,60 +119,12 @@ class Worker:
         os.close(self.pidfd)
 
 
-def spawn(spec: dict[str, Any], generation: int, variables: dict[str, str], out: int, lock: int) -> tuple[Worker, int]:
-    """Fork the next worker; it starts the program when a byte is written to the returned descriptor.
+def ended(worker: Worker, siginfo: os.waitid_result | None, exit_file: str, warm: int | None) -> End:
+    """What became of `worker`: from its exit status, where it was our child, and from what it wrote itself.
 
-    If that descriptor is closed instead, as by the keeper's death, it ends without having done anything: so no worker
-    ever runs that is not on record.
+    `warm` is the signal that stops it.
     """
-    gate, opener = os.pipe2(os.O_CLOEXEC)
-    # a signal that arrives between the fork and the return to default handling must end the child, not get lost in it
-    _signal.pthread_sigmask(_signal.SIG_BLOCK, STOPS)
-    pid = os.fork()
-    if pid == 0:
-        try:
-            _become(spec, generation, variables, out, lock, gate, opener)
-        finally:
-            os._exit(127)
-    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, STOPS)
-    os.close(gate)
-    return Worker(pid, proc.start_time(pid), os.pidfd_open(pid), generation, is_child=True), opener
-
-
-def _become(
-    spec: dict[str, Any], generation: int, variables: dict[str, str], out: int, lock: int, gate: int, opener: int
-) -> None:
-    os.close(opener)
-    _signal.set_wakeup_fd(-1)
-    for number in range(1, 32):
-        if number not in (_signal.SIGKILL, _signal.SIGSTOP):
-            _signal.signal(number, _signal.SIG_DFL)
-    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
-    os.setsid()
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 0)
-    os.dup2(out, 1)
-    os.dup2(out, 2)
-    os.close(null)
-    os.set_inheritable(lock, True)
-    if not os.read(gate, 1):
-        os._exit(0)
-    directory, argv = spec["cwd"], spec["argv"]
-    try:
-        os.umask(spec.get("umask", 0o022))
-        what = f"the directory {directory!r} can't be entered"
-        os.chdir(directory)
-        what = f"{argv[0]!r} can't be run"
-        environment = {**os.environ, **variables, "PWD": directory, "MULTI_LOCK_FD": str(lock)}
-        environment["MULTI_GENERATION"] = str(generation)
-        os.execvpe(argv[0], argv, environment)
-    except OSError as error:
-        os.write(2, f"multi: {what}: {error.strerror}\n".encode())
-
-
-def ended(worker: Worker, siginfo: os.waitid_result | None, exit_file: str) -> End:
-    """What became of `worker`: from its exit status, where it was our child, and from what it wrote itself."""
-    said = record.read(exit_file)
+    said = record.read_unfollowed(exit_file)
     if said.get("pid") != worker.pid:
         said = {}
     reason = str(said.get("reason") or "").strip()
@@ -163,31 +137,5 @@ def ended(worker: Worker, siginfo: os.waitid_result | None, exit_file: str) -> E
     if siginfo.si_code == os.CLD_EXITED:
         stopped = status == 0 or said.get("kind") == "stop"
         return End("stop" if stopped else "crash", f"exit status {status}", status, reason)
-    kind = "stop" if status in STOPS else "crash"
+    kind = "stop" if status in STOPS or status == warm else "crash"
     return End(kind, f"killed by {SIGNALS.get(status, f'signal {status}')}", -status, reason)
-
-
-def adopt(record_of: dict[str, Any], boot: str, same_boot: str) -> Worker | None:
-    """The worker that an earlier keeper has left on record, if it is the same process and still lives."""
-    pid, start = record_of.get("pid"), record_of.get("start")
-    if boot != same_boot or not isinstance(pid, int) or not isinstance(start, str):
-        return None
-    pidfd = proc.open_identified(pid, start)
-    if pidfd < 0:
-        return None
-    worker = Worker(pid, start, pidfd, record_of.get("generation", 0), is_child=False)
-    worker.role = record_of.get("role", CURRENT)
-    worker.started = record_of.get("started", worker.started)
-    worker.ready = record_of.get("ready")
-    return worker
-
-
-def adopt_holder(lock_file: str) -> Worker | None:
-    """The worker whose record is lost: the eldest process that holds the worker's lock and leads its session."""
-    for pid in proc.holders(lock_file):
-        if pid != os.getpid() and proc.session(pid) == pid:
-            start = proc.start_time(pid)
-            pidfd = proc.open_identified(pid, start)
-            if pidfd >= 0:
-                return Worker(pid, start, pidfd, 0, is_child=False)
-    return None
