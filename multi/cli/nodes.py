@@ -20,10 +20,17 @@ from multi.errors import ConfigurationError, MultiError
 from multi.nodes import commandline, names
 from multi.nodes.commandline import Given, Line, Scope
 from multi.nodes.names import Label, Naming, NodeName
-from multi.nodes.options import BY_NAME, EVERY, LAUNCHING, NAMING, SCREEN, Value, by_name, by_spelling
+from multi.nodes.options import BY_NAME, CELERYS, EVERY, LAUNCHING, NAMING, OPTIONS, SCREEN, Value, by_name, by_spelling
 from multi.nodes.spec import LOG_KEEP, LOG_SIZE, NodeSpec, kept_environment, logical_cwd
 
 ENDS = ("TERM", "INT", "QUIT", "KILL")
+#: How an option is given for some of the nodes only.
+_SINGLE = [
+    ("-c:w1 10", "for the node w1; also by its full name, -c:w1@host 10"),
+    ("-c:1 10, -c:2-4 10", "by number in the order of the names, counted from 1"),
+    ("-c:w1,w2 10, -c:1,3-5 10", "for several"),
+    ("--loglevel:2=DEBUG, -E:w1", "the same with long options, and with flags"),
+]
 #: What a command as a whole goes by, so that it can't be given for a single node.
 _WHOLE = frozenset(
     {
@@ -52,7 +59,7 @@ class NodesCommand(click.Command):
             spellings = [one for one in (*option.spellings, *option.also) if one not in taken]
             if not spellings:
                 continue  # the command has an option of its own for it
-            shown = passes_on or option.everywhere or (option in NAMING and has_nodes)
+            shown = passes_on or option.everywhere or (has_nodes and (option in NAMING or option.name == "hostname"))
             self.params.append(
                 click.Option(
                     [option.name, *spellings],
@@ -120,18 +127,27 @@ class NodesCommand(click.Command):
         }
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        own: list[tuple[str, str]] = []
-        passed_on: list[tuple[str, str]] = []
+        groups = {
+            "Options": set[str](),
+            "Names": {option.name for option in NAMING} | {"hostname"},
+            "Options of the worker": {option.name for option in OPTIONS} - {"hostname", *(one.name for one in SCREEN)},
+            "Options that only Celery's worker and beat have": {option.name for option in CELERYS},
+        }
+        if not self._passes_on:
+            groups["Also"] = groups.pop("Options of the worker")
+        records: dict[str, list[tuple[str, str]]] = {title: [] for title in groups}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
             if record is not None:
-                (passed_on if param.name in self._worker_options else own).append(record)
-        with formatter.section("Options"):
-            formatter.write_dl(own)
-        if passed_on:
-            what = "Options of the worker" if self._passes_on else "Also"
-            with formatter.section(what):
-                formatter.write_dl(passed_on)
+                title = next((title for title, members in groups.items() if param.name in members), "Options")
+                records[title].append(record)
+        for title, listed in records.items():
+            if listed:
+                with formatter.section(title):
+                    formatter.write_dl(listed)
+        if self._passes_on:
+            with formatter.section("For single nodes"):
+                formatter.write_dl(_SINGLE)
 
 
 def _complete(
@@ -238,6 +254,15 @@ class Request:
         labels = self.labels(texts)
         wanted = [label.text for label in labels]
         return self._meant(self.fleet.to_start(wanted) if to_start else self.fleet.known(wanted), labels)
+
+    def names(self, texts: Sequence[str]) -> list[NodeName]:
+        """The full names that these words stand for, whether or not there are such nodes."""
+        if self.own.get("every") or not texts:
+            return [node.name for node in self.nodes(texts)]
+        labels = self.labels(texts)
+        found = [names.parse(label.text) for label in labels]
+        self._line.scopes(labels, found)  # complains of what is for none of them
+        return found
 
     def all(self, *, everywhere: bool = False) -> list[Node]:
         """All nodes of the project, or of every project."""
