@@ -84,7 +84,7 @@ def _of(lines: Iterable[str], wanted: Wanted) -> Iterator[tuple[Entry, list[str]
 
 
 def _since(tail: Tail, wanted: Wanted, since: float) -> Iterator[tuple[Entry, list[str]]]:
-    is_reached = False
+    is_reached = True  # a program that tells no times is not to be silent
     for entry in entries(tail.since(since, moment)):
         # what bears no time is from the time of what came before it
         is_reached = is_reached if entry.when is None else entry.when >= since

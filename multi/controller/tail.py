@@ -81,7 +81,8 @@ class Tail:
             yield from copy.lines(when if number == 0 else None, at)
         if self._fd >= 0:
             begin = self._begin if copies else _bisect(self._fd, self._begin, self._end, when, at)
-            yield from map(_text, _lines(self._fd, begin, self._end))
+            lines = map(_text, _lines(self._fd, begin, self._end))
+            yield from lines if begin == self._begin else _from_time(lines, at)
 
     def backwards(self) -> Iterator[Iterator[str]]:
         """The lines of the log, then those of each older copy, the youngest first."""
@@ -242,9 +243,12 @@ class _Copy:
         """Its lines; those since `when`, or some more, if that is given."""
         with self._opened() as file:
             if when is not None and at is not None and not self.path.endswith(ENDING):
-                file.seek(_bisect(self._fd, 0, os.fstat(self._fd).st_size, when, at))
-            for line in file:
-                yield _text(line)
+                place = _bisect(self._fd, 0, os.fstat(self._fd).st_size, when, at)
+                if place:
+                    file.seek(place)
+                    yield from _from_time(map(_text, file), at)
+                    return
+            yield from map(_text, file)
 
 
 class Follow:
@@ -340,6 +344,15 @@ def _bisect(fd: int, begin: int, end: int, when: float, at: Callable[[str], floa
             low = place
     data = os.pread(fd, _BLOCK, low)
     return low if low == begin else low + data.find(b"\n") + 1
+
+
+def _from_time(lines: Iterator[str], at: Callable[[str], float | None]) -> Iterator[str]:
+    """The lines from the first one on that tells its time: what is before it belongs to something older."""
+    for line in lines:
+        if at(line) is not None:
+            yield line
+            break
+    yield from lines
 
 
 def _text(line: bytes) -> str:

@@ -146,8 +146,9 @@ class Log:
         self._limit = self.max_bytes
         self._rotated = time.monotonic()
         self._period = self._period_of(time.time())
-        self._retry = _FIRST_RETRY
-        self._tidy_at = self._rotated + self._retry
+        if self._retry == 0:
+            self._retry = _FIRST_RETRY
+            self._tidy_at = self._rotated + self._retry
         self.copies.prune()
         return True
 
