@@ -13,6 +13,10 @@ def main(arguments: list[str] | None = None) -> int:
 
         sys.stdout.write(f"multi v{__version__}\n")
         return 0
+    if words[:1] == ["load"]:
+        from multi.cli.load import load
+
+        return load(words[1:])
     from multi.cli.group import run
 
     return run(words)

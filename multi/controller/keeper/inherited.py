@@ -16,7 +16,7 @@ from .worker import Worker
 
 TYPE_CHECKING = False  # the module `typing` alone would cost the keeper 7 ms
 if TYPE_CHECKING:
-    from typing import Any
+    from .spawn import Plan
 
 _VARIABLE = "MULTI_INHERITED"
 
@@ -37,22 +37,22 @@ class Inherited:
         words = os.environ.pop(_VARIABLE, "").split(":")
         return cls(*map(int, words)) if len(words) == 3 else None
 
-    def take(
-        self, spec: dict[str, Any], variables: dict[str, str], generation: int, out: int
-    ) -> tuple[Worker, int] | None:
+    def take(self, plan: Plan, generation: int, out: int) -> tuple[Worker, int] | None:
         """Tell it what it is to be, as `spawn` does: it goes on when a byte is written to the returned descriptor.
 
-        None when it is gone.
+        None when it is gone, or can't become what the plan says.
         """
         gate, self.gate = self.gate, -1
         start = proc.start_time(self.pid)
-        if gate < 0 or not start:
+        if gate < 0 or not start or plan.user is not None:
             if gate >= 0:
                 os.close(gate)
             return None
         word = {
-            "variables": {**variables, "PWD": spec["cwd"], "MULTI_GENERATION": str(generation)},
-            "umask": spec.get("umask", 0o022),
+            "variables": {**plan.added, "MULTI_GENERATION": str(generation)},
+            "umask": plan.umask,
+            "limits": plan.limits,
+            "nice": plan.nice,
         }
         sender = _socket.socket(fileno=gate)
         try:
