@@ -6,12 +6,15 @@ import os
 import re
 import select
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from multi.controller import loading
 from multi.controller.keeper.main import HELD
 from multi.controller.keeper.node import BACKOFF, RELOADING, RUNNING, STARTING, STOPPED
-from multi.controller.launch import Launched, launch
+from multi.controller.launch import Launched, environment, launch
+from multi.controller.loading import Load
 from multi.controller.node import ORPHANED, Node, Status
 from multi.controller.tail import added
 from multi.controller.watch import Watch
@@ -19,6 +22,13 @@ from multi.controller.watch import Watch
 TIMEOUT = 60.0
 OK, ALREADY, FAILED, WAITING = "ok", "already", "failed", "waiting"
 _LOOK = 1.0  # for the rare keeper that can't be watched, since it has not said yet who it is
+#: An import is no longer fresh when it is so old.
+_FRESH = 30.0
+
+
+def at_once() -> int:
+    """So many nodes start at the same time, each importing its app by itself; more would only be in each other's way."""
+    return max(8, 4 * (os.cpu_count() or 1))
 
 
 class Result(NamedTuple):
@@ -50,6 +60,10 @@ class Start:
         self.begun = time.monotonic()
         self.launched: Launched | None = None
         self.has_begun = False
+        self.load: Load | None = None  # the import that it shares with others
+        self._is_ordered = False  # from its loader
+        self._is_shared = False  # the loader has delivered it
+        self._looked = 0.0
         self.mine = 0  # the pid of the keeper that we have started, once there is one
         self.told = ""
         self._followed = -1
@@ -60,6 +74,7 @@ class Start:
     def begin(self, watch: Watch) -> None:
         """Set out."""
         self.has_begun = True
+        self.begun = time.monotonic()
         watch.directory(self.node.place.run)
         status = self.node.status()
         if not status.has_keeper:
@@ -67,8 +82,15 @@ class Start:
 
     def step(self, watch: Watch) -> Result | None:
         """Go as far as it goes now; the result when it is over."""
+        if self._is_ordered and not self._delivered(watch):
+            return None if self._is_ordered else self._failed("it was stopped before it was ready")
         if self.launched is not None and _ended(self.launched.fd):
             return self._lost(watch)
+        now = time.monotonic()
+        is_quiet = self.is_watched and not (self._followed >= 0 and _ended(self._followed))
+        if not watch.has_news(self.node.place.run) and is_quiet and now - self._looked < _LOOK:
+            return None  # of many nodes one wakes us at a time
+        self._looked = now
         status = self.node.status()
         if status.state in (RUNNING, RELOADING):
             return self._arrived(status)
@@ -89,7 +111,12 @@ class Start:
 
     @property
     def is_watched(self) -> bool:
-        return self.launched is not None or self._followed >= 0
+        return self.launched is not None or self._followed >= 0 or self._is_ordered
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it imports its app by itself."""
+        return self.load is None and not self._is_shared
 
     def news(self) -> str:
         """What a node that takes long says about itself; each news once."""
@@ -104,6 +131,7 @@ class Start:
     def close(self, watch: Watch) -> None:
         """Let go of it, whatever it does."""
         self._unfollow(watch)
+        self._leave_load(watch)
         if self.launched is not None:
             watch.forget(self.launched.fd)
             self.launched.close()
@@ -131,10 +159,47 @@ class Start:
             self._log_from = os.stat(log_file).st_size if log_file else 0
         except OSError:
             self._log_from = 0
-        self.launched = launch(self.node, self.environment, new_spec)
         self._new_spec = new_spec
+        if self.load is not None:
+            argv = (self.record or self.node.record() or {}).get("argv")
+            if argv and not adopt and not self.load.is_over and time.monotonic() - self.load.begun < _FRESH:
+                self.load.order(self.node, argv, new_spec)
+                self._is_ordered = True
+                watch.process(self.load.fd)
+                return
+            self._leave_load(watch)
+        self.launched = launch(self.node, self.environment, new_spec)
         self.mine = 0 if adopt else self.launched.pid
         watch.process(self.launched.fd)
+
+    def _delivered(self, watch: Watch) -> bool:
+        """Whether the keeper is there that the loader was to start. If there will be none, the node starts by itself, unless
+        somebody has stopped it meanwhile: then nothing is on order any more."""
+        assert self.load is not None
+        try:
+            launched = self.load.answer(self.node)
+        except KeyError:
+            return False
+        self._is_ordered = False
+        self._leave_load(watch)
+        if launched is None:
+            if not self.node.take_from_loader():
+                return False
+            launched = launch(self.node, self.environment, self._new_spec)
+        else:
+            self._is_shared = True
+        self.launched = launched
+        self.mine = launched.pid
+        watch.process(launched.fd)
+        return True
+
+    def _leave_load(self, watch: Watch) -> None:
+        if self.load is not None:
+            load, self.load = self.load, None
+            watch.forget(load.fd)
+            load.leave()
+            if not load.is_over:
+                watch.process(load.fd)
 
     def _arrived(self, status: Status) -> Result:
         worker = status.worker or {}
@@ -198,37 +263,54 @@ class Start:
             self._followed = -1
 
 
+def together(starts: Iterable[Start]) -> None:
+    """Let those of the nodes that can share one import of their app do so; it begins now."""
+    groups: dict[str, list[tuple[Start, dict[str, Any]]]] = {}
+    for start in starts:
+        record = start.record or start.node.record() or {}
+        found = loading.key(record, environment(start.node, start.environment))
+        if found is not None:
+            groups.setdefault(found, []).append((start, record))
+    for members in groups.values():
+        if len(members) > 1 and loading.can_load():
+            first = members[0][0]
+            load = Load([record for _, record in members], environment(first.node, first.environment))
+            for start, _ in members:
+                start.load = load
+
+
 def start_all(starts: list[Start], timeout: float = TIMEOUT) -> Iterator[Result | tuple[Node, str]]:
     """Start all at once; results as they come, and (node, text) for news of a node that takes its time."""
     with Watch() as watch:
         for start in starts:
             start.node.place.make()
-        for start in starts:
-            start.begin(watch)
+        together(start for start in starts if not start.node.status().is_up)
         yield from follow(starts, watch, timeout)
 
 
 def follow(starts: list[Start], watch: Watch, timeout: float) -> Iterator[Result | tuple[Node, str]]:
-    """What becomes of starts that have begun with `watch`."""
-    pending = list(starts)
+    """What becomes of starts; those that have not begun begin when there is room. `timeout` counts from the beginning of each."""
+    pending = [start for start in starts if start.has_begun]
+    later = deque(start for start in starts if not start.has_begun)
+    room = at_once()
     try:
-        deadline = time.monotonic() + timeout
-        while pending:
+        while pending or later:
+            while later and (later[0].load is not None or sum(one.is_alone for one in pending) < room):
+                pending.append(later.popleft())
+                pending[-1].begin(watch)
             for start in [*pending]:
                 result = start.step(watch)
+                now = time.monotonic()
+                if result is None and now - start.begun >= timeout:
+                    result = start.waiting()
                 if result is not None:
                     pending.remove(start)
                     start.close(watch)
                     yield result
-                elif time.monotonic() - start.begun > _LOOK and (text := start.news()):
+                elif now - start.begun > _LOOK and (text := start.news()):
                     yield start.node, text
-            left = deadline - time.monotonic()
-            if pending and left <= 0:
-                for start in [*pending]:
-                    pending.remove(start)
-                    start.close(watch)
-                    yield start.waiting()
-            elif pending:
+            if pending and not (later and sum(one.is_alone for one in pending) < room):
+                left = min(start.begun for start in pending) + timeout - time.monotonic()
                 young = any(time.monotonic() - start.begun <= _LOOK for start in pending)
                 watch.wait(left if all(one.is_watched for one in pending) and not young else min(left, _LOOK))
     finally:

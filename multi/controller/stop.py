@@ -137,6 +137,9 @@ def begin(node: Node) -> Stop:
     """Look whom a stop is for, by identity; nothing is sent yet."""
     for _ in range(_TRIES):
         status = settled(node)
+        if status.is_loading:
+            node.take_from_loader()
+            continue  # it is down now, or has a keeper
         fd = node.keeper_fd(status) if status.has_keeper else -1
         if fd >= 0 or not status.has_keeper:
             return Stop(node, status, fd)

@@ -63,7 +63,7 @@ class Node(Standing):
         try:
             plan = spawn.Plan(self.spec, self._variables())
             waiting, self.inherited = self.inherited, None
-            found = waiting.take(self.spec, plan.added, self.generation, self.log.fd) if waiting is not None else None
+            found = waiting.take(plan, self.generation, self.log.fd) if waiting is not None else None
             new, opener = found or spawn.spawn(plan, self.generation, self.log.fd, self.lock)
         except (spawn.Unstartable, OSError) as error:  # no memory or no process to be had
             hopeless = isinstance(error, spawn.Unstartable) and not self.ever_ready

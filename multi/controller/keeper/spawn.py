@@ -101,7 +101,7 @@ def _become(plan: Plan, generation: int, out: int, lock: int, gate: int, opener:
     what = ""
     try:
         if plan.limits:
-            what = _limit(plan.limits)
+            what = limit(plan.limits)
             if what:
                 os.write(2, f"multi: {what}\n".encode())
                 os._exit(UNUSABLE)
@@ -122,7 +122,7 @@ def _become(plan: Plan, generation: int, out: int, lock: int, gate: int, opener:
         os._exit(code)
 
 
-def _limit(limits: dict[str, Any]) -> str:
+def limit(limits: dict[str, Any]) -> str:
     """Set resource limits of this process; what is wrong, or nothing."""
     import resource  # only here, in the fork: the keeper itself has no use for it
 
