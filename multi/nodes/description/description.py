@@ -24,7 +24,13 @@ from multi.nodes.spec import NodeSpec
 _ADDED = ("env", "limits", "hooks", "stop", "log")
 #: What a table's keys are called in a policy.
 _STOP = {"signal": "stop_signal", "quit_after": "quit_after", "kill_after": "kill_after"}
-_LOG = {"size": "log_size", "every": "log_every", "keep": "log_keep", "compress": "log_compress"}
+_LOG = {
+    "size": "log_size",
+    "every": "log_every",
+    "keep": "log_keep",
+    "compress": "log_compress",
+    "format": "log_format",
+}
 
 Which = Callable[[str], str | None]
 

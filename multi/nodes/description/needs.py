@@ -69,12 +69,13 @@ def find_circle(after: Mapping[str, Iterable[str]]) -> list[str]:
 
 
 def in_waves(after: Mapping[str, Iterable[str]]) -> list[list[str]]:
-    """The names in groups: those of one group depend only on names of earlier ones. There must be no circle."""
+    """The names in groups: those of one group depend only on names of earlier ones. A ValueError for a circle."""
     left = {name: {one for one in names if one in after} for name, names in after.items()}
     waves = []
     while left:
         wave = [name for name, names in left.items() if not names & left.keys()]
-        assert wave, "a circle"
+        if not wave:
+            raise ValueError("a circle")
         waves.append(wave)
         for name in wave:
             del left[name]

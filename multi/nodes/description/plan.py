@@ -41,6 +41,7 @@ class Step(NamedTuple):
     why: tuple[str, ...] = ()
     needs: tuple[Need, ...] = ()
     spec: NodeSpec | None = None
+    env: tuple[str, ...] = ()  # the variables that the description gives it
     claims: bool = False  # it was started by hand, as it is described: from now on it belongs to the description
 
     def as_json(self) -> dict[str, Any]:
@@ -125,19 +126,20 @@ def choose(description: Description, known: Iterable[Known], only: Sequence[str]
 def _step(node: Described, known: Known | None, why: str, shell: dict[str, str]) -> Step:
     spec = copy.copy(node.spec)
     reasons = (why,) if why else ()
+    env = tuple(node.spec.env)
     if known is None:
         spec.env = {**shell, **spec.env}
-        return Step(START, node.name, node.section, ("it is new", *reasons), node.needs, spec)
+        return Step(START, node.name, node.section, ("it is new", *reasons), node.needs, spec, env)
     spec.env = {**_of_the_shell(known, spec), **spec.env}
     changed = tuple(changes(known.spec, spec))
     if not known.is_up:
         state = f"it is {known.state}" + (f": {known.message}" if known.message else "")
-        return Step(START, node.name, node.section, (state, *changed, *reasons), node.needs, spec)
+        return Step(START, node.name, node.section, (state, *changed, *reasons), node.needs, spec, env)
     if changed and not why:
-        return Step(RESTART, node.name, node.section, changed, node.needs, spec)
+        return Step(RESTART, node.name, node.section, changed, node.needs, spec, env)
     kept = known.spec
     claims = (kept.description, kept.section) != (spec.description, spec.section)
-    return Step(KEEP, node.name, node.section, (), node.needs, spec, claims)
+    return Step(KEEP, node.name, node.section, (), node.needs, spec, env, claims)
 
 
 def _of_the_shell(known: Known, spec: NodeSpec) -> dict[str, str]:

@@ -1,0 +1,126 @@
+"""`multi check` and `multi schema`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable
+
+import click
+
+from multi.cli.group import DONE, USAGE
+from multi.cli.screen import Screen, complain
+from multi.controller import project
+from multi.controller.checks import examine
+from multi.errors import ConfigurationError
+from multi.nodes import options as table
+from multi.nodes.description import ERROR, Described, Description, DescriptionError, Problem
+from multi.nodes.spec import logical_cwd
+
+
+@click.command()
+@click.argument("file", required=False, metavar="[FILE]", type=click.Path())
+@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing when all is well.")
+@click.pass_context
+def check(ctx: click.Context, /, file: str | None, *, as_json: bool, quiet: bool) -> None:
+    """Check multi.toml and all that it needs on this machine; starts nothing.
+
+    Every key and value, and then what they name: the interpreter runs, the app's module is found (it is not imported),
+    directories and env files are there, users exist, programs are on the PATH, logs can be written. All findings at once.
+    The exit code is 2 when there are errors, and 0 when there are only warnings.
+
+    \b
+    multi check
+    multi check deploy/multi.toml --json
+    """
+    here = logical_cwd()
+    path = os.path.join(here, os.path.expanduser(file)) if file else None
+    description: Description | None = None
+    try:
+        description = project.description(here, path)
+        problems = findings(description)
+    except DescriptionError as error:
+        problems = error.problems
+    errors = [problem for problem in problems if problem.level == ERROR]
+    name = description.path if description else problems[0].file
+    if as_json:
+        nodes = [node.name for node in description.nodes] if description else []
+        shown = {"file": name, "ok": not errors, "nodes": nodes, "problems": [one.as_json() for one in problems]}
+        click.echo(json.dumps(shown, indent=1))
+        ctx.exit(USAGE if errors else DONE)
+    for problem in problems:
+        complain(f"{problem.level}: {problem}")
+    warnings = len(problems) - len(errors)
+    also = f", {_count(warnings, 'warning')}" if warnings else ""
+    if errors:
+        complain(f"{name}: {_count(len(errors), 'error')}{also}")
+        ctx.exit(USAGE)
+    screen = Screen(quiet=quiet)
+    count = len(description.nodes) if description else 0
+    screen.line(f"{name}: {screen.paint('OK', True)}, {_count(count, 'node')}{also}")
+    ctx.exit(DONE)
+
+
+def findings(description: Description, nodes: Iterable[Described] | None = None) -> list[Problem]:
+    """What is wrong with a description itself, and with what these of its nodes (all of them) need here."""
+    problems = list(description.problems)
+    broken = {problem.key.split("[")[0] for problem in problems if problem.level == ERROR}
+    chosen = list(description.nodes if nodes is None else nodes)
+    found = examine(description, chosen)
+    found += _values(description, chosen)
+    # what is a consequence of something that is told already isn't told again
+    return problems + [one for one in found if f"{one.key}.{one.text.partition(':')[0]}" not in broken]
+
+
+def _values(description: Description, nodes: list[Described]) -> list[Problem]:
+    """What the worker's own parser has to say about the options that it would get."""
+    problems: list[Problem] = []
+    seen: set[tuple[str, ...]] = set()
+    for node in nodes:
+        spec = node.spec
+        if spec.engine != "multi" or spec.executable != sys.executable or spec.command:
+            continue  # of another interpreter's multi nothing is known
+        words = (*table.words(spec.options), *spec.rest)
+        if not words or words in seen:
+            continue
+        seen.add(words)
+        from multi.cli.worker import check_options, worker
+
+        try:
+            check_options(worker.make_context("multi worker", list(words)).params)
+        except click.UsageError as error:
+            text = error.format_message()
+        except ConfigurationError as error:
+            text = str(error)
+        else:
+            continue
+        problems.append(Problem(description.path, node.line, f"nodes.{node.section}", text))
+    return problems
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+@click.command()
+@click.option("-o", "--output", metavar="FILE", help="Write it there.", type=click.Path())
+def schema(output: str | None) -> None:
+    """The JSON schema of multi.toml, by which editors complete and check it.
+
+    \b
+    multi schema -o multi.schema.json
+    then as the first line of multi.toml (Even Better TOML, taplo):  #:schema ./multi.schema.json
+    """
+    from multi.nodes.description.schema import schema as build
+
+    text = json.dumps(build(), indent=2, ensure_ascii=False) + "\n"
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        with open(output, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise ConfigurationError(f"{output} can't be written: {error.strerror}") from error
