@@ -29,6 +29,9 @@ _LITERAL = frozenset({"broker", "result_backend"})
 #: Paths in which the marks are filled in where they are used, since the way to them may hold a percent sign.
 _PATTERNS = frozenset({"logfile", "pidfile", "workdir"})
 
+#: How strongly a node is meant: by its short name, by its number, by its full name; each a bit more in a list or a range.
+SHORT, NUMBER, FULL = 0, 2, 4
+
 Scope = list["Given"]
 
 
@@ -79,7 +82,8 @@ class _Node(NamedTuple):
     def strengths(self) -> dict[str, int]:
         """The words that mean it, with their strength."""
         short, _, host = self.label.text.partition("@")
-        return {short: 0, self.name.short: 0, self.label.typed: 0, f"{short}@{host}": 4, str(self.name): 4}
+        full = {f"{short}@{host}", str(self.name)}
+        return dict.fromkeys((short, self.name.short, self.label.typed), SHORT) | dict.fromkeys(full, FULL)
 
 
 def parse(words: Sequence[str], own: Mapping[str, bool], *, takes_signal: bool = False) -> Line:
@@ -225,8 +229,8 @@ def _meant(text: str, first: Given, nodes: Sequence[_Node]) -> dict[int, int]:
     parts = text.split(",")
     for part in parts:
         for number, strength in _part(part, first, nodes).items():
-            strength += len(parts) > 1
-            found[number] = max(found.get(number, 0), strength)
+            several = len(parts) > 1 or (strength == NUMBER and not part.isdecimal())
+            found[number] = max(found.get(number, 0), strength + several)
     return found
 
 
@@ -237,7 +241,7 @@ def _part(part: str, first: Given, nodes: Sequence[_Node]) -> dict[int, int]:
             return filled
     if (found := _RANGE.fullmatch(part)) or part.isdecimal():
         low, high = (int(found[1]), int(found[2])) if found else (int(part), int(part))
-        numbers = {node.number: 3 if found else 2 for node in nodes if low <= node.number <= high}
+        numbers = {node.number: NUMBER for node in nodes if low <= node.number <= high}
         if numbers and low >= 1:
             return numbers
         what = "number 0: they are counted from 1" if low < 1 else f"number {part}"
