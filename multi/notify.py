@@ -10,9 +10,11 @@ class Notifier:
     """Sends states to the manager's socket; does nothing where there is none.
 
     Sending never blocks and never fails: a manager that is gone or slow must not harm the worker.
+    `watchdog_usec` is the silence after which the manager takes this process for stuck, 0 if it doesn't watch.
     """
 
-    def __init__(self, address: str | None = None) -> None:
+    def __init__(self, address: str | None = None, watchdog_usec: int = 0) -> None:
+        self.watchdog_usec = watchdog_usec if address else 0
         self._socket: socket.socket | None = None
         self._address = ""
         if address and address[0] in "/@":
@@ -23,8 +25,18 @@ class Notifier:
 
     @classmethod
     def from_env(cls) -> Notifier:
-        """The notifier for NOTIFY_SOCKET, which is taken out of the environment so that no child speaks for us."""
-        return cls(os.environ.pop("NOTIFY_SOCKET", None))
+        """The notifier for NOTIFY_SOCKET, which is taken out of the environment so that no child speaks for us.
+
+        So are WATCHDOG_USEC and WATCHDOG_PID, the process that the first is meant for (none: whoever reads it).
+        """
+        usec, pid = os.environ.pop("WATCHDOG_USEC", ""), os.environ.pop("WATCHDOG_PID", "")
+        meant = usec.isdecimal() and pid in ("", str(os.getpid()))
+        return cls(os.environ.pop("NOTIFY_SOCKET", None), int(usec) if meant else 0)
+
+    @property
+    def watchdog_interval(self) -> float:
+        """Seconds between two signs of life; 0 where none are asked for."""
+        return self.watchdog_usec / 3_000_000
 
     @property
     def address(self) -> str:

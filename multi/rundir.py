@@ -105,12 +105,12 @@ class RunDir:
     @property
     def control(self) -> str:
         """Where the worker of this generation hears orders; `multi.control.address` says at which address."""
-        return os.path.join(self.path, f"control.{self.generation}")
+        return os.path.join(self.files, f"control.{self.generation}")
 
     @property
     def stacks(self) -> str:
         """Where the processes of this generation write what they are doing, when they are asked to."""
-        return os.path.join(self.path, f"stacks.{self.generation}")
+        return os.path.join(self.files, f"stacks.{self.generation}")
 
     @property
     def exit_file(self) -> str:

@@ -19,7 +19,20 @@ _CELERYS = {
 
 #: Variables under the prefix that are no settings.
 _PUBLIC = frozenset(("STATE_DIR",))
-_PRIVATE = frozenset(("RUN_DIR", "GENERATION", "LOG_FILE", "LOCK_FD", "MANAGER_SOCKET", "SUCCESSOR", "PIDFILE", "CI"))
+_PRIVATE = frozenset(
+    (
+        "RUN_DIR",
+        "PAUSED",
+        "MANAGER_WATCHDOG_USEC",
+        "GENERATION",
+        "LOG_FILE",
+        "LOCK_FD",
+        "MANAGER_SOCKET",
+        "SUCCESSOR",
+        "PIDFILE",
+        "CI",
+    )
+)
 #: Options of `multi worker` that have nearly the name of a setting.
 _OPTIONS = frozenset(("WORKER_AUTOSCALE", "WORKER_NO_COLOR", "WORKER_STATEDB", "WORKER_TASK_EVENTS"))
 

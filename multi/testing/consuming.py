@@ -72,6 +72,17 @@ class Consuming(Rig):
         assert names([lane.one()]) == ["later"]
         lane.expect_nothing()
 
+    def test_a_worker_may_begin_without_any_queue(self, broker: Broker, node: MakeNode) -> None:
+        send(broker, message("image"), queue="images")
+        worker = node(broker, [])
+        lanes = [worker.lane(), worker.lane()]
+        for lane in lanes:
+            lane.expect_nothing()
+        worker.consume("images")
+        found: list[str] = []
+        until(lambda: [found.extend(names(lane.exchange([], 1))) for lane in lanes] and found, "the image has come")
+        assert found == ["image"]
+
     def test_a_lane_of_a_child_that_is_forked_later_goes_by_the_change(self, broker: Broker, node: MakeNode) -> None:
         worker = node(broker, QUEUES)
         worker.consume("mails")

@@ -12,7 +12,7 @@ worker goes ahead without it.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from mmap import mmap
 from multiprocessing import get_context
 from time import monotonic
@@ -227,15 +227,16 @@ class Slot:
         _, _, _, at, length = _ENTRY.unpack_from(self._memory, self._rows + index * _ENTRY.size)
         return _decode_settlement(self._memory[at : at + length])
 
-    def take(self, *, unstarted: bool, done: bool) -> list[Settlement]:
-        """Take entries away from a living child: what it has not started, what it has done and not sent yet.
+    def take(self, *, unstarted: bool, done: bool, queues: Collection[str] | None = None) -> list[Settlement]:
+        """Take entries away from a living child: what it has not started (of `queues` only, if they are given), what it has
+        done and not sent yet.
 
         Returns the settlements to be made for it, in the order of the entries; [] when the lock can't be had now.
         """
         if not self._lock.acquire(True, 0.05):
             return []
         try:
-            return self._take(unstarted, done, False)
+            return self._take(unstarted, done, False, queues)
         finally:
             self._lock.release()
 
@@ -247,12 +248,16 @@ class Slot:
         self.free(range(self.entries))
         return settlements, running
 
-    def _take(self, unstarted: bool, done: bool, sending: bool) -> list[Settlement]:
+    def _take(
+        self, unstarted: bool, done: bool, sending: bool, queues: Collection[str] | None = None
+    ) -> list[Settlement]:
         memory = self._memory
         taken: list[Settlement] = []
         for index, state in enumerate(self.states()):
             if state == CLAIMED and unstarted:
                 held = self._held(index, state)
+                if queues is not None and held.queue not in queues:
+                    continue
                 taken.append(Settlement(held.tag, held.fence, held.queue, "requeue", started=False))
             elif (state == DONE and done) or (state == SENDING and sending):
                 outcome = self._outcome_or_none(index)

@@ -22,6 +22,8 @@ logger = get_logger("multi.worker")
 
 #: How a successor learns the socket of the service's manager, to which it reports once it has taken over.
 MANAGER = "MULTI_MANAGER_SOCKET"
+#: And that this manager wants signs of life, so often (WATCHDOG_USEC).
+WATCHDOG = "MULTI_MANAGER_WATCHDOG_USEC"
 
 
 class Successor:
@@ -55,6 +57,8 @@ class Successor:
         environment = {**os.environ, "NOTIFY_SOCKET": path, SUCCESSOR: "1"}
         if notifier.address:
             environment[MANAGER] = notifier.address
+            if notifier.watchdog_usec:
+                environment[WATCHDOG] = str(notifier.watchdog_usec)
         self._pidfile = pidfile
         inherited: tuple[int, ...] = ()
         if pidfile is not None:
@@ -105,8 +109,8 @@ class Successor:
 
 def report_to_manager(notifier: Notifier) -> Notifier:
     """After the take-over a successor reports to the service's manager instead of its predecessor."""
-    address = os.environ.pop(MANAGER, None)
+    address, usec = os.environ.pop(MANAGER, None), os.environ.pop(WATCHDOG, "0")
     if address is None:
         return notifier
     notifier.close()
-    return Notifier(address)
+    return Notifier(address, int(usec))

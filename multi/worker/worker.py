@@ -23,6 +23,8 @@ from multi.stats import StatsPage
 from multi.worker import lines
 from multi.worker.child import AWAKE, DUMP, GO, IDLE, PARKED, READY, STOP, Child, ChildPlan
 from multi.worker.crew import Member, fork
+from multi.worker.intake import Intake, parse
+from multi.worker.orders import Orders
 from multi.worker.orphans import Orphans, how
 from multi.worker.oversight import Oversight
 from multi.worker.serial import freeze
@@ -67,10 +69,12 @@ class Worker:
         self.members: dict[int, Member] = {}
         self.owner = f"{options.hostname}/{token_hex(4)}"
         self.page = StatsPage.create(self.rundir.stats if self.rundir else None, self.wanted + SPARE_ROWS)
+        self.intake = Intake(options.queues, parse(self.rundir.paused) if self.rundir else ())
+        self.consumed = self.intake.consumed
         self.backend = app.backend
         self.watch: Watch = app.worker_broker.watch(
             self.loop,
-            options.queues,
+            self.consumed,
             self.backend,
             self.owner,
             WatchEvents(
@@ -89,12 +93,13 @@ class Worker:
         self.exit_code = 0
         self.reason = "stopped"
         self.oversight = Oversight(self.loop, self.members, self.watch, self.pool)
+        self.orders = Orders(self)
         self._drain: Timer | None = None
         self._pause = 0.1
         self._forked = 0
         self._pidfile = pidfile
         self._successor: Successor | None = None
-        self._said_ready = False
+        self.said_ready = False
         self._last_word = 0.0
 
     # -- life -------------------------------------------------------------------------------------------------------
@@ -109,7 +114,7 @@ class Worker:
             started=self.started,
             pool=options.pool,
             concurrency=options.concurrency,
-            queues=options.queues,
+            queues=self.consumed,
             generation=self.rundir.generation if self.rundir else 1,
         )
         signals = Signals(self.loop, self)
@@ -117,6 +122,7 @@ class Worker:
         try:
             self.watch.start()
             self.loop.every(1.0, self._pulse)
+            self._show_life()
             self.loop.run()
         finally:
             for member in list(self.members.values()):
@@ -127,6 +133,7 @@ class Worker:
                 member.close()
             self.watch.stop()
             signals.close()
+            self.orders.close()
             if self.rundir is not None:
                 self.rundir.write_exit(
                     "stop" if self.exit_code == 0 or self.cold else "error", self.exit_code, self.reason
@@ -144,7 +151,7 @@ class Worker:
             # from the loop itself: a child keeps for life whatever exception its fork happens to be in the handling of
             self.loop.later(0, self._populate)
         else:
-            self.notifier.status(f"{self.options.hostname} ready")
+            self.notifier.status(self.condition)
             for member in self.members.values():
                 member.tell(GO)
 
@@ -180,13 +187,28 @@ class Worker:
     def _ready(self) -> None:
         self.page.node(state=PAGE_READY, last_loop=time())
         logger.info(lines.READY, self.options.hostname)
-        self.notifier.ready(f"{self.options.hostname} ready")
-        self.notifier = report_to_manager(self.notifier)
+        if self.intake.left:
+            logger.warning("It begins %s", self.intake)
+        self.notifier.ready(self.condition)
+        successor = report_to_manager(self.notifier)
+        if successor is not self.notifier:
+            self.notifier = successor
+            self._show_life()
+
+    @property
+    def condition(self) -> str:
+        """How it is, in a line for people."""
+        return ", ".join(part for part in (f"{self.options.hostname} ready", str(self.intake)) if part)
 
     def _pulse(self) -> None:
         self.page.node(last_loop=time(), rss=_resident())
         self.oversight.watch_closely()
-        self.notifier.watchdog()
+
+    def _show_life(self) -> None:
+        """Tell the manager, if it wants to be told, that this loop turns; for as long as this manager is the one."""
+        if interval := self.notifier.watchdog_interval:
+            self.notifier.watchdog()
+            self.loop.every(interval, self.notifier.watchdog)
 
     # -- children ---------------------------------------------------------------------------------------------------
 
@@ -198,6 +220,7 @@ class Worker:
         port = self.watch.port(f"{self.owner}/{self._forked}")
 
         def body(control: socket.socket) -> int:
+            self.orders.leave_to_worker()
             plan = ChildPlan(number, self.app, self.options, slot, port, control, self.page, self.rundir, entries)
             return child_class(self.pool.loop)(plan).run()
 
@@ -219,8 +242,8 @@ class Worker:
             return
         if READY in words and not member.ready:
             member.ready = True
-            if not self.stopping and all(each.ready for each in self.members.values()) and not self._said_ready:
-                self._said_ready = True
+            if not self.stopping and all(each.ready for each in self.members.values()) and not self.said_ready:
+                self.said_ready = True
                 self._ready()
         if PARKED in words:
             self.watch.parked()
@@ -229,12 +252,12 @@ class Worker:
             if self.stopping:
                 member.tell(STOP)
             else:
-                self._arm()
+                self.arm()
         elif AWAKE in words:
             member.idle = False
             self.oversight.watch_closely()
 
-    def _arm(self) -> None:
+    def arm(self) -> None:
         self.watch.arm(sum(member.idle for member in self.members.values()))
 
     def _ring(self, count: int) -> None:
@@ -247,7 +270,7 @@ class Worker:
                 member.tell(GO)
                 count -= 1
         self.oversight.watch_closely()
-        self._arm()
+        self.arm()
 
     def _ended(self, member: Member) -> None:
         """A child is gone: settle for it, and fork another one if it is still wanted."""

@@ -6,6 +6,7 @@ import importlib
 import itertools
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from typing import Any
 
 from multi import App
 from multi.brokers.base import DeadLetter
+from multi.control import HELLO, address
 from multi.stats import NodeStats, StatsPage
 from support.project import Project
 from support.wait import until
@@ -211,19 +213,26 @@ class Bench:
         self.workers: list[Worker] = []
 
     def start(
-        self, *options: str, name: str = "w1", wait: bool = True, quiet: bool = False, run_dir: bool = False
+        self,
+        *options: str,
+        name: str = "w1",
+        wait: bool = True,
+        quiet: bool = False,
+        run_dir: bool = False,
+        variables: dict[str, str] | None = None,
     ) -> Worker:
-        """A worker that is ready (unless `wait` is false), with a stats page to be read if `run_dir` says so.
+        """A worker that is ready (unless `wait` is false), with a runtime directory (stats page, socket for orders) if
+        `run_dir` says so.
 
         A quiet one writes no lines about its tasks, and none that it is ready: it has children then.
         """
         if quiet:
-            worker = Worker(self, name, (*options, "-l", "WARNING"), run_dir)
+            worker = Worker(self, name, (*options, "-l", "WARNING"), run_dir, variables)
             self.workers.append(worker)
             until(lambda: worker.process.poll() is not None or worker.children(), 20, what="a worker with children")
             assert worker.process.poll() is None, worker.said()
             return worker
-        worker = Worker(self, name, options, run_dir)
+        worker = Worker(self, name, options, run_dir, variables)
         self.workers.append(worker)
         if wait:
             worker.wait_ready()
@@ -262,12 +271,19 @@ class Bench:
 class Worker:
     """One `multi worker` process."""
 
-    def __init__(self, bench: Bench, name: str, options: tuple[str, ...], run_dir: bool = False) -> None:
+    def __init__(
+        self,
+        bench: Bench,
+        name: str,
+        options: tuple[str, ...],
+        run_dir: bool = False,
+        variables: dict[str, str] | None = None,
+    ) -> None:
         self.name = name
         self.log: Path = bench.project.path / f"{name}-{next(_numbers)}.log"
         self.run_dir: Path | None = None
         self.since = time.monotonic()
-        environment = bench.project.env
+        environment = {**bench.project.env, **(variables or {})}
         if run_dir:
             self.run_dir = self.log.with_suffix(".run")
             self.run_dir.mkdir()
@@ -298,6 +314,20 @@ class Worker:
         page = StatsPage.read(str(self.run_dir / "stats.1"))
         assert page is not None, self.said()
         return page
+
+    def order(self, request: str, queues: str = "*", hello: str = HELLO) -> None:
+        """Give it an order as its keeper does; for a worker started with `run_dir=True`."""
+        assert self.run_dir is not None
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as keeper:
+            where = address(str(self.run_dir / "control.1"))
+            keeper.sendto(
+                f"{hello}\nrequest={request}\nqueues={queues}".encode(),
+                "\0" + where[1:] if where.startswith("@") else where,
+            )
+
+    def wait_consuming(self, *queues: str) -> None:
+        """Wait until its page says that it takes tasks from just these queues."""
+        until(lambda: self.stats().queues == list(queues), what=f"tasks from {queues}; {self.said()}")
 
     def processor_time(self) -> float:
         """Seconds that it and its children have used so far."""

@@ -122,6 +122,7 @@ class AMQPWatch:
                 self._change(wanted)
 
         self._declare_all(wanted, 0, declared)
+        self.write()
 
     def _change(self, queues: list[str]) -> None:
         if queues != self.queues:
