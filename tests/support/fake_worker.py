@@ -16,6 +16,12 @@ forks    have a forked child
 chatty   print numbered lines as fast as possible, until TERM
 busy     a task proj.tasks.resize has been running for 42 s, until USR1 comes
 blind    write no stats page
+hears    print each order of its keeper, and what is paused from the start
+earless  take no orders
+pulse    say WATCHDOG=1 as often as it was asked to, until USR1 comes; die with its stacks when ABRT comes
+fat      take 64 MB of memory when USR1 comes
+engine   say that it is of the engine `other`, before being ready
+shows    print its variables SHOW_…, limit of files, niceness, umask, user and groups
 file     read the plan from the file `plan` in the working directory instead
 
 It consumes from the queues of `-Q`, and takes up and leaves them as its keeper tells it through the socket control.<n>.
@@ -23,7 +29,9 @@ It consumes from the queues of `-Q`, and takes up and leaves them as its keeper 
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -51,6 +59,7 @@ class Consuming:
         self.page = page
         self.all = words[words.index("-Q") + 1].split(",") if "-Q" in words else ["celery"]
         self.paused = {name for name in paused.split(",") if name}
+        self.tells = False
 
     def show(self) -> None:
         self.page.node(queues=[] if "*" in self.paused else [name for name in self.all if name not in self.paused])
@@ -65,6 +74,8 @@ class Consuming:
     def _obey(self, ear: socket.socket) -> None:
         while True:
             fields = dict(line.split("=", 1) for line in ear.recv(65536).decode().split("\n") if "=" in line)
+            if self.tells:
+                say(f"order: {fields['request']} {fields['queues']}")
             names = set(fields["queues"].split(","))
             if fields["request"] == "pause":
                 self.paused |= names
@@ -73,6 +84,28 @@ class Consuming:
             else:
                 self.paused -= names
             self.show()
+
+
+def show() -> None:
+    """Print what the keeper is to have seen to."""
+    for name, value in sorted(os.environ.items()):
+        if name.startswith("SHOW_") or name in ("HOME", "USER"):
+            say(f"{name}={value!r}")
+    mask = os.umask(0)
+    os.umask(mask)
+    say(f"nofile={resource.getrlimit(resource.RLIMIT_NOFILE)} nice={os.nice(0)} umask={mask:03o}")
+    say(f"user={os.getuid()} group={os.getgid()} groups={sorted(os.getgroups())}")
+
+
+def beat(notifier: Notifier, frozen: threading.Event) -> None:
+    """Say that it lives, until it is frozen."""
+    pause = notifier.watchdog_interval
+
+    def pulse() -> None:
+        while pause and not frozen.wait(pause):
+            notifier.watchdog()
+
+    threading.Thread(target=pulse, daemon=True).start()
 
 
 def main() -> int:
@@ -88,11 +121,23 @@ def main() -> int:
     assert rundir is not None
     page = StatsPage.create(None if "blind" in plan else rundir.stats, 2)
     page.node(pid=os.getpid(), started=time.time(), pool="fake", concurrency=2, generation=rundir.generation)
-    consuming = Consuming(page, words, os.environ.pop("MULTI_PAUSED", ""))
+    consuming = Consuming(page, words, rundir.paused)
     consuming.show()
     row = page.child(0)
     if "busy" in plan:
         row.task(1, time.time() - 42, b"proj.tasks.resize", b"the-id", b"('photo.jpg',)")
+    frozen = threading.Event()
+    fat = bytearray()
+    if "shows" in plan:
+        show()
+    if "hears" in plan:
+        consuming.tells = True
+        say(f"paused from the start: {rundir.paused!r}")
+    if "pulse" in plan:
+        faulthandler.enable()
+        beat(notifier, frozen)
+    if "engine" in plan:
+        notifier.send("X_ENGINE=other")
     say(f"fake worker {os.getpid()} generation {rundir.generation} {' '.join(words)}")
     if "die" in plan:
         say("cannot live")
@@ -105,7 +150,8 @@ def main() -> int:
         subprocess.Popen(["sleep", "600"], start_new_session=True)
     if "forks" in plan and os.fork() == 0:
         signal.sigwait([signal.SIGHUP])
-    consuming.serve(f"{rundir.path}/control.{rundir.generation}")  # a thread: after all forks
+    if "earless" not in plan:
+        consuming.serve(rundir.control)  # a thread: after all forks
     is_ready = "ready" in plan
     if not is_ready:
         notifier.status("waiting for the broker")
@@ -135,6 +181,10 @@ def main() -> int:
             row.task(0, 0.0, b"")
         elif number == NUDGE and "later" in plan:
             is_ready = True
+        elif number == NUDGE and "pulse" in plan:
+            frozen.set()
+        elif number == NUDGE and "fat" in plan:
+            fat.extend(os.urandom(1 << 20) * 64)
         elif number in ENDS and not ("deaf" in plan and number == signal.SIGTERM):
             end = number
         if end is not None and (number == NUDGE or "slow" not in plan):
