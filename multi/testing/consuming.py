@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from multi.brokers.base import Broker
 from multi.outcome import Publication
+from multi.testing.nodes import LaneHandle
 from multi.testing.rig import (
     Make,
     MakeNode,
@@ -23,6 +25,19 @@ from multi.testing.rig import (
 QUEUES = ["images", "mails"]
 
 
+def collect(lanes: Sequence[LaneHandle], count: int) -> list[str]:
+    """The names of so many messages, whichever of the lanes they come to."""
+    found: list[str] = []
+
+    def all_came() -> bool:
+        for lane in lanes:
+            found.extend(names(lane.exchange([], 1)))
+        return len(found) >= count
+
+    until(all_came, f"{count} messages have come")
+    return found
+
+
 class Consuming(Rig):
     """Taking up and leaving queues."""
 
@@ -36,14 +51,7 @@ class Consuming(Rig):
         worker.consume("mails")
         send(broker, message("image"), queue="images")
         send(broker, *[message("mail") for _ in range(4)], queue="mails")
-        found: list[str] = []
-
-        def all_came() -> bool:
-            for lane in lanes:
-                found.extend(names(lane.exchange([], 1)))
-            return len(found) >= 4
-
-        until(all_came, "the mails have come")
+        found = collect(lanes, 4)
         assert found == ["mail"] * 4
         for lane in lanes:
             lane.expect_nothing()
@@ -79,8 +87,7 @@ class Consuming(Rig):
         for lane in lanes:
             lane.expect_nothing()
         worker.consume("images")
-        found: list[str] = []
-        until(lambda: [found.extend(names(lane.exchange([], 1))) for lane in lanes] and found, "the image has come")
+        found = collect(lanes, 1)
         assert found == ["image"]
 
     def test_a_lane_of_a_child_that_is_forked_later_goes_by_the_change(self, broker: Broker, node: MakeNode) -> None:

@@ -133,6 +133,26 @@ def test_the_notifier_understands_abstract_names_and_the_lack_of_one() -> None:
     Notifier(None).ready()
 
 
+def test_signs_of_life_are_given_to_a_manager_that_wants_them_from_this_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interval(**variables: str) -> float:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        found = Notifier.from_env()
+        found.close()
+        assert not [name for name in os.environ if name.startswith(("WATCHDOG", "NOTIFY"))]
+        return found.watchdog_interval
+
+    listened = {"NOTIFY_SOCKET": str(tmp_path / "s")}
+    assert interval(**listened) == 0
+    assert interval(**listened, WATCHDOG_USEC="3000000") == 1.0
+    assert interval(**listened, WATCHDOG_USEC="6000000", WATCHDOG_PID=str(os.getpid())) == 2.0
+    assert interval(**listened, WATCHDOG_USEC="6000000", WATCHDOG_PID="1") == 0
+    assert interval(**listened, WATCHDOG_USEC="soon") == 0
+    assert interval(WATCHDOG_USEC="3000000") == 0
+
+
 def test_a_worker_without_a_keeper_has_no_directory_and_one_with_it_takes_it_from_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,11 +162,19 @@ def test_a_worker_without_a_keeper_has_no_directory_and_one_with_it_takes_it_fro
     monkeypatch.setenv("MULTI_RUN_DIR", str(tmp_path))
     monkeypatch.setenv("MULTI_GENERATION", "3")
     monkeypatch.setenv("MULTI_LOG_FILE", "/x")
+    monkeypatch.setenv("MULTI_PAUSED", "a,b")
     found = RunDir.from_env()
     assert found is not None
-    assert not [name for name in os.environ if name in ("MULTI_RUN_DIR", "MULTI_GENERATION", "MULTI_LOG_FILE")]
+    assert not [
+        name for name in os.environ if name in ("MULTI_RUN_DIR", "MULTI_GENERATION", "MULTI_LOG_FILE", "MULTI_PAUSED")
+    ]
     assert RunDir.from_env() is found
     assert (found.stats, found.log_file) == (str(tmp_path / "stats.3"), "/x")
+    assert (found.control, found.stacks, found.paused) == (
+        str(tmp_path / "control.3"),
+        str(tmp_path / "stacks.3"),
+        "a,b",
+    )
     found.write_exit("stop", 0, "TERM")
     assert '"kind": "stop"' in (tmp_path / "exit.3.json").read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["exit.3.json"]
