@@ -45,8 +45,13 @@ class Places:
 
     def nodes(self, key: str) -> list[str]:
         """The full names of a project's nodes."""
-        folder = os.path.join(self.kept, key)
-        return [name for name in _list(folder) if os.path.exists(os.path.join(folder, name, "spec.json"))]
+        kept, run = os.path.join(self.kept, key), os.path.join(self.run, key)
+        return [
+            name
+            for name in _list(kept)
+            if os.path.exists(os.path.join(kept, name, "spec.json"))
+            or os.path.exists(os.path.join(run, name, "loading"))
+        ]
 
     def location(self, key: str) -> str:
         """Where a project is, as it was when a node was started last."""

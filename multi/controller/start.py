@@ -123,7 +123,8 @@ class Start:
         status = self.node.status()
         text = f"{status.state}: {status.message}" if status.message else status.state
         gist = re.sub(r"[\d.]+ s\b", "", text)  # a pause that has become longer is no news
-        if gist == self.told or (status.state == STARTING and not status.message):
+        is_no_news = status.state == RUNNING or (status.state == STARTING and not status.message)
+        if gist == self.told or is_no_news or not status.has_keeper:
             return ""
         self.told = gist
         return text
