@@ -93,6 +93,11 @@ def resume(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
     chosen = _chosen(request, nodes, lambda node, status: bool({*queues, pausing.EVERY} & {*pausing.paused(status)}))
     if queues and not chosen:
         raise NodeError(f"{', '.join(queues)}: paused in no running node here; `multi status` shows what is")
+    for node, status in chosen:
+        if queues and pausing.EVERY in pausing.paused(status):
+            raise NodeError(
+                f"all queues of {node} are paused, so single ones can't be resumed; resume all: multi resume {node.name.short}"
+            )
     request.screen.header()
     request.screen.section("Resuming nodes..." if not queues else f"Resuming {', '.join(queues)}...")
     ctx.exit(_ask(request, "resume", [node for node, _ in chosen], queues, given["timeout"]))
@@ -131,7 +136,9 @@ def _does_consume(node: Node, status: Status, queues: list[str]) -> bool:
 def _refuse_what_consumes_nothing(node: Node) -> None:
     kind = (node.record() or {}).get("kind", "worker")
     if kind != "worker":
-        raise NodeError(f"{node} is a {kind}, which consumes from no queue; stop it instead: multi stop {node.name.short}")
+        raise NodeError(
+            f"{node} is a {kind}, which consumes from no queue; stop it instead: multi stop {node.name.short}"
+        )
 
 
 def _consumed(request: Request) -> str:

@@ -104,6 +104,8 @@ def restart(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None
 def prepare(request: Request, nodes: list[Node]) -> dict[str, Start]:
     """Everything checked, and what changes told, before anything stops."""
     specs = [(node, *specification(request, node, anew=False)) for node in nodes]
+    for _, spec, _ in specs:
+        spec.check()
     check_values(request, [spec for _, spec, _ in specs])
     records = [(node, record_of(node, spec)) for node, spec, _ in specs]
     refuse_shared_files(records)

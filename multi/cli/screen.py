@@ -72,15 +72,35 @@ class Screen:
         return click.style(text, fg="green" if good else "red")
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
-        """Columns as wide as they need to be; those numbered in `right` are aligned to the right."""
+        """Print columns as wide as they need to be; those numbered in `right` are aligned to the right."""
+        for line in self.rows(head, rows, right):
+            self.show(line)
+
+    def rows(self, head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
+        """The lines of such a table."""
         widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+        lines = []
         for number, row in enumerate([head, *rows]):
             cells = [
                 cell.rjust(width) if column in right else cell.ljust(width)
                 for column, (cell, width) in enumerate(zip(row, widths, strict=True))
             ]
             text = "  ".join(cells).rstrip()
-            self.show(click.style(text, bold=True) if number == 0 and self.color else text)
+            lines.append(click.style(text, bold=True) if number == 0 and self.color else text)
+        return lines
+
+    def page(self, lines: Sequence[str]) -> None:
+        """Fill the terminal with these lines, in place of what it shows."""
+        import shutil
+
+        width, height = shutil.get_terminal_size()
+        shown = "".join(f"{_cut(line, width)}\x1b[K\r\n" for line in lines[: height - 1])
+        sys.stdout.write(f"\x1b[H{shown}\x1b[J")
+        sys.stdout.flush()
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width or "\x1b" in text else f"{text[: width - 1]}…"
 
 
 def _is_colorful(stream: TextIO) -> bool:

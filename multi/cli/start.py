@@ -64,6 +64,8 @@ def start(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
 def prepare(request: Request, nodes: list[Node]) -> list[Start]:
     """What to start, everything checked before anything starts."""
     specs = [(node, *specification(request, node)) for node in nodes]
+    for _, spec, _ in specs:
+        spec.check()
     if any(node.status().is_up for node in nodes):
         check_values(request, [spec for _, spec, _ in specs])
     records = [(node, record_of(node, spec)) for node, spec, _ in specs]

@@ -6,7 +6,7 @@ import os
 from typing import Any, NamedTuple
 
 from multi.controller.fleet import Fleet
-from multi.controller.node import Node
+from multi.controller.node import Node, Status
 from multi.controller.places import translated
 from multi.errors import ConfigurationError
 from multi.nodes.description import Description
@@ -46,11 +46,14 @@ def facts(fleet: Fleet, description: Description) -> Facts:
         if short in nodes:
             values = [one for one in values if one.name != short]
         nodes[short] = node
-        env = record.get(_ENV)
-        values.append(
-            Known(short, spec, status.state, status.is_up, status.message, None if env is None else tuple(env))
-        )
+        values.append(known(node, spec, record, status))
     return Facts(nodes, values)
+
+
+def known(node: Node, spec: NodeSpec, record: dict[str, Any], status: Status) -> Known:
+    """One node, as the plan takes it."""
+    env = record.get(_ENV)
+    return Known(node.name.short, spec, status.state, status.is_up, status.message, None if env is None else tuple(env))
 
 
 def with_env(record: dict[str, Any], env: tuple[str, ...]) -> dict[str, Any]:

@@ -1,0 +1,34 @@
+"""Options that may stand alone or have a value behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from multi.cli.nodes import NodesCommand
+
+
+class OptionalValue(NodesCommand):
+    """A command with such an option; the next word is its value only where it `looks` like one, else a node's name."""
+
+    def __init__(self, *args: Any, spelling: str, alone: str, looks: Callable[[str], bool], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._spelling = spelling
+        self._alone = alone
+        self._looks = looks
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        words: list[str] = []
+        rest = list(args)
+        while rest:
+            word = rest.pop(0)
+            if word == "--":
+                words += [word, *rest]
+                break
+            if word == self._spelling:
+                value = rest.pop(0) if rest and self._looks(rest[0]) else self._alone
+                word = f"{word}={value}"
+            words.append(word)
+        return super().parse_args(ctx, words)

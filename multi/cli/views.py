@@ -1,0 +1,188 @@
+"""What `multi status` and `multi top` tell about a node."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from multi.cli.screen import ago, size
+from multi.controller import activity, drift, pausing, usage
+from multi.controller import stop as stopping
+from multi.controller.activity import Activity
+from multi.controller.keeper.node import BACKOFF, FAILED, RUNNING, STOPPED
+from multi.controller.node import CRASHED, Node, Status
+from multi.stats import NodeStats
+
+HEAD = ("node", "state", "pid", "uptime", "restarts", "cpu", "memory", "pool", "queues", "active")
+#: The columns whose cells are aligned to the right.
+RIGHT: tuple[int, ...] = (2, 3, 4, 5, 6, 9)
+#: As the Linux Standard Base has it for `status`.
+RUNNING_CODE, CRASHED_CODE, STOPPED_CODE = 0, 1, 3
+
+
+class View:
+    """Everything that is told about one node. `cpu` and `rate` (tasks per second) are those between two looks, where there
+    was one before; else `cpu` is the mean since its start, and of the rate nothing is known."""
+
+    def __init__(self, node: Node, status: Status, used: usage.Usage, drifted: str = "") -> None:
+        self.node = node
+        self.status = status
+        self.usage = used if status.has_keeper else usage.NOTHING
+        self.drift = drifted
+        self.at = time.monotonic()
+        self.cpu = self.usage.cpu_percent
+        self.rate: float | None = None
+        self.stats: NodeStats | None = None
+        self.activity: Activity | None = None
+        self.paused = pausing.paused(status)
+        worker = status.worker
+        self.uptime = 0.0
+        if worker is not None:
+            self.stats = activity.page_of(node, worker["generation"])
+            self.activity = activity.of(node, status)
+            self.uptime = time.time() - worker["started"]
+
+    @property
+    def code(self) -> int:
+        """The exit code that this node means."""
+        if self.status.state in (FAILED, CRASHED, BACKOFF):
+            return CRASHED_CODE
+        return STOPPED_CODE if self.status.state == STOPPED else RUNNING_CODE
+
+    @property
+    def state(self) -> str:
+        """Its state, and whether it consumes nothing."""
+        paused = pausing.EVERY in self.paused and self.status.has_keeper
+        return f"{self.status.state} (paused)" if paused else self.status.state
+
+    @property
+    def engine(self) -> str:
+        """What it is, where that is no worker of multi's own: "celery", "celery beat", "command"."""
+        record = self.node.record() or {}
+        engine = self.engine_name(record)
+        kind = str(record.get("kind") or "worker")
+        return engine if kind in ("worker", engine) else f"{engine} {kind}"
+
+    def engine_name(self, record: dict[str, Any]) -> str:
+        """Its engine: what its worker says it is, else what it was started as."""
+        worker = self.status.worker or {}
+        return str(worker.get("engine") or record.get("engine") or "multi")
+
+    @property
+    def done(self) -> int | None:
+        """How many tasks it has run, well or not."""
+        stats = self.stats
+        return None if stats is None else stats.succeeded + stats.failed + stats.retried
+
+    def since(self, before: View) -> None:
+        """Tell processor time and tasks as they were between the look before and this one."""
+        seconds = self.at - before.at
+        if seconds <= 0:
+            return
+        spent = self.usage.cpu_seconds - before.usage.cpu_seconds
+        if spent >= 0 and self.usage.cpu_seconds:
+            self.cpu = 100 * spent / seconds
+        if self.done is not None and before.done is not None and self.done >= before.done:
+            self.rate = (self.done - before.done) / seconds
+
+    @property
+    def row(self) -> list[str]:
+        """Its line of the table."""
+        status, stats = self.status, self.stats
+        if not status.has_keeper:
+            return [str(self.node), self.state, *["-"] * (len(HEAD) - 2)]
+        return [
+            str(self.node),
+            self.state,
+            str(status.keeper_pid),
+            ago(self.uptime) if status.worker is not None else "-",
+            str(status.record.get("restarts", 0)),
+            f"{self.cpu:.1f}%",
+            size(self.usage.memory),
+            f"{stats.pool}:{stats.concurrency}" if stats is not None and stats.pool else "-",
+            ",".join(stats.queues) if stats is not None and stats.queues else "-",
+            str(self.activity.active) if self.activity is not None else "-",
+        ]
+
+    @property
+    def note(self) -> str:
+        """What the table has no column for."""
+        notes = [self._news]
+        if self.paused and pausing.EVERY not in self.paused:
+            notes.append(f"paused: {', '.join(self.paused)}")
+        if self.drift:
+            notes.append(f"drift, restart needed: {self.drift}")
+        return "; ".join(note for note in notes if note)
+
+    @property
+    def _news(self) -> str:
+        status = self.status
+        if status.state == CRASHED:
+            return "its keeper and its worker are gone without a word (killed, or the machine was restarted)"
+        reload = status.record.get("reload") or {}
+        if reload.get("state") == "failed":
+            return f"the last reload has failed: {reload['message']}"
+        if status.state == RUNNING:
+            # that it is well says its state; that it has lost its broker must be told
+            return status.message if status.message.startswith("waiting") else ""
+        return status.message if status.state != STOPPED else ""
+
+    def as_json(self) -> dict[str, Any]:
+        """The same, and more, for programs."""
+        status, stats = self.status, self.stats
+        record = status.record
+        kept = self.node.record() or {}
+        return {
+            "node": str(self.node),
+            "project": self.node.place.project.location,
+            "state": status.state,
+            "paused": self.paused,
+            "engine": self.engine_name(kept),
+            "kind": kept.get("kind", "worker"),
+            "pid": status.keeper_pid if status.has_keeper else None,
+            "since": status.since or None,
+            "uptime": round(self.uptime, 3),
+            "generation": record.get("generation", 0),
+            "restarts": record.get("restarts", 0),
+            "workers": status.workers if status.has_keeper else [],
+            "processes": self.usage.processes,
+            "cpu_seconds": round(self.usage.cpu_seconds, 2),
+            "cpu_percent": round(self.cpu, 2),
+            "memory": self.usage.memory,
+            "memory_kind": self.usage.memory_kind,
+            "pool": stats.pool if stats is not None else None,
+            "concurrency": stats.concurrency if stats is not None else None,
+            "queues": stats.queues if stats is not None else [],
+            "active": self.activity.active if self.activity is not None else 0,
+            "oldest": self.activity.oldest_seconds if self.activity is not None else None,
+            "tasks": [task._asdict() for task in (self.activity.tasks if self.activity is not None else ())],
+            "succeeded": stats.succeeded if stats is not None else 0,
+            "failed": stats.failed if stats is not None else 0,
+            "retried": stats.retried if stats is not None else 0,
+            "tasks_per_second": None if self.rate is None else round(self.rate, 2),
+            "last_loop": stats.last_loop if stats is not None else None,
+            "message": self.note,
+            "drift": self.drift or None,
+            "last_end": record.get("last_end"),
+            "next_start": record.get("next_start"),
+            "reload": record.get("reload"),
+            "log_file": kept.get("log_file"),
+            "pidfile": record.get("pidfile"),
+            "description": kept.get("description"),
+        }
+
+
+def look(nodes: list[Node], before: Sequence[View] = ()) -> list[View]:
+    """Everything about these nodes, with one look at the system's processes; `before` is what the last look found."""
+    statuses = [stopping.settled(node) for node in nodes]
+    drifted = drift.of(zip(nodes, statuses, strict=True))
+    views = [
+        View(node, status, used, drifted.get(node.place.kept, ""))
+        for node, status, used in zip(nodes, statuses, usage.measure_all(statuses), strict=True)
+    ]
+    earlier = {view.node.place.kept: view for view in before}
+    for view in views:
+        if view.node.place.kept in earlier:
+            view.since(earlier[view.node.place.kept])
+    return views

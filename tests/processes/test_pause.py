@@ -1,0 +1,94 @@
+"""Pausing: a node stops consuming and keeps its processes, until it is resumed, over restarts and crashes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from support.nodes import HOST, Nodes, kill
+from support.wait import until
+
+
+def status(nodes: Nodes, name: str) -> dict[str, Any]:
+    (found,) = json.loads(nodes.run("status", name, "--json", code=None).stdout)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_a_paused_node_consumes_nothing_with_the_same_processes_until_it_is_resumed(nodes: Nodes) -> None:
+    nodes.start("w1", more=("-Q", "a,b"))
+    worker = nodes.worker("w1")
+    said = nodes.run("pause", "w1").stdout
+    assert said.splitlines()[1:] == ["> Pausing nodes...", f"    > w1@{HOST}: OK, paused"]
+    assert status(nodes, "w1")["queues"] == []
+    assert status(nodes, "w1")["paused"] == ["*"]
+    assert "running (paused)" in nodes.run("status", "w1").stdout
+    said = nodes.run("resume", "w1").stdout
+    assert f"w1@{HOST}: OK, consumes from a, b" in said
+    assert status(nodes, "w1")["queues"] == ["a", "b"]
+    assert status(nodes, "w1")["paused"] == []
+    assert nodes.worker("w1") == worker
+
+
+def test_one_queue_is_paused_wherever_it_is_consumed(nodes: Nodes) -> None:
+    nodes.start("w1", more=("-Q", "images,mail"))
+    nodes.start("w2", more=("-Q", "images"))
+    nodes.start("w3", more=("-Q", "mail"))
+    said = nodes.run("pause", "-Q", "images").stdout
+    assert "w1@" in said
+    assert "w2@" in said
+    assert "w3@" not in said
+    assert [status(nodes, name)["queues"] for name in ("w1", "w2", "w3")] == [["mail"], [], ["mail"]]
+    assert "paused: images" in nodes.run("status").stdout
+    nodes.run("resume", "-Q", "images")
+    assert [status(nodes, name)["queues"] for name in ("w1", "w2")] == [["images", "mail"], ["images"]]
+
+
+def test_a_pause_lasts_over_a_restart_a_crash_and_a_stop(nodes: Nodes) -> None:
+    nodes.start("w1", plan="ready.fragile", more=("-Q", "a", "--restart-delay", "0"))
+    nodes.run("pause", "w1")
+    nodes.run("restart", "w1")
+    assert status(nodes, "w1")["queues"] == []
+    worker = nodes.worker("w1")
+    kill(worker)
+    until(lambda: nodes.record("w1")["state"] == "running" and nodes.worker("w1") != worker, what="it runs again")
+    assert status(nodes, "w1")["queues"] == []
+    nodes.run("stopwait", "w1")
+    nodes.run("start", "w1")
+    assert status(nodes, "w1")["queues"] == []
+    assert "running (paused)" in nodes.run("status", "w1").stdout
+    nodes.run("resume", "w1")
+    assert status(nodes, "w1")["queues"] == ["a"]
+
+
+def test_only_what_runs_is_paused_and_only_what_is_consumed(nodes: Nodes) -> None:
+    nodes.start("w1", "w2", more=("-Q", "a"))
+    nodes.run("stopwait", "w2")
+    done = nodes.run("pause", "w2", code=1)
+    assert f"w2@{HOST} is stopped; only a node that runs is paused" in done.stderr
+    done = nodes.run("pause", "w1", "-Q", "nothing-like-it", code=1)
+    assert f"w1@{HOST} does not consume from nothing-like-it; it consumes from a" in done.stderr
+    done = nodes.run("pause", "-Q", "nothing-like-it", code=1)
+    assert "no running node here consumes from nothing-like-it; consumed are a" in done.stderr
+    nodes.run("pause", "--all")
+    assert status(nodes, "w1")["queues"] == []
+    assert "OK, paused" in nodes.run("pause", "w1").stdout
+
+
+def test_a_node_without_a_page_was_asked_and_a_command_has_no_queues(nodes: Nodes) -> None:
+    nodes.start("w1", plan="ready.blind")
+    assert "asked; it tells nothing of its queues" in nodes.run("pause", "w1").stdout
+    assert "running (paused)" in nodes.run("status", "w1").stdout
+    nodes.run("start", "c1", "--cmd", "sleep 600")
+    done = nodes.run("pause", "c1", code=1)
+    assert f"c1@{HOST} is a command, which consumes from no queue" in done.stderr
+
+
+def test_the_last_consumer_of_a_queue_is_paused_only_by_force_while_others_go_on(nodes: Nodes) -> None:
+    nodes.start("w1", more=("-Q", "images"))
+    nodes.start("w2", more=("-Q", "mail"))
+    done = nodes.run("pause", "w1", code=1)
+    assert f"w1@{HOST} is the last node here to consume from the queue 'images', while w2 stays up" in done.stderr
+    assert status(nodes, "w1")["queues"] == ["images"]
+    nodes.run("pause", "w1", "--force")
+    assert status(nodes, "w1")["queues"] == []
