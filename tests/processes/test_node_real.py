@@ -128,7 +128,7 @@ def members(nodes: Nodes) -> list[int]:
 
 def test_ten_nodes_of_one_child_are_small_and_stop_quickly(real: Nodes) -> None:
     names = [f"w{number}" for number in range(1, 11)]
-    real.run("start", "10", "-A", "proj", "-c", "1")
+    real.run("start", *names, "-A", "proj", "-c", "1")
     for name in names:
         with Path(f"/proc/{real.keeper(name)}/smaps_rollup").open() as file:
             assert next(int(line.split()[1]) for line in file if line.startswith("Pss:")) < 8000
