@@ -58,7 +58,7 @@ def of(node: Node, status: Status) -> Activity | None:
         if current is not None and worker["generation"] == current["generation"]:
             queues = page.queues
     if not found:
-        return None
+        return _asked(node, status)
     begun = [task.since for task in tasks if task.since]
     oldest = max(0.0, time.time() - min(begun)) if begun else None
     return Activity(sum(task.active for task in tasks), oldest, tasks, queues or [], "page")
@@ -67,3 +67,12 @@ def of(node: Node, status: Status) -> Activity | None:
 def page_of(node: Node, generation: int) -> NodeStats | None:
     """The stats page that the worker of this generation writes; None where there is none."""
     return StatsPage.read(RunDir(node.place.run, generation).stats)
+
+
+def _asked(node: Node, status: Status) -> Activity | None:
+    """The same from a worker that was adopted while it ran, and writes no page."""
+    if not any(worker.get("foreign") for worker in status.workers):
+        return None
+    from multi.controller import asking  # speaks to brokers, which few nodes need
+
+    return asking.activity(node) if asking.can_ask(node) else None

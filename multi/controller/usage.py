@@ -13,7 +13,7 @@ from multi.controller.node import Status
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 # in the fields of /proc/PID/stat from the state on
-_STATE, _SESSION, _TIMES, _RESIDENT = 0, 3, slice(11, 15), 21
+_STATE, _PARENT, _SESSION, _TIMES, _RESIDENT = 0, 1, 3, slice(11, 15), 21
 
 
 class Usage(NamedTuple):
@@ -52,15 +52,21 @@ def measure_all(statuses: Sequence[Status], *, memory: bool = True) -> list[Usag
 
 
 def _by_session(statuses: Iterable[Status]) -> dict[int, list[tuple[int, list[bytes]]]]:
-    """The living processes of the workers' sessions, and their fields."""
-    found: dict[int, list[tuple[int, list[bytes]]]] = {
-        worker["pid"]: [] for status in statuses for worker in status.workers
-    }
+    """The living processes of the workers' sessions, and their fields; of a worker that was adopted from elsewhere, and leads no
+    session, itself and its children."""
+    workers = [worker for status in statuses for worker in status.workers]
+    found: dict[int, list[tuple[int, list[bytes]]]] = {worker["pid"]: [] for worker in workers}
+    foreign = {worker["pid"] for worker in workers if worker.get("foreign")}
     if found:
         for pid in sorted(proc.all_pids()):
             fields = _stat(pid)
-            if fields and fields[_STATE] not in b"ZX" and (members := found.get(int(fields[_SESSION]))) is not None:
+            if not fields or fields[_STATE] in b"ZX":
+                continue
+            session, parent = int(fields[_SESSION]), int(fields[_PARENT]) if foreign else 0
+            if (members := found.get(session)) is not None and session not in foreign:
                 members.append((pid, fields))
+            elif pid in foreign or parent in foreign:
+                found[pid if pid in foreign else parent].append((pid, fields))
     return found
 
 

@@ -1,0 +1,190 @@
+"""Takes over Celery workers that run already: what would be kept of each, as the specification of a node."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import time
+from typing import Any
+
+from multi.controller import asking
+from multi.controller.fleet import Fleet
+from multi.controller.foreign import Foreign, worth_keeping
+from multi.controller.keeper import proc
+from multi.controller.keeper.node import RUNNING
+from multi.controller.launch import launch
+from multi.controller.node import Node
+from multi.controller.places import translated
+from multi.controller.watch import Watch
+from multi.errors import ConfigurationError, MultiError
+from multi.nodes import commandline, names
+from multi.nodes.names import NodeName
+from multi.nodes.options import Value
+from multi.nodes.spec import NodeSpec
+
+#: The keeper does these itself, so they don't come back in the worker's command line.
+OF_THE_KEEPER = frozenset({"detach", "pidfile", "logfile", "workdir", "uid", "gid", "umask", "executable", "hostname"})
+_PATIENCE = 30.0
+_LOOK = 0.5
+#: Asked of the project's own interpreter, once: where its workers can be asked what they do.
+_WHERE = """
+import json, sys
+from celery.app.utils import find_app
+sys.path.insert(0, "")
+app = find_app(sys.argv[1]) if len(sys.argv) > 1 else __import__("celery").current_app
+url = app.connection_for_write().as_uri(include_password=True)
+options = {key: value for key, value in dict(app.conf.broker_transport_options or {}).items()
+           if isinstance(value, (str, int, float, bool))}
+sys.stdout.write(json.dumps({"url": url, "options": options, "namespace": app.conf.control_exchange}))
+"""
+
+
+class Candidate:
+    """A running worker and the node that it would become. `refusal` says why not, where it can't be."""
+
+    def __init__(self, foreign: Foreign, state_dir: str | None) -> None:
+        self.foreign = foreign
+        self.refusal = foreign.refusal
+        self.node: Node | None = None
+        self.spec: NodeSpec | None = None
+        if not self.refusal:
+            try:
+                self._read(state_dir)
+            except MultiError as error:
+                self.refusal = str(error)
+
+    def _read(self, state_dir: str | None) -> None:
+        foreign = self.foreign
+        line = commandline.parse(foreign.options, {})
+        given = commandline.values([line.common], foreign.kind)
+        cwd = foreign.cwd
+        if workdir := given.get("workdir"):
+            cwd = os.path.join(cwd, str(workdir))
+        name = self._name(given)
+        options: dict[str, Value] = {
+            option: value
+            for option, value in given.items()
+            if option not in OF_THE_KEEPER or option in ("pidfile", "logfile")
+        }
+        app = options.get("app") or foreign.env.get("CELERY_APP")
+        fleet = Fleet(cwd, str(app) if app else None, state_dir)
+        (self.node,) = fleet.to_start([str(name)])
+        status = self.node.status()
+        if status.is_up:
+            raise ConfigurationError(
+                f"there is a node {self.node} in its project already, which is {status.state}; stop or forget that one first"
+            )
+        self.spec = NodeSpec(
+            name,
+            executable=foreign.executable,
+            cwd=cwd,
+            options=options,
+            rest=line.rest,
+            env=worth_keeping(foreign.env),
+            umask=foreign.umask,
+            kind=foreign.kind,
+            engine="celery",
+            user=self._user(),
+        )
+        self.spec.check()
+
+    def _name(self, given: dict[str, Value]) -> NodeName:
+        """As Celery names it: `-n`, where a bare name is the host's, else celery@ this host."""
+        host = names.this_host()
+        if self.foreign.kind == "beat":
+            return NodeName("beat", host)
+        text = str(given.get("hostname") or "")
+        short, at, rest = text.partition("@")
+        if not at:
+            short, rest = "celery", text
+        marks = NodeName(short or "celery", host)
+        return names.parse(f"{short or 'celery'}@{names.expand(rest, marks, host_only=True) if rest else host}")
+
+    def _user(self) -> str | None:
+        if self.foreign.uid == os.geteuid():
+            return None
+        import pwd
+
+        return pwd.getpwuid(self.foreign.uid).pw_name
+
+    def differences(self) -> list[str]:
+        """What of its options would be another at the next start, option by option; empty is the proof that none is."""
+        assert self.spec is not None
+        before = commandline.values([commandline.parse(self.foreign.options, {}).common], self.foreign.kind)
+        words = self.spec.argv(None)
+        at = words.index(self.foreign.kind)
+        # the interpreter and the launcher stand before Celery's own words
+        after = commandline.values([commandline.parse([*words[2:at], *words[at + 1 :]], {}).common], self.foreign.kind)
+        hidden = {option for option in before if option not in after and self._is_secret(str(before[option]))}
+        return [
+            f"{option}: {before.get(option, '(not given)')} -> {after.get(option, '(not given)')}"
+            for option in sorted({*before, *after} - OF_THE_KEEPER - hidden)
+            if before.get(option) != after.get(option)
+        ]
+
+    @staticmethod
+    def _is_secret(value: str) -> bool:
+        from multi.urls import mask
+
+        return mask(value) != value
+
+    def where(self) -> dict[str, Any] | None:
+        """Where its worker can be asked: `url`, `options`, `namespace`; None when its project doesn't tell."""
+        assert self.spec is not None
+        app = self.spec.options.get("app")
+        try:
+            done = subprocess.run(
+                [self.spec.executable, "-c", _WHERE, *([str(app)] if app else [])],
+                cwd=self.spec.cwd,
+                env={**os.environ, **self.spec.environment},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=_PATIENCE,
+                check=True,
+            )
+            found = json.loads(done.stdout.splitlines()[-1])
+        except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+            return None
+        if broker := self.spec.options.get("broker"):
+            found["url"] = str(broker)
+        return found if isinstance(found, dict) else None
+
+
+def take_over(candidate: Candidate, record: dict[str, Any]) -> str:
+    """Start a keeper that takes the process as its worker. Returns why that has failed, "" when it has not."""
+    node, spec, foreign = candidate.node, candidate.spec, candidate.foreign
+    assert node is not None
+    assert spec is not None
+    node.place.make()
+    where = candidate.where()
+    wish = os.path.join(node.place.run, "adopt.json")
+    with translated(wish):
+        _write(wish, {"pid": foreign.pid, "start": foreign.start, "boot": proc.boot_id()})
+        if where is not None:
+            _write(asking.place(node), where)
+    with Watch() as watch:
+        watch.directory(node.place.run)
+        launched = launch(node, spec.environment, node.put(record))
+        watch.process(launched.fd)
+        deadline = time.monotonic() + _PATIENCE
+        try:
+            while time.monotonic() < deadline:
+                status = node.status()
+                if status.state == RUNNING and status.worker is not None and status.worker["pid"] == foreign.pid:
+                    return ""
+                if select.select([launched.fd], [], [], 0)[0]:
+                    watch.forget(launched.fd)
+                    code, words = launched.collect()
+                    return words or f"its keeper has ended with exit status {code}"
+                watch.wait(_LOOK)
+        finally:
+            launched.close()
+    return f"its keeper has not said that it has it, for {_PATIENCE:g} s; see multi status {node}"
+
+
+def _write(path: str, value: dict[str, Any]) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with open(fd, "w", encoding="utf-8") as file:
+        json.dump(value, file)
