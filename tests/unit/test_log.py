@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -278,3 +279,25 @@ def test_the_log_costs_no_import_of_heavy_modules(tmp_path: Path) -> None:
     heavy = "{'logging.config', 'logging.handlers', 'multiprocessing', 'asyncio', 'socket'}"
     program = f"import sys; import multi.log; print(sorted({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_records_as_json_have_their_fields_and_no_passwords(tmp_path: Path) -> None:
+    file = tmp_path / "w1.log"
+    log.setup("INFO", str(file), format=log.JSON)
+    log.get_logger("a.b").warning("to redis://u:geheim@host/0 and back @home")
+    log.set_task_context(lambda: ("proj.add", "abc"))
+    try:
+        raise ValueError("bad \udcff")
+    except ValueError:
+        log.get_logger("a.b").exception("it failed")
+    first, second = map(json.loads, lines(file))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d", first.pop("time"))
+    assert first == {
+        "level": "WARNING",
+        "process": "MainProcess",
+        "logger": "a.b",
+        "message": "to redis://u:**@host/0 and back @home",
+    }
+    assert (second["task_name"], second["task_id"], second["message"]) == ("proj.add", "abc", "it failed")
+    assert second["exception"].startswith("Traceback (most recent call last):\n")
+    assert second["exception"].endswith("ValueError: bad \\udcff")

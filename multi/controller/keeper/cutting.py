@@ -133,9 +133,9 @@ def _place(fd: int, begin: int, size: int, mark: int) -> int | None:
         at -= block
     if best is not None:
         return best[1]
-    data = os.pread(fd, 2 * block, max(begin, size - 2 * block))
-    end = max(begin, size - 2 * block) + data.rfind(b"\n") + 1
-    return end if end - begin >= mark else None
+    at = max(begin, size - 2 * block)
+    found = os.pread(fd, 2 * block, at).rfind(b"\n")
+    return at + found + 1 if found >= 0 and at + found + 1 - begin >= mark else None
 
 
 def _block(fd: int) -> int:

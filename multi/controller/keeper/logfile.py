@@ -24,6 +24,7 @@ PAUSE = 1.0
 _WITHOUT_INOTIFY = 30.0
 _LONGEST_SLEEP = 3600.0  # on the way to a time of day: the clock may be set meanwhile
 _FIRST_RETRY, _LAST_RETRY = 1.0, 600.0
+_MOST_UNSAID = 20
 _EVENTS = libc.IN_MODIFY | libc.IN_ATTRIB | libc.IN_MOVE_SELF | libc.IN_DELETE_SELF
 
 
@@ -54,6 +55,7 @@ class Log:
         self._limit = max_bytes
         self._retry = self._tidy_at = 0.0
         self._is_lost = False
+        self._unsaid: list[str] = []
         if path is None:
             return
         self.copies = Copies(path, backups, compress)
@@ -85,11 +87,18 @@ class Log:
         )
 
     def say(self, level: str, text: str) -> None:
-        """A line of the keeper's own."""
-        try:
-            os.write(self.fd, self._line(level, text).encode("utf-8", "backslashreplace"))
-        except OSError:
-            pass  # a full disk must not end the keeper
+        """A line of the keeper's own. On a full disk it waits until there is room."""
+        self._unsaid.append(self._line(level, text))
+        del self._unsaid[:-_MOST_UNSAID]
+        self._say_it()
+
+    def _say_it(self) -> None:
+        while self._unsaid:
+            try:
+                os.write(self.fd, self._unsaid[0].encode("utf-8", "backslashreplace"))
+            except OSError:
+                return  # it must not end the keeper
+            del self._unsaid[0]
 
     def reopen(self) -> None:
         """Go on in the file that has the log's name now; on trouble the old one stays in use."""
@@ -106,7 +115,8 @@ class Log:
         if self.path is None:
             return False
         self._forget_news()
-        self.pause = None
+        self._say_it()
+        self.pause = PAUSE if self._unsaid else None
         tell = self._is_elsewhere() and self._come_back()
         if self._is_due():
             if self.copies.is_busy():
