@@ -101,9 +101,14 @@ class View:
             f"{self.cpu:.1f}%",
             size(self.usage.memory),
             f"{stats.pool}:{stats.concurrency}" if stats is not None and stats.pool else "-",
-            ",".join(stats.queues) if stats is not None and stats.queues else "-",
+            ",".join(self.queues) or "-",
             str(self.activity.active) if self.activity is not None else "-",
         ]
+
+    @property
+    def queues(self) -> list[str]:
+        """What it consumes from, as far as that is known."""
+        return [] if self.activity is None else self.activity.queues
 
     @property
     def note(self) -> str:

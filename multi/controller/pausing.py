@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from multi.controller import activity
 from multi.controller.keeper.node import RELOADING, RUNNING
 from multi.controller.node import Node, Status
+from multi.errors import NodeError
 
 EVERY = "*"
 
@@ -19,7 +20,32 @@ def paused(status: Status) -> list[str]:
 
 def ask(node: Node, request: str, queues: Sequence[str]) -> bool:
     """Let a node's keeper `pause` or `resume` these queues, none meaning all; False when no keeper listens."""
+    status = node.status()
+    if any(worker.get("foreign") for worker in status.workers):
+        return _ask_foreign(node, status, request, queues)
     return node.ask(request, queues=",".join(queues) or EVERY)
+
+
+def _ask_foreign(node: Node, status: Status, request: str, queues: Sequence[str]) -> bool:
+    """The same for a worker that was adopted while it ran: it hears its broker only, and must be told each queue by name. The
+    keeper is told as well, for the worker that follows."""
+    from multi.controller import asking  # speaks to brokers, which few nodes need
+
+    if not asking.can_ask(node):
+        raise NodeError(
+            f"{node} was adopted while it ran, and its project did not tell where it can be asked; after a restart it can be "
+            f"paused: multi restart {node.name.short}"
+        )
+    if request == "pause":
+        found = asking.activity(node)
+        meant = [*queues] or (found.queues if found is not None else [])
+        did = bool(found) and asking.leave(node, meant)
+    else:
+        meant = [*queues] or paused(status)
+        did = asking.take_up(node, meant)
+    if not did:
+        raise NodeError(f"{node} does not answer through its broker; it may be busy in its only process, try again later")
+    return node.ask(request, queues=",".join(meant)) if meant else True
 
 
 def is_paused(node: Node, status: Status, queues: Sequence[str]) -> bool | None:
