@@ -28,6 +28,7 @@ from multi.cli.screen import Screen, complain
 from multi.cli.start import check_values, show, specification
 from multi.cli.stop import ALL
 from multi.controller import activity, roll
+from multi.controller import start as starting
 from multi.controller import stop as stopping
 from multi.controller.guard import uncovered
 from multi.controller.node import Node
@@ -159,6 +160,7 @@ class Batch:
         else:
             stops = [turn.stop for turn in self.turns if turn.stop is not None]
             sent = stop_command.send(screen, stops, own, again=True)
+            starting.together(turn.start for turn in self.turns)  # the import goes on while they end
             if sent:
                 stop_command.announce(screen, sent)
         progress = Progress(screen, len(self.turns), "restarted")
@@ -235,6 +237,8 @@ def _in_background(turns: list[Turn], timeout: float) -> None:
         null = os.open(os.devnull, os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(null, fd)
+        for turn in turns:
+            turn.start.load = None  # it was the command's
         for _ in roll.follow([Turn(turn.start, turn.stop) for turn in turns], timeout):
             pass  # nobody listens; the node's log tells
     finally:

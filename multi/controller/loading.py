@@ -63,6 +63,7 @@ class Load:
         self._answers: dict[str, Launched | None] = {}
         self._left = len(records)
         self.is_over = False
+        self.is_told = False  # to the user, that all wait for one import
         first = records[0]
         # room for the longest of the nodes' command lines: a worker shows its own in place of the loader's
         words = [first["argv"][0], "-m", "multi", "load", str(there.fileno())]

@@ -121,6 +121,10 @@ class Start:
     def news(self) -> str:
         """What a node that takes long says about itself; each news once."""
         status = self.node.status()
+        if status.is_loading and self.load is not None:
+            if self.load.is_told:
+                return ""
+            self.load.is_told = True
         text = f"{status.state}: {status.message}" if status.message else status.state
         gist = re.sub(r"[\d.]+ s\b", "", text)  # a pause that has become longer is no news
         is_no_news = status.state == RUNNING or (status.state == STARTING and not status.message)
