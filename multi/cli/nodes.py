@@ -21,9 +21,10 @@ from multi.nodes import commandline, names
 from multi.nodes.commandline import Given, Line, Scope
 from multi.nodes.names import Label, Naming, NodeName
 from multi.nodes.options import BY_NAME, CELERYS, EVERY, LAUNCHING, NAMING, OPTIONS, SCREEN, Value, by_name, by_spelling
+from multi.nodes.policy import signal_number
 from multi.nodes.spec import LOG_KEEP, LOG_SIZE, NodeSpec, kept_environment, logical_cwd
 
-ENDS = ("TERM", "INT", "QUIT", "KILL")
+ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL)
 #: How an option is given for some of the nodes only.
 _SINGLE = [
     ("-c:w1 10", "for the node w1; also by its full name, -c:w1@host 10"),
@@ -488,15 +489,14 @@ def _is_device(path: str) -> bool:
 
 def parse_signal(text: str) -> int:
     """A signal that ends a node, by name or number."""
-    name = text.upper().removeprefix("SIG")
-    if name.isdecimal():
-        try:
-            name = signal.Signals(int(name)).name.removeprefix("SIG")
-        except ValueError:
-            pass  # no signal at all; refused below
-    if name not in ENDS:
-        raise ConfigurationError(f"--signal {text}: nodes are stopped with {', '.join(ENDS)} (or 15, 2, 3, 9)")
-    return int(signal.Signals[f"SIG{name}"])
+    number = signal_number(text)
+    if number not in ENDS:
+        name = signal.Signals(number).name.removeprefix("SIG")
+        raise ConfigurationError(
+            f"--signal {text}: nodes are stopped with TERM, INT, QUIT or KILL; to pass {name} on to a worker: multi stop NODE "
+            f"-{name}"
+        )
+    return number
 
 
 def _octal(text: str) -> int:

@@ -9,17 +9,27 @@ import click
 
 from multi.cli.group import DONE, FAILED, FORCED
 from multi.cli.guard import FORCE, refuse_last_consumers
-from multi.cli.nodes import NodesCommand, Request, nodes_argument, parse_signal, state_dir_option
+from multi.cli.nodes import ENDS, NodesCommand, Request, nodes_argument, parse_signal, state_dir_option
 from multi.cli.progress import Progress, draining
 from multi.cli.screen import Screen, complain
 from multi.controller import stop as stopping
+from multi.controller.keeper.node import STARTING
+from multi.controller.keeper.standing import MEANINGS
+from multi.controller.keeper.worker import SIGNALS
+from multi.controller.node import Node
 from multi.controller.stop import Down, Stop
+from multi.errors import ConfigurationError
+from multi.nodes.policy import signal_number
 
 _KILL_PATIENCE = 3.0
 
 LADDER = (
     click.option(
-        "--signal", "signal_name", metavar="SIGNAL", default="TERM", help="TERM, INT, QUIT or KILL; also as -QUIT."
+        "--signal",
+        "signal_name",
+        metavar="SIGNAL",
+        default="TERM",
+        help="TERM, INT, QUIT or KILL; also as -QUIT or -9.",
     ),
     click.option("--quit-after", type=click.FloatRange(min=0), metavar="SECONDS", help="QUIT after this time."),
     click.option("--kill-after", type=click.FloatRange(min=0), metavar="SECONDS", help="KILL after this time."),
@@ -48,10 +58,15 @@ def stop(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
     multi stop w1 w2
     multi stop w1 --quit-after 60 --kill-after 90
     multi stop w1 -QUIT
+    multi stop w1 -USR1          no end: just passed on to the worker
     """
     request = Request(ctx, given)
     screen = request.screen
     chosen = request.nodes(nodes)
+    number = signal_number(given["signal_name"])
+    if number not in ENDS:
+        screen.header()
+        ctx.exit(pass_on(screen, chosen, number))
     if not given["force"]:
         refuse_last_consumers(request.fleet, chosen)
     screen.header()
@@ -114,6 +129,36 @@ def kill(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
             f"{each.node} (pid {each.pid}) is still there {_KILL_PATIENCE:g} s after KILL; it may be waiting for a disk"
         )
     ctx.exit(FAILED if stuck else DONE)
+
+
+def pass_on(screen: Screen, nodes: list[Node], number: int) -> int:
+    """Have a signal that is no end sent to the workers, and say what becomes of it; the exit code."""
+    name = signal.Signals(number).name.removeprefix("SIG")
+    if number == signal.SIGHUP:
+        raise ConfigurationError("HUP means to load new code: multi reload NODE")
+    if number not in SIGNALS:
+        raise ConfigurationError(f"keepers pass on no {name}; they know {', '.join(SIGNALS.values())}")
+    screen.section(f"Passing {name} on...")
+    code = DONE
+    for node in nodes:
+        status = stopping.settled(node)
+        worker = status.worker
+        signals = (node.record() or {}).get("signals") or {}
+        if not status.has_keeper or worker is None:
+            code = FAILED
+            screen.item(node, "DOWN, nobody to pass it on to", good=False)
+        elif (meaning := MEANINGS.get(number)) in signals and signals[meaning] is None:
+            code = FAILED
+            screen.item(node, f"its program understands no {name}, so it was not sent", good=False)
+        elif status.state == STARTING:
+            code = FAILED
+            screen.item(node, "not ready yet; its worker could die of it, so it was not sent", good=False)
+        elif node.ask("signal", signal=number):
+            screen.item(node, f"{name} -> {worker['pid']} (the worker; it goes on)")
+        else:
+            code = FAILED
+            screen.item(node, "its keeper doesn't listen", good=False)
+    return code
 
 
 def send(screen: Screen, stops: list[Stop], given: dict[str, Any], *, again: bool = False) -> list[Stop]:

@@ -62,6 +62,40 @@ def test_nodes_are_stopped_all_at_once(nodes: Nodes) -> None:
     assert not [pid for pid in keepers if is_alive(pid)]
 
 
+@pytest.mark.parametrize("word", ["-9", "-KILL", "-SIGKILL", "--signal=9", "--signal=kill"])
+def test_a_signal_is_given_by_name_and_by_number(nodes: Nodes, word: str) -> None:
+    nodes.start("w1", plan="ready.deaf")
+    keeper = nodes.keeper("w1")
+    assert f"w1@{HOST}: KILL -> {keeper}" in nodes.run("stop", word, "w1").stdout
+    until(lambda: not is_alive(keeper), what="it is down")
+
+
+@pytest.mark.parametrize("words", [("-10", "w1"), ("w1", "-USR1"), ("w1", "--signal", "USR1")])
+def test_a_signal_that_is_no_end_is_passed_on_and_said_so(nodes: Nodes, words: tuple[str, ...]) -> None:
+    nodes.start("w1", plan="ready.busy")  # its task is over when USR1 comes
+    keeper, worker = nodes.keeper("w1"), nodes.worker("w1")
+    assert nodes.status("w1")["active"] == 1
+    said = nodes.run("stop", *words).stdout
+    assert said.splitlines()[1:] == [
+        "> Passing USR1 on...",
+        f"    > w1@{HOST}: USR1 -> {worker} (the worker; it goes on)",
+    ]
+    until(lambda: nodes.status("w1")["active"] == 0, what="it has got it")
+    assert (nodes.keeper("w1"), nodes.worker("w1")) == (keeper, worker)
+    for command in ("stopwait", "restart"):
+        assert "to pass USR1 on to a worker: multi stop NODE -USR1" in nodes.run(command, "w1", "-USR1", code=2).stderr
+    nodes.run("stopwait", "w1")
+    assert "DOWN, nobody to pass it on to" in nodes.run("stop", *words, code=1).stdout
+
+
+def test_a_signal_that_a_program_does_not_understand_is_not_sent(nodes: Nodes) -> None:
+    nodes.run("start", "c1", "--cmd", "sleep 600", "--ready-after", "0.1")
+    worker = nodes.worker("c1")
+    said = nodes.run("stop", "c1", "-USR1", code=1).stdout
+    assert "its program understands no USR1, so it was not sent" in said
+    assert is_alive(worker)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 @pytest.mark.parametrize("whom", ["keeper", "worker"])
 def test_an_end_by_term_int_or_quit_is_a_stop_whoever_sent_it(nodes: Nodes, whom: str, number: int) -> None:

@@ -26,7 +26,7 @@ STOPPING, BACKOFF, STOPPED, FAILED = "stopping", "backoff", "stopped", "failed"
 
 #: What a program understands whose specification doesn't say.
 _SIGNALS = {"warm": 15, "cold": 3, "dump": 10, "reopen": 12, "grow": 21, "shrink": 22}
-_MEANINGS = {number: meaning for meaning, number in _SIGNALS.items()}
+MEANINGS = {number: meaning for meaning, number in _SIGNALS.items()}
 
 
 class Unusable(Exception):
@@ -131,7 +131,7 @@ class Standing:
 
     def meant(self, number: int, one: Worker) -> int | None:
         """The signal that says to this worker what `number` says to a worker of multi; None where there is none."""
-        meaning = _MEANINGS.get(number)
+        meaning = MEANINGS.get(number)
         said = self.goes_by("signals", one)
         if meaning is None or said is None:
             return number

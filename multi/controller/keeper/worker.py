@@ -12,7 +12,7 @@ TYPE_CHECKING = False  # the module `typing` alone would cost the keeper 7 ms
 if TYPE_CHECKING:
     from typing import Any
 
-_NAMES = "HUP INT QUIT ILL ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STOP TTIN TTOU XCPU XFSZ SYS"
+_NAMES = "HUP INT QUIT ILL ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STOP CONT TTIN TTOU XCPU XFSZ SYS"
 SIGNALS: dict[int, str] = {getattr(_signal, f"SIG{name}"): name for name in _NAMES.split(" ")}
 #: Ended by one of these, a worker was stopped, whoever sent it.
 STOPS = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGQUIT)
