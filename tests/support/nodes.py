@@ -87,6 +87,10 @@ class Nodes:
         found = list(self.state.glob(f"log/*/{name}@{HOST}.log"))
         return found[0].read_text() if found else ""
 
+    def nudge_unseen(self, name: str) -> None:
+        """Send USR1 to a worker that listens, without looking into its log."""
+        os.kill(self.worker(name), signal.SIGUSR1)
+
     def nudge(self, name: str) -> None:
         """Send USR1 to the worker, once it listens."""
         until(lambda: self.record(name).get("workers"), what=f"{name} has a worker")

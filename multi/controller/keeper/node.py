@@ -58,8 +58,7 @@ class Node(Standing):
         self.timers.pop("start", None)
         self.generation += 1
         self.secure_lock()
-        if not self.workers:
-            self.log.refresh()
+        self._look_at_log()
         try:
             plan = spawn.Plan(self.spec, self._variables())
             waiting, self.inherited = self.inherited, None
@@ -84,6 +83,15 @@ class Node(Standing):
         self.happened("starting", generation=new.generation, pid=new.pid, role=role, by=by)
         os.write(opener, b"1")
         os.close(opener)
+
+    def _look_at_log(self) -> None:
+        """Whoever is started now writes to the file that has the log's name."""
+        if self.log.look():
+            self.tell(_signal.SIGUSR2)
+        if self.log.pause is not None:
+            self.timers.setdefault("log", time.monotonic() + self.log.pause)
+        if not self.workers:
+            self.log.refresh()
 
     def _variables(self) -> dict[str, str]:
         variables = {"MULTI_RUN_DIR": self.files, "NOTIFY_SOCKET": self.address}
