@@ -158,7 +158,7 @@ class View:
             "memory_kind": self.usage.memory_kind,
             "pool": stats.pool if stats is not None else None,
             "concurrency": stats.concurrency if stats is not None else None,
-            "queues": stats.queues if stats is not None else [],
+            "queues": self.queues,
             "active": self.activity.active if self.activity is not None else 0,
             "oldest": self.activity.oldest_seconds if self.activity is not None else None,
             "tasks": [task._asdict() for task in (self.activity.tasks if self.activity is not None else ())],
