@@ -102,9 +102,9 @@ def test_a_thousand_crashes_leave_bounded_files_and_a_keeper_as_it_was(nodes: No
     keeper = nodes.keeper("c1")
 
     def looks() -> tuple[int, int]:
-        with open(f"/proc/{keeper}/smaps_rollup") as file:
-            private = sum(int(line.split()[1]) for line in file if line.startswith("Private_Dirty"))
-        return private, len(os.listdir(f"/proc/{keeper}/fd"))
+        with open(f"/proc/{keeper}/status") as file:
+            own = sum(int(line.split()[1]) for line in file if line.startswith("RssAnon"))
+        return own, len(os.listdir(f"/proc/{keeper}/fd"))
 
     until(lambda: nodes.record("c1").get("restarts", 0) > 100, 60, what="a hundred crashes")
     memory, descriptors = looks()
