@@ -58,6 +58,7 @@ class _State:
     handler: LineHandler | None = None
     task: TaskContext | None = None
     dump_signal = 0
+    dump_when_killed = False
 
 
 _state = _State()
@@ -176,6 +177,12 @@ def dump_stacks_on(number: int) -> None:
     """Have signal `number` do the same from now on, even while the interpreter is stuck in foreign code."""
     _state.dump_signal = number
     faulthandler.register(number, _fd(), all_threads=True, chain=False)
+
+
+def dump_stacks_when_killed() -> None:
+    """Have the signals of a crash, and ABRT of whoever takes this process for stuck, do the same before it ends of them."""
+    _state.dump_when_killed = True
+    faulthandler.enable(_fd(), all_threads=True)
 
 
 def _fd() -> int:
@@ -333,6 +340,8 @@ class LineHandler(logging.Handler):
                     os.dup2(fd, stream)
             if _state.dump_signal and _state.handler is self:
                 dump_stacks_on(_state.dump_signal)
+            if _state.dump_when_killed and _state.handler is self:
+                dump_stacks_when_killed()
             os.close(old_fd)
 
     def _check(self, now: float) -> None:

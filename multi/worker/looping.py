@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from threading import Thread
+from typing import Any
 
+from multi import stacks
 from multi.app.execute import Job
 from multi.brokers.base import Delivery
 from multi.errors import SoftTimeLimitExceeded, TimeLimitExceeded
@@ -35,6 +37,7 @@ class LoopingChild(CourierChild):
         self._loop.set_default_executor(ThreadPoolExecutor(self.concurrency, "Task"))
         self._over = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        stacks.listen_with_tasks(_about)
         courier = Thread(target=self._courier, name="Courier", daemon=True)
         courier.start()
         await self._over.wait()
@@ -108,3 +111,10 @@ class LoopingChild(CourierChild):
 
     def end(self) -> None:
         self._loop.call_soon_threadsafe(self._over.set)
+
+
+def _about(task: asyncio.Task[Any]) -> str:
+    """Which run a task of the loop is."""
+    frame = getattr(task.get_coro(), "cr_frame", None)
+    job = frame.f_locals.get("job") if frame is not None else None
+    return f"{job.name}[{job.id}]" if isinstance(job, Job) else task.get_name()

@@ -11,7 +11,7 @@ from secrets import token_hex
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
-from multi import log, plugins
+from multi import log, plugins, stacks
 from multi.brokers.base import Claim, Watch, WatchEvents
 from multi.errors import BackendUnavailable
 from multi.loop import Loop, Timer
@@ -118,6 +118,9 @@ class Worker:
             generation=self.rundir.generation if self.rundir else 1,
         )
         signals = Signals(self.loop, self)
+        log.dump_stacks_when_killed()
+        if self.rundir is not None:
+            stacks.listen(self.rundir.stacks)
         freeze()
         try:
             self.watch.start()
