@@ -1,0 +1,175 @@
+"""The command line of a command for nodes: who reads which words, what its help shows, what the shell completes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from multi.errors import ConfigurationError, MultiError
+from multi.nodes import commandline
+from multi.nodes.commandline import Given, Line, Scope
+from multi.nodes.options import CELERYS, EVERY, LAUNCHING, NAMING, OPTIONS, SCREEN
+
+#: How an option is given for some of the nodes only.
+_SINGLE = [
+    ("-c:w1 10", "for the node w1; also by its full name, -c:w1@host 10"),
+    ("-c:1 10, -c:2-4 10", "by number in the order of the names, counted from 1"),
+    ("-c:w1,w2 10, -c:1,3-5 10", "for several"),
+    ("--loglevel:2=DEBUG, -E:w1", "the same with long options, and with flags"),
+]
+#: What a command as a whole goes by, so that it can't be given for a single node.
+_WHOLE = frozenset(
+    {
+        *("help", "timeout", "foreground", "every", "everywhere", "as_json", "state_dir", "signal_name", "watch"),
+        *("when_idle", "deadline", "rolling", "batch", "max_failures", "force", "dry_run"),
+        *(option.name for option in (*NAMING, *SCREEN)),
+    }
+)
+
+
+class NodesCommand(click.Command):
+    """A command that takes nodes' names and the options of `multi worker`.
+
+    What stands on its line is taken apart by `multi.nodes.commandline`; click gets the command's own options and the names.
+    With `passes_on` the options of the worker are meant for the nodes; without, they are accepted (as what `celery multi`
+    wants to be told again and again) and change nothing. With `leads` the first word is none of the names, whatever it is.
+    """
+
+    def __init__(self, *args: Any, passes_on: bool = False, leads: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        taken = {spelling for param in self.params for spelling in (*param.opts, *param.secondary_opts)}
+        self._worker_options = {option.name for option in EVERY}
+        self._naming = {option.name for option in (*NAMING, *LAUNCHING)}
+        has_nodes = any(param.name == "nodes" for param in self.params)
+        for option in (*EVERY, *NAMING, *LAUNCHING, *SCREEN):
+            spellings = [one for one in (*option.spellings, *option.also) if one not in taken]
+            if not spellings:
+                continue  # the command has an option of its own for it
+            shown = passes_on or option.everywhere or (has_nodes and (option in NAMING or option.name == "hostname"))
+            self.params.append(
+                click.Option(
+                    [option.name, *spellings],
+                    is_flag=True if option.metavar is None else None,
+                    metavar=option.metavar,
+                    help=option.meaning,
+                    hidden=not shown,
+                    shell_complete=_complete(option.choices),
+                )
+            )
+        self._passes_on = passes_on
+        self._leads = leads
+        self._takes_signal = any(param.name == "signal_name" for param in self.params)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # a pattern may begin with a dash too
+        first = args[:1] if self._leads and args and "%" in args[0] and args[0] != "--" else []
+        try:
+            line = commandline.parse(args[len(first) :], self._own(ctx), takes_signal=self._takes_signal)
+        except ConfigurationError:
+            if ctx.resilient_parsing:  # the shell completes a line that is not whole
+                return super().parse_args(ctx, args)
+            raise
+        if line.signal is not None:
+            line.common.append(Given("--signal", line.signal, f"-{line.signal}", is_own=True))
+        ctx.meta["line"] = line
+        self._check_single(ctx, line)
+        positional = [*first, *line.names]
+        if unknown := commandline.unknown([line.everything]):
+            if not self._passes_on and not positional:
+                raise ConfigurationError(
+                    f"{unknown[0].word}: {commandline.no_option(unknown[0].spelling, self._own(ctx))}"
+                )
+        return super().parse_args(ctx, [*commandline.own_words([line.common]), "--", *positional])
+
+    def _check_single(self, ctx: click.Context, line: Line) -> None:
+        """Some options of a command can't be given for one node."""
+        whole = {
+            spelling
+            for param in self.get_params(ctx)
+            if not self._passes_on or param.name in _WHOLE
+            for spelling in (*param.opts, *param.secondary_opts)
+        }
+        for given in (given for scope in line.single.values() for given in scope):
+            if given.is_own and given.spelling in whole:
+                raise ConfigurationError(
+                    f"{given.word}: {given.spelling} is for the whole command, not for single nodes; write it without a colon"
+                )
+
+    def own_of(self, ctx: click.Context, scopes: Sequence[Scope]) -> dict[str, Any]:
+        """The values of the command's own options, with those for a node in `scopes`."""
+        line: Line = ctx.meta["line"]
+        words = commandline.own_words([line.common, *scopes])
+        single = click.Context(self, parent=ctx.parent, info_name=ctx.info_name)
+        super().parse_args(single, [*words, "--", *line.names])
+        return single.params
+
+    def _own(self, ctx: click.Context) -> dict[str, bool]:
+        """The spellings of the options that are click's to read, and whether they take a value."""
+        return {
+            spelling: not (param.is_flag or param.count or param.is_bool_flag)
+            for param in self.get_params(ctx)
+            if isinstance(param, click.Option) and param.name not in self._worker_options
+            for spelling in (*param.opts, *param.secondary_opts)
+        }
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups = {
+            "Options": set[str](),
+            "Names": {option.name for option in NAMING} | {"hostname"},
+            "Options of the worker": {option.name for option in OPTIONS} - {"hostname", *(one.name for one in SCREEN)},
+            "Options that only Celery's worker and beat have": {option.name for option in CELERYS},
+        }
+        if not self._passes_on:
+            groups["Also"] = groups.pop("Options of the worker")
+        records: dict[str, list[tuple[str, str]]] = {title: [] for title in groups}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
+            if record is not None:
+                title = next((title for title, members in groups.items() if param.name in members), "Options")
+                records[title].append(record)
+        for title, listed in records.items():
+            if listed:
+                with formatter.section(title):
+                    formatter.write_dl(listed)
+        if self._passes_on:
+            with formatter.section("For single nodes"):
+                formatter.write_dl(_SINGLE)
+
+
+def _complete(
+    choices: tuple[str, ...],
+) -> Callable[[click.Context, click.Parameter, str], list[str]] | None:
+    if not choices:
+        return None
+    return lambda ctx, param, incomplete: [one for one in choices if one.lower().startswith(incomplete.lower())]
+
+
+def complete_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The known nodes, for completion in the shell."""
+    from multi.cli.nodes import Request
+
+    try:
+        found = Request(ctx, dict(ctx.params)).fleet.all()
+    except MultiError:
+        return []
+    taken = ctx.params.get(param.name or "") or ()
+    return [name for node in found if (name := node.name.short).startswith(incomplete) and name not in taken]
+
+
+def nodes_argument(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The nodes' names."""
+    return click.argument("nodes", nargs=-1, shell_complete=complete_names)(command)
+
+
+def state_dir_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--state-dir`, which may stand after the subcommand too."""
+    return click.option("--state-dir", metavar="DIR", help="Where nodes are kept, run and log (also MULTI_STATE_DIR).")(
+        command
+    )
+
+
+def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="The same as JSON.")(command)
