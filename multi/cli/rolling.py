@@ -77,9 +77,9 @@ class Roll:
         return code
 
     def _pause(self) -> None:
-        self.request.screen.section(f"Pausing {self.pause:g} s...")
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            self.request.screen.section(f"Pausing {self.pause:g} s...")
             time.sleep(self.pause)
         except KeyboardInterrupt:
             self.interrupted = True

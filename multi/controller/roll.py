@@ -10,12 +10,12 @@ from typing import NamedTuple
 from multi.controller import stop as stopping
 from multi.controller.node import Node
 from multi.controller.pausing import Idle
-from multi.controller.start import Result, Start
+from multi.controller.start import Result, Start, at_once
 from multi.controller.stop import TICK, Down, Stop
 from multi.controller.watch import Watch
 from multi.errors import ConfigurationError
 
-HELD, WAITING, STOPPING, STARTING, OVER = "held", "waiting", "stopping", "starting", "over"
+HELD, WAITING, STOPPING, DOWN, STARTING, OVER = "held", "waiting", "stopping", "down", "starting", "over"
 _LOOK = 0.2  # at pages of nodes that are to become idle: nobody tells when a page changes
 _YOUNG = 1.0  # of a start whose news nobody needs yet
 
@@ -56,7 +56,7 @@ class Turn:
         if self.stop is None:
             return
         if self.stop.is_down:
-            self.set_off(watch)
+            self.phase = DOWN
         else:
             watch.process(self.stop.fd)
 
@@ -69,8 +69,8 @@ class Turn:
         if self.phase == STOPPING and self.stop is not None:
             down = self.stop.step(watch)
             if down is not None:
+                self.phase = DOWN
                 yield down
-                self.set_off(watch)
         elif self.phase == STARTING:
             result = self.start.step(watch)
             if result is not None:
@@ -92,7 +92,7 @@ class Turn:
         if not sent:
             stop.close()
             self.was_down = True
-            self.set_off(watch)
+            self.phase = DOWN
             return
         name = signal.Signals(self._ladder.number).name[3:]
         why = "still not idle at the deadline; stopped all the same" if late else "idle"
@@ -103,12 +103,11 @@ class Turn:
     def set_off(self, watch: Watch) -> None:
         """It is down: start it."""
         self.phase = STARTING
-        self.start.begun = time.monotonic()
         self.start.begin(watch)
 
     def close(self, watch: Watch) -> None:
         """Let go of it."""
-        if self.phase == STARTING:
+        if self.phase != OVER:
             self.start.close(watch)
         self.phase = OVER
 
@@ -126,6 +125,7 @@ def follow(
         try:
             while left := [turn for turn in turns if turn.phase != OVER]:
                 _let_wait(left, may_pause)
+                _set_off(left, watch)
                 for turn in left:
                     yield from turn.step(watch)
                     if turn.phase == STARTING and time.monotonic() - turn.start.begun > timeout:
@@ -151,13 +151,25 @@ def _let_wait(turns: list[Turn], may_pause: Callable[[list[Node]], bool] | None)
             away.append(turn.node)
 
 
+def _set_off(turns: list[Turn], watch: Watch) -> None:
+    """Start as many of those that are down as may start at the same time."""
+    alone = sum(turn.start.is_alone for turn in turns if turn.phase == STARTING)
+    for turn in turns:
+        if turn.phase == DOWN and (turn.start.load is not None or alone < at_once()):
+            turn.set_off(watch)
+            alone += turn.start.is_alone
+
+
 def _sleep(watch: Watch, turns: list[Turn], timeout: float, *, ticks: bool) -> None:
     if not turns:
         return
     times = [TICK] if ticks else []
+    waits = sum(turn.start.is_alone for turn in turns if turn.phase == STARTING) >= at_once()
     for turn in turns:
         if turn.phase == WAITING:
             times.append(_LOOK)
+        elif turn.phase == DOWN and (turn.start.load is not None or not waits):
+            return  # there is room for it
         elif turn.phase == STARTING:
             age = time.monotonic() - turn.start.begun
             times.append(timeout - age if turn.start.is_watched and age > _YOUNG else min(timeout - age, _YOUNG))
