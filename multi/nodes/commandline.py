@@ -143,6 +143,8 @@ class _Parser:
             self._add(spelling, single, value if takes else None, word)
         elif takes:
             self._add(spelling, None, more.removeprefix("=") if more else self._value(spelling, word), word)
+        elif more.startswith("="):
+            raise ConfigurationError(f"{word}: {spelling} takes no value")
         else:
             self._add(spelling, None, None, word)
             if more:  # several flags in one word, the last of which may take a value
@@ -154,7 +156,8 @@ class _Parser:
         following = self.left[0] if self.left else None
         if following is None or following == "--" or (self._is_option(following) and not _NUMBER.fullmatch(following)):
             behind = f", but {following} follows" if following is not None else ""
-            raise ConfigurationError(f"{word}: {spelling} takes a value{behind}")
+            written = "" if word == spelling else f"{word}: "
+            raise ConfigurationError(f"{written}{spelling} takes a value{behind}")
         return self.left.pop(0)
 
     def _unknown(self, spelling: str, single: str | None, word: str) -> None:

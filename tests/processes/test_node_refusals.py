@@ -42,7 +42,7 @@ def said(nodes: Nodes, *words: str, code: int) -> str:
             ("start", "w1", "-A", "ready", "--concurency", "3"),
             "there is no option --concurency .did you mean --concurrency",
         ),
-        (("start", "w1", "-A", "ready", "-c"), "-c: -c takes a value"),
+        (("start", "w1", "-A", "ready", "-c"), "-c takes a value"),
         (("start", "w1", "-A", "ready", "-c:w2", "4"), "-c:w2: no node is called w2; there is 1: w1"),
         (
             ("start", "w1", "w2", "-A", "ready", "--queues:1,3=a"),
