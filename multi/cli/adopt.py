@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
+from multi.cli.files import record_of, refuse_files_of_others, refuse_shared_files
 from multi.cli.group import DONE, FAILED, UNKNOWN
-from multi.cli.nodes import record_of, refuse_files_of_others, refuse_shared_files, state_dir_option
+from multi.cli.nodes import state_dir_option
 from multi.cli.screen import Screen, clock, complain
 from multi.controller.adopt import Candidate, take_over
 from multi.controller.fleet import Fleet
@@ -18,6 +19,7 @@ from multi.urls import mask
 
 @click.command()
 @click.argument("chosen", nargs=-1, metavar="[PID|NAME]...")
+@click.option("-A", "--app", metavar="APP", help="Only those of this app, as they were started with.")
 @click.option("--all", "every", is_flag=True, help="Take over all that can be.")
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Say less.")
@@ -34,12 +36,15 @@ def adopt(ctx: click.Context, /, chosen: tuple[str, ...], **given: Any) -> None:
     \b
     multi adopt                  what there is
     multi adopt --all
+    multi adopt -A proj --all
     multi adopt w1@host 12345
     """
     before: dict[str, Any] = ctx.obj if isinstance(ctx.obj, dict) else {}
     screen = Screen(quiet=given["quiet"] or bool(before.get("quiet")), color=not given["no_color"])
     state_dir = given["state_dir"] or before.get("state_dir")
-    candidates = [Candidate(foreign, state_dir) for foreign in find()]
+    app = given["app"] or before.get("app")
+    found = (Candidate(foreign, state_dir) for foreign in find() if app is None or foreign.app == app)
+    candidates = [candidate for candidate in found if not candidate.is_taken]
     if chosen:
         candidates = [_meant(word, candidates) for word in chosen]
     taking = bool(chosen) or given["every"]
@@ -52,8 +57,9 @@ def adopt(ctx: click.Context, /, chosen: tuple[str, ...], **given: Any) -> None:
     if not candidates:
         screen.show("No Celery workers run here, but for those of nodes (`multi ls --all` lists these).")
         ctx.exit(DONE)
-    for candidate in candidates:
-        _show(screen, candidate)
+    if not (taking and screen.quiet):
+        for candidate in candidates:
+            _show(screen, candidate)
     able = [candidate for candidate in candidates if not candidate.refusal]
     if not taking:
         if able:

@@ -42,11 +42,13 @@ sys.stdout.write(json.dumps({"url": url, "options": options, "namespace": app.co
 
 
 class Candidate:
-    """A running worker and the node that it would become. `refusal` says why not, where it can't be."""
+    """A running worker and the node that it would become. `refusal` says why not, where it can't be; `is_taken` that it is a
+    node already, by an earlier adoption."""
 
     def __init__(self, foreign: Foreign, state_dir: str | None) -> None:
         self.foreign = foreign
         self.refusal = foreign.refusal
+        self.is_taken = False
         self.node: Node | None = None
         self.spec: NodeSpec | None = None
         if not self.refusal:
@@ -72,6 +74,9 @@ class Candidate:
         fleet = Fleet(cwd, str(app) if app else None, state_dir)
         (self.node,) = fleet.to_start([str(name)])
         status = self.node.status()
+        if any(worker["pid"] == foreign.pid for worker in status.workers):
+            self.is_taken = True
+            return
         if status.is_up:
             raise ConfigurationError(
                 f"there is a node {self.node} in its project already, which is {status.state}; stop or forget that one first"

@@ -53,6 +53,16 @@ class Foreign:
         self.terminal = ""
         self.refusal = ""
 
+    @property
+    def app(self) -> str:
+        """What `-A` says; "" where it says nothing."""
+        for word, following in zip(self.options, [*self.options[1:], ""], strict=True):
+            if word in ("-A", "--app"):
+                return following
+            if word.startswith(("--app=", "-A")):
+                return word.removeprefix("--app=").removeprefix("-A")
+        return ""
+
     def look(self, children: int) -> None:
         """Read what the system tells of it."""
         self.children = children
