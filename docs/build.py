@@ -1,4 +1,4 @@
-"""Renders the documentation: `python docs/build.py build/docs`.
+"""Renders the documentation: `python docs/build.py build/docs`. With `--reference` it writes docs/multi.toml.md anew instead.
 
 Fails when a page points to a file, a heading or a module that isn't there. No site generator does that across the whole
 repository (README and the code belong to it here), and the pages need nothing else that one has.
@@ -48,7 +48,8 @@ nav {{ border-bottom: 1px solid #bbb; padding-bottom: .5rem; }}
 
 def pages(root: Path) -> list[Path]:
     """All pages, in the order of reading."""
-    first = [root / "README.md", root / "docs/tour.md", root / "docs/states.md", root / "docs/migrating.md"]
+    first = [root / "README.md", root / "docs/tour.md", root / "docs/multi.toml.md", root / "docs/states.md"]
+    first.append(root / "docs/migrating.md")
     last = [root / "CONTRIBUTING.md", root / "CHANGELOG.md"]
     rest = sorted(path for path in (root / "docs").rglob("*.md") if path not in first)
     rest.append(root / "benchmarks/README.md")
@@ -170,7 +171,19 @@ class Site:
         return os.path.relpath(target, self.target(page.path, folder).parent) + mark + heading
 
 
+def write_reference() -> int:
+    """The page of all keys of multi.toml, which a test compares with the table that it is made from."""
+    from multi.nodes.description.reference import reference
+
+    path = Path(__file__).with_name("multi.toml.md")
+    path.write_text(reference())
+    print(f"{path} is written")
+    return 0
+
+
 def main(folder: str, root: str = "") -> int:
+    if folder == "--reference":
+        return write_reference()
     site = Site(Path(root).resolve() if root else Path(__file__).resolve().parents[1])
     faults = list(site.faults())
     for fault in faults:

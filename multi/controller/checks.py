@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from multi.controller.keeper import envfile
 from multi.errors import ConfigurationError
 from multi.nodes.description import ERROR, WARNING, Described, Description, Problem
 from multi.nodes.spec import NodeSpec
@@ -152,19 +153,10 @@ class _Examination:
                 )
 
     def _env_file(self, node: Described, path: str) -> None:
-        is_optional = path.startswith("-")
-        path = path.removeprefix("-")
         try:
-            with open(path, "rb"):
-                pass
-        except FileNotFoundError:
-            if not is_optional:
-                self.add(
-                    node, f"env_files: there is no file {path}; write a dash before its name where it may be missing"
-                )
-        except OSError as error:
-            self.add(node, f"env_files: {path} can't be read: {error.strerror}")
-            return
+            envfile.read(path)
+        except envfile.EnvFileError as error:
+            self.add(node, f"env_files: {error}")
 
     def _writable(self, node: Described, key: str, pattern: str) -> None:
         from multi.nodes.names import expand

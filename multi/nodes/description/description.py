@@ -23,8 +23,8 @@ from multi.nodes.spec import NodeSpec
 #: Tables that are added to, where others are replaced.
 _ADDED = ("env", "limits", "hooks", "stop", "log")
 #: What a table's keys are called in a policy.
-_STOP = {"signal": "stop_signal", "quit_after": "quit_after", "kill_after": "kill_after"}
-_LOG = {
+STOP_KEYS = {"signal": "stop_signal", "quit_after": "quit_after", "kill_after": "kill_after"}
+LOG_KEYS = {
     "size": "log_size",
     "every": "log_every",
     "keep": "log_keep",
@@ -169,8 +169,8 @@ class _Builder:
                 # a percent sign in the way to it is just one
                 options[option] = os.path.join(self.folder.replace("%", "%%"), os.path.expanduser(pattern))
         policy = {key: value for key, value in values.items() if NODE_KEYS[key].to == POLICY}
-        policy |= {_STOP[key]: value for key, value in stop.items()}
-        policy |= {_LOG[key]: value for key, value in log.items() if key in _LOG}
+        policy |= {STOP_KEYS[key]: value for key, value in stop.items()}
+        policy |= {LOG_KEYS[key]: value for key, value in log.items() if key in LOG_KEYS}
         return NodeSpec(
             name,
             executable=self._python(values.get("python"), section),

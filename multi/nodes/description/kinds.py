@@ -187,7 +187,7 @@ class Choice(Kind):
         if isinstance(value, str):
             word = value.upper() if self.upper else value
             if word in self.words:
-                return word
+                return value
             report.add(path, f'expected {self.expected}, not "{value}"{suggestion(word.lower(), self.words)}')
             return BAD
         return self._bad(value, path, report)

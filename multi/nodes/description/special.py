@@ -110,6 +110,12 @@ class Hooks(Kind):
         return found if len(found) == len(value) else BAD
 
     @staticmethod
+    def written(hooks: list[dict[str, Any]]) -> Any:
+        """The value that reads as these hooks."""
+        items = [hook.get("url") or hook["argv"] for hook in hooks]
+        return items[0] if len(items) == 1 else items
+
+    @staticmethod
     def _hook(item: object, path: Path, report: Report) -> Any:
         if isinstance(item, str) and _URL.fullmatch(item):
             return {"url": item}

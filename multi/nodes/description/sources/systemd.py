@@ -1,0 +1,309 @@
+"""A systemd service: its ExecStart, and what around it has a counterpart here."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from multi.errors import ConfigurationError
+from multi.nodes.description.sources import celery, celeryd, many
+from multi.nodes.description.sources.base import Files, Found, Imported
+
+_LIMITS = {
+    "LimitNOFILE": "nofile",
+    "LimitNPROC": "nproc",
+    "LimitCORE": "core",
+    "LimitAS": "as",
+    "LimitCPU": "cpu",
+    "LimitFSIZE": "fsize",
+    "LimitMEMLOCK": "memlock",
+    "LimitSTACK": "stack",
+    "LimitDATA": "data",
+}
+_RESTART = {
+    "no": "never",
+    "always": "always",
+    "on-failure": "on-failure",
+    "on-abnormal": "on-failure",
+    "on-abort": "on-failure",
+}
+#: What needs no counterpart: it is about systemd itself, or is so here anyway.
+_NEEDLESS = (
+    *(
+        "Type",
+        "ExecStart",
+        "ExecStop",
+        "ExecReload",
+        "PIDFile",
+        "KillMode",
+        "NotifyAccess",
+        "GuessMainPID",
+        "RemainAfterExit",
+    ),
+    *(
+        "SyslogIdentifier",
+        "TimeoutStartSec",
+        "RuntimeDirectory",
+        "RuntimeDirectoryMode",
+        "SendSIGKILL",
+        "StartLimitBurst",
+    ),
+)
+_TAKEN = (
+    *("User", "Group", "WorkingDirectory", "Environment", "EnvironmentFile", "UMask", "Nice", "Restart", "RestartSec"),
+    *("TimeoutStopSec", "TimeoutSec", "KillSignal", "RuntimeMaxSec", "StandardOutput", "StandardError", *_LIMITS),
+)
+_UNITS = {"us": 1e-6, "ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "hr": 3600, "d": 86400, "w": 604800}
+_ESCAPES = {"n": "\n", "t": "\t", "s": " ", "\\": "\\", '"': '"', "'": "'", "r": "\r"}
+
+
+def read(
+    text: str, path: str, files: Files, instances: Sequence[str], host: str, home: Callable[[str], str] | None = None
+) -> Imported:
+    """The node of a service, or those of a template's `instances`."""
+    imported = Imported(path)
+    name = os.path.basename(path).removesuffix(".service")
+    prefix, at, instance = name.partition("@")
+    service = sections(text).get("Service", {})
+    if not service.get("ExecStart"):
+        raise ConfigurationError(f"{path} is no service: it has no ExecStart in a section [Service]")
+    if at and not instance and not instances:
+        raise ConfigurationError(f"{path} is a template: name its instances, as in --instance 1 --instance 2")
+    for one in [instance] if instance or not at else instances:
+        user = (service.get("User") or [""])[-1]
+        marks = {
+            "i": one,
+            "I": one.replace("-", "/"),
+            "n": f"{prefix}@{one}.service" if at else f"{name}.service",
+            "N": f"{prefix}@{one}" if at else name,
+            "p": prefix,
+            "j": prefix.rpartition("-")[2],
+            "H": host,
+            "l": host.partition(".")[0],
+            "u": user or "root",
+            "h": home(user) if home is not None else "/root",
+            "t": "/run",
+            "S": "/var/lib",
+            "L": "/var/log",
+            "C": "/var/cache",
+            "%": "%",
+        }
+        _service(imported, service, f"{prefix}{one}" if at and one.isdecimal() else one if at else name, marks, files)
+    return imported
+
+
+def sections(text: str) -> dict[str, dict[str, list[str]]]:
+    """The values of each key of each section, in order; an empty value forgets those before it."""
+    found: dict[str, dict[str, list[str]]] = {}
+    current: dict[str, list[str]] = {}
+    for line in re.sub(r"\\\n(?:[ \t]*[#;][^\n]*\n)*", " ", text).splitlines():
+        line = line.strip()
+        if not line or line[0] in "#;":
+            continue
+        if line.startswith("[") and line.endswith("]"):
+            current = found.setdefault(line[1:-1], {})
+            continue
+        key, equals, value = line.partition("=")
+        if equals:
+            values = current.setdefault(key.strip(), [])
+            if value.strip():
+                values.append(value.strip())
+            else:
+                values.clear()
+    return found
+
+
+def split(text: str) -> list[str]:
+    """Words as systemd takes them apart: quotes go, and what stands behind a backslash is as in C."""
+    words: list[str] = []
+    word: str | None = None
+    quote, at = "", 0
+    while at < len(text):
+        sign = text[at]
+        at += 1
+        if sign == "\\" and at < len(text):
+            if text[at] == "x" and re.match(r"[0-9a-fA-F]{2}", text[at + 1 : at + 3]):
+                word = (word or "") + chr(int(text[at + 1 : at + 3], 16))
+                at += 3
+            else:
+                word = (word or "") + _ESCAPES.get(text[at], "\\" + text[at])
+                at += 1
+        elif quote:
+            if sign == quote:
+                quote = ""
+            else:
+                word = (word or "") + sign
+        elif sign in "\"'":
+            quote = sign
+            word = word or ""
+        elif sign.isspace():
+            if word is not None:
+                words.append(word)
+            word = None
+        else:
+            word = (word or "") + sign
+    return words if word is None else [*words, word]
+
+
+def _service(
+    imported: Imported, service: Mapping[str, list[str]], name: str, marks: Mapping[str, str], files: Files
+) -> None:
+    def last(key: str) -> str | None:
+        values = service.get(key)
+        return _specified(values[-1], marks) if values else None
+
+    variables: dict[str, str] = {}
+    for line in service.get("Environment", []):
+        for word in split(_specified(line, marks)):
+            variable, equals, value = word.partition("=")
+            if equals:
+                variables[variable] = value
+    env_files = [_specified(value, marks) for value in service.get("EnvironmentFile", [])]
+    of_files: dict[str, str] = {}
+    for file in env_files:
+        for _, content in files(file.removeprefix("-")):
+            of_files |= celeryd.assignments(content)[0]
+    command = service["ExecStart"][-1].lstrip("@-:+!|")
+    missing: list[str] = []
+    words = _words(split(command), marks, {**variables, **of_files}, missing)
+    imported.left += [f"ExecStart: ${one} has no value, neither in the unit nor in its files" for one in missing]
+    program = celery.Program(list(words))
+    started = many.split(program.words)
+    if started is None and re.search(
+        r"\bcelery(\s+-A\s+\S+)?\s+multi\s+(re)?start\b|\bmulti\s+start\b", " ".join(words)
+    ):
+        started = _through_a_shell(words, {**variables, **of_files}, missing)
+    if started is not None:
+        before = len(imported.nodes)
+        many.take(imported, started[1], started[0], {})
+        found = imported.nodes[before:]
+        # the variables of the file are those of the command line
+        env_files = []
+    else:
+        one = Found(re.sub(r"[^A-Za-z0-9_.-]", "-", name))
+        if len(service["ExecStart"]) > 1:
+            one.left.append(f"{len(service['ExecStart']) - 1} more ExecStart before the last one")
+        celery.take(one, words)
+        imported.add(one)
+        found = [one]
+    for one in found:
+        _settings(one, service, last, variables, env_files)
+
+
+def _words(words: list[str], marks: Mapping[str, str], variables: Mapping[str, str], missing: list[str]) -> list[str]:
+    """Specifiers and variables filled in: $NAME alone becomes several words, ${NAME} stays within one."""
+    found = []
+    for word in words:
+        word = _specified(word, marks)
+        if alone := re.fullmatch(r"\$([A-Za-z_]\w*)", word):
+            if alone[1] in variables:
+                found += shlex.split(variables[alone[1]])
+            else:
+                missing.append(alone[1])
+            continue
+        is_shell = bool(found) and os.path.basename(found[0]) in ("sh", "bash") and found[-1] in ("-c", "-lc")
+        found.append(word if is_shell else celery.expand(word, variables, missing))
+    return found
+
+
+def _through_a_shell(
+    words: list[str], variables: Mapping[str, str], missing: list[str]
+) -> tuple[str, list[str]] | None:
+    """`/bin/sh -c '${CELERY_BIN} -A $CELERY_APP multi start $CELERYD_NODES …'`, as Celery's own unit has it."""
+    line = words[-1] if os.path.basename(words[0]) in ("sh", "bash") else shlex.join(words)
+    if re.search(r"[|&;<>`]", line):
+        return None
+    filled = shlex.split(celery.expand(line, variables, missing))
+    at = filled.index("multi") if "multi" in filled else -1
+    if at < 1 or filled[at + 1 : at + 2] not in (["start"], ["restart"]):
+        return None
+    # what stands before `multi` are options of `celery`, and hold for each worker
+    program, before = filled[:1], filled[1:at]
+    if before[:2] == ["-m", "celery"]:
+        python, before = program[0], before[2:]
+    else:
+        python = many.python_of(program[0])
+    return python, [*filled[at + 2 :], *before]
+
+
+def _settings(
+    found: Found,
+    service: Mapping[str, list[str]],
+    last: Callable[[str], str | None],
+    variables: Mapping[str, str],
+    env_files: list[str],
+) -> None:
+    for key, name in (("User", "user"), ("Group", "group"), ("UMask", "umask")):
+        if value := last(key):
+            found.set(name, value, key)
+    if directory := last("WorkingDirectory"):
+        found.set("directory", directory.removeprefix("-"), "WorkingDirectory")
+    if variables:
+        found.values["env"] = {**variables, **found.values.get("env", {})}
+        found.became.append("Environment -> env")
+    if env_files:
+        found.set("env_files", env_files, "EnvironmentFile")
+    for key, name in _LIMITS.items():
+        if value := last(key):
+            found.set(f"limits.{name}", _limit(value), key)
+    if value := last("Nice"):
+        found.set("nice", int(value), "Nice")
+    if (value := last("Restart")) in _RESTART:
+        found.set("restart", _RESTART[str(value)], "Restart")
+    for keys, name in (
+        (("RestartSec",), "restart_delay"),
+        (("TimeoutStopSec", "TimeoutSec"), "stop.kill_after"),
+        (("RuntimeMaxSec",), "max_age"),
+    ):
+        for key in keys:
+            if (value := last(key)) and value not in ("infinity", "0"):
+                found.set(name, seconds(value), key)
+    if (value := last("KillSignal")) and value not in ("SIGTERM", "15"):
+        found.set("stop.signal", value.removeprefix("SIG"), "KillSignal")
+    for key in ("StandardOutput", "StandardError"):
+        value = last(key) or ""
+        where, colon, path = value.partition(":")
+        if colon and where in ("append", "file", "truncate") and "log" not in found.values:
+            found.set("log.file", path.replace("%", "%%"), key)
+    for key in service:
+        if key not in _NEEDLESS and key not in _TAKEN:
+            found.left.append(f"{key}={' '.join(service[key])}")
+
+
+def _specified(text: str, marks: Mapping[str, str]) -> str:
+    return re.sub(r"%(.)", lambda found: marks.get(found[1], found[0]), text)
+
+
+def seconds(text: str) -> int | float:
+    """A time of systemd's: 90, 1min 30s, 5m."""
+    total, rest = 0.0, text.strip()
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([a-z]*)", rest)
+    if not parts or re.sub(r"(\d+(?:\.\d+)?)\s*([a-z]*)\s*", "", rest):
+        raise ConfigurationError(f"{text!r} is no time that systemd knows")
+    for number, unit in parts:
+        name = (
+            unit.removesuffix("s")
+            if unit.removesuffix("s") in ("min", "hour", "day", "week", "second", "minute")
+            else unit
+        )
+        name = {"hour": "h", "day": "d", "week": "w", "second": "s", "minute": "m"}.get(name, name) or "s"
+        if name not in _UNITS:
+            raise ConfigurationError(f"{text!r} is no time that systemd knows")
+        total += float(number) * _UNITS[name]
+    return int(total) if total == int(total) else total
+
+
+def _limit(text: str) -> Any:
+    def one(part: str) -> Any:
+        if part == "infinity":
+            return "unlimited"
+        found = re.fullmatch(r"(\d+)([KMGT]?)", part)
+        if found is None:
+            raise ConfigurationError(f"{text!r} is no limit that can be taken over")
+        return int(found[1]) << {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}[found[2]]
+
+    parts = [one(part) for part in text.split(":")]
+    return parts[0] if len(parts) == 1 else parts
