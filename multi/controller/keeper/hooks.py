@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .standing import Standing
 
-#: So long (s) a hook may run, so many run at once, and so many wait for their turn.
+#: So long (s) a hook may run unless it says otherwise, so many run at once, and so many wait for their turn.
 LIMIT, AT_ONCE, WAITING = 30.0, 4, 32
 _LONGEST_TEXT = 4000
 #: What the history calls it, where that is something else.
@@ -33,6 +33,7 @@ class Hook:
         self.event = event
         self.argv: list[str] | None = action.get("argv")
         self.url: str = action.get("url", "")
+        self.limit = float(action.get("timeout") or LIMIT)
         self.value = value
 
     def __str__(self) -> str:
@@ -96,14 +97,14 @@ class Hooks:
                 os.close(writer)
                 pid = os.fork()
                 if pid == 0:
-                    _become(argv, environment, user, plan_cwd(node.spec), reader, node.log.fd)
+                    _become(argv, environment, user, plan_cwd(node.spec), reader, node.log.fd, hook.limit)
             finally:
                 os.close(reader)
         except OSError as error:
             node.log.say("ERROR", f"{node.name}: {hook} can't be run: {error.strerror}")
             return
         self.running[pid] = hook
-        node.timers[f"hook.{pid}"] = time.monotonic() + LIMIT
+        node.timers[f"hook.{pid}"] = time.monotonic() + hook.limit
 
     def reap(self) -> None:
         """Take note of those that have ended."""
@@ -118,7 +119,7 @@ class Hooks:
                 code = os.waitstatus_to_exitcode(status)
                 if code:
                     how = f"exit status {code}" if code > 0 else f"killed by signal {-code}"
-                    how = f"it took more than {LIMIT:g} s" if was_late else how
+                    how = f"it took more than {hook.limit:g} s" if was_late else how
                     self._node.log.say("ERROR", f"{self._node.name}: {hook} has failed: {how}")
         self._next()
 
@@ -151,10 +152,11 @@ def _become(
     cwd: str,
     standard_input: int,
     out: int,
+    limit: float,
 ) -> None:
     try:
         spawn.fresh_process(standard_input, out)
-        _signal.alarm(int(LIMIT) + 2)  # should its keeper be gone by then; an exec keeps it
+        _signal.alarm(int(limit) + 2)  # should its keeper be gone by then; an exec keeps it
         spawn.become_user(user)
         try:
             os.chdir(cwd)
