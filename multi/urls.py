@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-
-import msgspec
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
 
 from multi.errors import ConfigurationError
 
 
-class Url(msgspec.Struct, frozen=True):
+class Url(NamedTuple):
     """One URL, percent-decoded.
 
     `path` keeps its leading slash: "" for `redis://h`, "/1" for `redis://h/1`, "//" for `amqp://h//`. `host` is ""
@@ -23,7 +23,7 @@ class Url(msgspec.Struct, frozen=True):
     host: str = ""
     port: int | None = None
     path: str = ""
-    query: dict[str, str] = {}
+    query: Mapping[str, str] = MappingProxyType({})
 
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*\Z")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from multi.controller import described, project
+from multi.controller import project
 from multi.controller.node import Node, Status
 from multi.errors import ConfigurationError
-from multi.nodes.description import Description, DescriptionError
-from multi.nodes.description.plan import RESTART, STOP, plan
 from multi.nodes.spec import NodeSpec, kept_environment
+
+if TYPE_CHECKING:
+    from multi.nodes.description import Description
 
 _SHOWN = 3  # differences of one node
 
@@ -51,6 +52,10 @@ def _changed_description(
         return [f"{path}, from which it was started, is gone"]
     if when <= _changed(node.place.spec_file):
         return []  # reading it costs more than all the rest
+    # not for a node that is as it was described, which is the usual case
+    from multi.controller import described
+    from multi.nodes.description.plan import RESTART, STOP, plan
+
     if path not in descriptions:
         descriptions[path] = _read(path)
     description = descriptions[path]
@@ -64,6 +69,8 @@ def _changed_description(
 
 
 def _read(path: str) -> Description | str:
+    from multi.nodes.description import DescriptionError
+
     try:
         return project.description(os.path.dirname(path), path).check()
     except DescriptionError:
