@@ -35,7 +35,7 @@ def load(words: list[str]) -> int:
 
 
 def _import(argv: list[str]) -> None:
-    from multi.cli import worker
+    from multi.cli import group, worker  # noqa: F401 - what the workers' own command line goes through
 
     worker.preload(argv[4:])
 

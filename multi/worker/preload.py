@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio  # noqa: F401
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,10 @@ if TYPE_CHECKING:
     from multi.app.app import App
     from multi.worker.options import WorkerOptions
 
-_NEEDED = ("multi.app.request", "multi.worker.banner", "multi.worker.pidfile", "multi.worker.worker")
+_NEEDED = (
+    *("multi.app.request", "multi.worker.banner", "multi.worker.pidfile", "multi.worker.worker"),
+    *("ctypes", "multiprocessing.synchronize"),
+)
 
 
 def bring_in(app: App, options: WorkerOptions) -> None:
@@ -22,4 +24,4 @@ def bring_in(app: App, options: WorkerOptions) -> None:
     from multi.worker.worker import child_class
 
     child_class(plugins.find("multi.pools", options.pool).loop)
-    app.worker_broker.prepare() if hasattr(app.worker_broker, "prepare") else None
+    _ = app.worker_broker, app.backend  # made, not connected

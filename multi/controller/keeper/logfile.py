@@ -41,6 +41,7 @@ class Log:
         compress: bool = False,
         in_place: bool = False,
         as_json: bool = False,
+        watched: bool = True,
     ) -> None:
         self.path = path
         self.max_bytes = max_bytes
@@ -54,6 +55,7 @@ class Log:
         self._watch = -1
         self._limit = max_bytes
         self._retry = self._tidy_at = 0.0
+        self._unwatched, self._seen = PAUSE, -1
         self._is_lost = False
         self._unsaid: list[str] = []
         if path is None:
@@ -63,8 +65,9 @@ class Log:
         self._open()
         if in_place:
             cutting.finish(path, self._mark())
-        self.watch_fd = libc.inotify()
-        self._rewatch()
+        if watched:
+            self.watch_fd = libc.inotify()
+            self._rewatch()
         if every > 0:
             self._rotated = time.monotonic() - every
             status = os.fstat(self.fd)
@@ -74,8 +77,12 @@ class Log:
             self.pause = PAUSE
 
     @classmethod
-    def of(cls, spec: dict[str, Any]) -> Log:
-        """The log that a specification names; an OSError where it can't be opened."""
+    def of(cls, spec: dict[str, Any], *, watched: bool = True) -> Log:
+        """The log that a specification names; an OSError where it can't be opened.
+
+        One that isn't `watched` takes none of the few instances of inotify that a user may have (128 is usual), and
+        is looked at every second while it grows, every half minute while it doesn't.
+        """
         return cls(
             spec.get("log_file"),
             spec.get("log_size", 0),
@@ -84,6 +91,7 @@ class Log:
             compress=bool(spec.get("log_compress")),
             in_place=spec.get("log_rotation") == "in_place",
             as_json=spec.get("log_format") == "json",
+            watched=watched,
         )
 
     def say(self, level: str, text: str) -> None:
@@ -199,7 +207,11 @@ class Log:
         if self._retry:
             times.append(max(0.0, self._tidy_at - time.monotonic()))
         if self._watch < 0:
-            times.append(_WITHOUT_INOTIFY)
+            # a silent log is looked at less and less often
+            size = self._size()
+            self._unwatched = PAUSE if size != self._seen else min(self._unwatched * 2, _WITHOUT_INOTIFY)
+            self._seen = size
+            times.append(self._unwatched)
         if self.every > 0:
             now = time.time()
             left = self.every - (now + time.localtime(now).tm_gmtoff) % self.every

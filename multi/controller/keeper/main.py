@@ -21,6 +21,8 @@ TYPE_CHECKING = False  # the module `typing` alone would cost the keeper 7 ms
 if TYPE_CHECKING:
     from typing import Any
 
+#: In a project of more nodes their logs are looked at from time to time: what tells of changes is not to be had for all.
+MOST_WATCHED = 64
 HELD = 3  # exit status: another keeper has this node
 _TRIES, _PAUSE = 20, 0.002
 _ROUNDS = 8  # of looking for what is left of a session: each generation of it may just be starting another
@@ -58,7 +60,7 @@ def main(rundir: str, new_spec: str = "") -> int:
         spec = record.read(f"{rundir}/spec.json")
         if "argv" not in spec:
             return _refuse(f"the specification {rundir}/spec.json can't be read", rundir, worker_lock)
-        node = Node(rundir, spec, _open_log(spec), worker_lock, proc.boot_id(), trial)
+        node = Node(rundir, spec, _open_log(spec, rundir), worker_lock, proc.boot_id(), trial)
         node.inherited = inherited
         keeper = Keeper(node, Channel(f"{rundir}/notify"))
         keeper.prepare()
@@ -71,10 +73,10 @@ def main(rundir: str, new_spec: str = "") -> int:
     return keeper.run()
 
 
-def _open_log(spec: dict[str, Any]) -> Log:
+def _open_log(spec: dict[str, Any], rundir: str) -> Log:
     path = spec.get("log_file")
     try:
-        return Log.of(spec)
+        return Log.of(spec, watched=len(os.listdir(os.path.dirname(rundir))) <= MOST_WATCHED)
     except OSError as error:
         raise Unusable(f"the log {path} can't be written: {error.strerror}; name another with --logfile") from None
 
