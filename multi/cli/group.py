@@ -15,7 +15,7 @@ from multi.nodes.options import OPTIONS, SCREEN
 DONE, FAILED, USAGE, UNKNOWN, FORCED = 0, 1, 2, 4, 5
 INTERRUPTED = 130  # as shells have it for Ctrl-C
 
-#: Name, where it is, what it does; in the order of `multi --help`.
+#: Name, where it is, what it does.
 COMMANDS: dict[str, tuple[str, str]] = {
     "start": ("multi.cli.start:start", "Start nodes; OK means that they consume."),
     "stop": ("multi.cli.stop:stop", "Tell nodes to stop when what they run is done."),
@@ -47,6 +47,15 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stack": ("multi.cli.stack:stack", "Where every process and thread of a node is."),
     "help": ("multi.cli.help:help_", "Help about a command."),
     "worker": ("multi.cli.worker:worker", "Run a worker in the foreground."),
+}
+
+#: The same, as `multi --help` shows them.
+SECTIONS: dict[str, tuple[str, ...]] = {
+    "Run nodes": ("start", "stop", "stopwait", "restart", "reload", "kill", "pause", "resume", "scale"),
+    "Look at nodes": ("status", "top", "logs", "ps", "stack", "describe", "why", "ls"),
+    "Describe nodes in multi.toml": ("up", "down", "check", "init", "schema"),
+    "As celery multi": ("show", "names", "expand", "get", "help"),
+    "More": ("adopt", "forget", "worker"),
 }
 
 EXAMPLES = """\b
@@ -93,8 +102,9 @@ class Group(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, meaning) for name, (_, meaning) in COMMANDS.items()])
+        for title, names in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, COMMANDS[name][1]) for name in names])
 
 
 def _before(command: click.Group) -> click.Group:
