@@ -54,7 +54,7 @@ docs: $(READY) ## render the documentation to build/docs; a dead link or file na
 	@$(BIN)/python docs/build.py build/docs
 
 clean: ## delete what make made, .venv too
-	@rm -rf .venv .venv-bench build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage .coverage.*
+	@rm -rf .venv .venv-bench .venv-celery build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage .coverage.*
 	@find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 dist: $(READY) ## build sdist and wheel in dist/ and check what they hold

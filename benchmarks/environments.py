@@ -12,23 +12,32 @@ KEPT = ROOT / ".venv-bench"
 PROGRAMS = Path(__file__).resolve().parent / "contenders"
 
 
+class NotMade(Exception):
+    """An environment can't be made; the text is the command that has failed."""
+
+
 def environment(name: str) -> Path:
     """The bin directory of the environment of peer `name`, made from contenders/NAME.txt when that has changed."""
-    wanted = (PROGRAMS / f"{name}.txt").read_text()
-    stamp_text = f"{sys.version}\n{wanted}"
-    home = KEPT / name
+    try:
+        return made(KEPT / name, PROGRAMS / f"{name}.txt")
+    except NotMade as error:
+        raise SystemExit(f"benchmarks: cannot make the environment of {name}; this failed: {error}") from None
+
+
+def made(home: Path, requirements: Path, python: str = sys.executable) -> Path:
+    """The bin directory of the environment `home`, made when it is not yet what `requirements` says. Raises `NotMade`."""
+    stamp_text = f"{python} {sys.version}\n{requirements.read_text()}"
     stamp = home / "made-from.txt"
     if stamp.is_file() and stamp.read_text() == stamp_text:
         return home / "bin"
-    print(f"making the environment of {name} in {home}", file=sys.stderr)
-    KEPT.mkdir(exist_ok=True)
-    (KEPT / ".gitignore").write_text("*\n")
+    print(f"making the environment {home}", file=sys.stderr)
+    home.parent.mkdir(exist_ok=True)
+    (home.parent / ".gitignore").write_text("*\n")
     shutil.rmtree(home, ignore_errors=True)
-    requirements = str(PROGRAMS / f"{name}.txt")
-    if not _with_uv(home, requirements):
+    if not _with_uv(home, str(requirements), python):
         shutil.rmtree(home, ignore_errors=True)
-        _run([sys.executable, "-m", "venv", str(home)], name)
-        _run([str(home / "bin" / "python"), "-m", "pip", "install", "-q", "-r", requirements], name)
+        _run([python, "-m", "venv", str(home)])
+        _run([str(home / "bin" / "python"), "-m", "pip", "install", "-q", "-r", str(requirements)])
     stamp.write_text(stamp_text)
     return home / "bin"
 
@@ -39,19 +48,19 @@ def versions(name: str) -> dict[str, str]:
     return dict(line.split("==", 1) for line in lines if "==" in line)
 
 
-def _with_uv(home: Path, requirements: str) -> bool:
+def _with_uv(home: Path, requirements: str, python: str) -> bool:
     """Whether uv was there and did it (in a tenth of pip's time)."""
     beside = Path(sys.executable).parent / "uv"
     uv = str(beside) if beside.is_file() else shutil.which("uv")
     if uv is None:
         return False
     commands = (
-        [uv, "venv", "-q", "--no-python-downloads", "--python", sys.executable, str(home)],
+        [uv, "venv", "-q", "--no-python-downloads", "--python", python, str(home)],
         [uv, "pip", "install", "-q", "--python", str(home / "bin" / "python"), "-r", requirements],
     )
     return all(subprocess.run(command, capture_output=True, check=False).returncode == 0 for command in commands)
 
 
-def _run(command: list[str], name: str) -> None:
+def _run(command: list[str]) -> None:
     if subprocess.run(command, check=False).returncode:
-        raise SystemExit(f"benchmarks: cannot make the environment of {name}; this failed: {' '.join(command)}")
+        raise NotMade(" ".join(command))

@@ -87,6 +87,10 @@ class AppNotFound(ConfigurationError):
     """No app where `-A` says that there is one."""
 
 
+class AppIsCelerys(AppNotFound):
+    """What `-A` names is an app of Celery's own."""
+
+
 class AppImportFailed(AppNotFound):
     """The app's module exists, but raises while it is imported; `cause_text` is the traceback from the project's own line on."""
 

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from multi.app.app import App
-from multi.errors import AppImportFailed, AppNotFound
+from multi.errors import AppImportFailed, AppIsCelerys, AppNotFound
 
 #: The app that `App.start` was called on: taken where nobody names one.
 given: App | None = None
@@ -22,7 +22,7 @@ def find(name: str | None = None, *, directory: str | None = None) -> App:
     In a module that is named alone, first its attribute `app` is looked for, then `celery`; then, if it is a package,
     the same in its module `celery`; and last the first attribute that is an app. `directory` (the working directory,
     if not given) is put on the path. Raises `AppNotFound`, which lists what was tried, and `AppImportFailed`, which
-    holds the project's own traceback.
+    holds the project's own traceback; `AppIsCelerys` where Celery would take an app of its own that stands before any of ours.
     """
     folder = os.path.abspath(directory or os.getcwd())
     if folder not in sys.path:
@@ -77,10 +77,11 @@ def _in_module(module: ModuleType, tried: list[str]) -> App | None:
         found = getattr(module, attribute, None)
         if isinstance(found, App):
             return found
+        _refuse_celerys(found, f"{module.__name__}.{attribute}")
         if found is None:
             tried.append(f"{module.__name__}.{attribute}: there is no such attribute")
         elif not isinstance(found, ModuleType):
-            tried.append(f"{module.__name__}.{attribute}: is {_kind(found)}")
+            tried.append(f"{module.__name__}.{attribute}: is no App but a {type(found).__name__}")
         else:
             tried.append(f"{module.__name__}.{attribute}: is a module")
     if hasattr(module, "__path__"):
@@ -94,6 +95,8 @@ def _in_module(module: ModuleType, tried: list[str]) -> App | None:
     for value in vars(module).values():
         if isinstance(value, App):
             return value
+    for attribute, value in vars(module).items():
+        _refuse_celerys(value, f"{module.__name__}.{attribute}")
     tried.append(f"{module.__name__}: none of its attributes is an App")
     return None
 
@@ -113,15 +116,19 @@ def _checked(found: Any, where: str, tried: list[str]) -> App | None:
         return found
     if isinstance(found, ModuleType):
         return _in_module(found, tried)
-    tried.append(f"{where}: is {_kind(found)}")
+    _refuse_celerys(found, where)
+    tried.append(f"{where}: is no App but a {type(found).__name__}")
     return None
 
 
-def _kind(found: Any) -> str:
-    kind = type(found)
-    if kind.__module__.partition(".")[0] == "celery":
-        return "Celery's own app: import it from multi instead (from multi import Celery)"
-    return f"no App but a {kind.__name__}"
+def _refuse_celerys(found: Any, where: str) -> None:
+    base = sys.modules.get("celery.app.base")
+    # what is imported lazily, as Celery's proxies are, is not made real by the question
+    if base is not None and issubclass(type(found), base.Celery):
+        raise AppIsCelerys(
+            f"-A: {where} is Celery's own app: import it from multi instead (from multi import Celery), or let Celery's own "
+            "worker run it (multi start w1 -A …)"
+        )
 
 
 def _import(name: str, tried: list[str]) -> ModuleType | None:

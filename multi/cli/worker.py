@@ -17,7 +17,7 @@ import click
 
 from multi import log, prints
 from multi.cli.screen import complain
-from multi.errors import AppImportFailed, ConfigurationError, MultiError
+from multi.errors import AppImportFailed, AppIsCelerys, AppNotFound, ConfigurationError, MultiError
 from multi.nodes.options import BY_NAME, OPTIONS, Option
 from multi.rundir import RunDir
 from multi.worker import privileges
@@ -173,7 +173,10 @@ worker = WorkerCommand("worker", callback=run, params=[parameter(option) for opt
 
 def start(values: dict[str, Any]) -> int:
     """Check, prepare and run; returns the exit code."""
-    notes = check_options(values)
+    try:
+        notes, refused = check_options(values), None
+    except ConfigurationError as error:
+        notes, refused = [], error  # unless the app is Celery's, whose worker may know it
     if values["executable"] and os.path.abspath(values["executable"]) != sys.executable:
         _replace_interpreter(values["executable"])
     name = node_name(values["hostname"])
@@ -188,7 +191,16 @@ def start(values: dict[str, Any]) -> int:
         code: int | None = _opening(lambda: detach(expand(logfile, name) or "", click.echo), logfile)
         if code is not None:
             return code
-    app = _load_app(values)
+    try:
+        app = _load_app(values)
+    except AppIsCelerys:
+        from multi.worker.celery import become
+
+        become(values, name, logfile, expand(values["pidfile"], name))
+    except AppNotFound as error:
+        raise refused or error from None
+    if refused is not None:
+        raise refused
     options = combine(
         Given(
             hostname=name,

@@ -349,11 +349,14 @@ def test_an_app_that_is_not_there_is_answered_with_what_was_tried(project: Proje
     assert "no app is named: say where it is with -A" in refused(project, "worker")
 
 
-def test_an_app_of_celerys_is_answered_with_the_line_to_change(project: Project) -> None:
+def test_what_only_this_worker_has_is_refused_for_an_app_of_celerys(project: Project) -> None:
     pytest.importorskip("celery")
     project.write("proj.py", "from celery import Celery\napp = Celery('proj')\n")
-    said = refused(project, "worker", "-A", "proj")
-    assert "proj.app: is Celery's own app: import it from multi instead (from multi import Celery)" in said
+    said = refused(project, "worker", "-A", "proj", "-P", "asyncio")
+    assert "-P asyncio: Celery has no asyncio pool; use -P threads or -P gevent, or multi's own worker" in said
+    assert "--drain-timeout: Celery's worker has no such option" in refused(
+        project, "worker", "-A", "proj", "--drain-timeout", "5"
+    )
 
 
 def test_a_password_is_printed_nowhere(quickstart: Project) -> None:

@@ -19,7 +19,12 @@ SECRETS = {"broker": "CELERY_BROKER_URL", "result_backend": "CELERY_RESULT_BACKE
 #: Celery takes these before its subcommand only.
 BEFORE = ("app", "broker", "result_backend", "loader", "config", "skip_checks")
 #: These its beat has too.
-OF_BEAT = frozenset({*BEFORE, "loglevel", "schedule_filename", "scheduler"})
+OF_BEAT = frozenset(
+    {
+        *(*BEFORE, "loglevel", "schedule_filename", "scheduler"),
+        *("max_interval", "enable_remote_control", "no_enable_remote_control"),
+    }
+)
 #: What only multi's worker has, and what to do instead.
 NOT_CELERYS = {
     "drain_timeout": "Celery's worker has no such option; give --quit-after, which sends it QUIT when a stop takes that long",
@@ -47,6 +52,10 @@ class CeleryEngine(Engine):
                 "looks like a hung one; use -P prefork -c 1"
             )
         if spec.kind == "beat":
+            if spec.policy.get("watchdog") is not None:
+                raise UnsupportedOption(
+                    f"{spec.name}: --watchdog: Celery's beat gives no signs of life to be watched; leave it out"
+                )
             taken = {name: value for name, value in spec.options.items() if self._is_worker_only(name)}
             if taken:
                 raise UnsupportedOption(
@@ -101,5 +110,5 @@ class CeleryEngine(Engine):
         }
 
     def _is_worker_only(self, name: str) -> bool:
-        option = table.BY_NAME.get(name)
+        option = table.by_name(name)
         return option is not None and option.whose == "worker" and name not in OF_BEAT

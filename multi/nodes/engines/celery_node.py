@@ -74,14 +74,14 @@ class Keeper:
     def __init__(self, environment: MutableMapping[str, str]) -> None:
         take = environment.pop
         self.pid = os.getpid()
-        self.folder = take("MULTI_RUN_DIR", None) or ""
-        self.generation = int(take("MULTI_GENERATION", None) or 1)
+        self.folder = take("MULTI_RUN_DIR", "")
+        self.generation = int(take("MULTI_GENERATION", "1"))
         self.paused = [name for name in take("MULTI_PAUSED", "").split(",") if name]
-        take("MULTI_LOG_FILE", None)
-        self.lock = int(take("MULTI_LOCK_FD", None) or -1)
+        take("MULTI_LOG_FILE", "")
+        self.lock = int(take("MULTI_LOCK_FD", "-1"))
         self.manager = take("NOTIFY_SOCKET", "")
-        usec, whose = take("WATCHDOG_USEC", None), take("WATCHDOG_PID", None)
-        self.watchdog = int(usec) / 1e6 if usec and whose in (None, str(self.pid)) else None
+        usec, whose = take("WATCHDOG_USEC", ""), take("WATCHDOG_PID", "")
+        self.watchdog = int(usec) / 1e6 if usec and whose in ("", str(self.pid)) else None
         if self.manager.startswith("@"):
             self.manager = "\0" + self.manager[1:]
         self.speaker = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) if self.manager else None
