@@ -13,6 +13,7 @@ from multi.controller import family
 from multi.controller.family import Member
 
 HEAD = ("process", "pid", "state", "cpu", "memory", "age", "runs")
+RIGHT = (1, 3, 4, 5)
 _WIDEST = 48
 
 
@@ -52,8 +53,25 @@ def ps(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
     for node, status, members in found:
         if not members:
             rows.append([str(node), "-", status.state, "-", "-", "-", "-"])
-        rows += [_row(str(node), member, prefix) for member, prefix in zip(members, _prefixes(members), strict=True)]
-    screen.table(HEAD, rows, right=(1, 3, 4, 5))
+        rows += _rows(str(node), members)
+    screen.table(HEAD, rows, right=RIGHT)
+
+
+def tree(name: str, members: list[Member]) -> list[str]:
+    """The lines of the table of one node, without its head."""
+    rows = _rows(name, members)
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
+    return [
+        "  ".join(
+            cell.rjust(width) if column in RIGHT else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _rows(name: str, members: list[Member]) -> list[list[str]]:
+    return [_row(name, member, prefix) for member, prefix in zip(members, _prefixes(members), strict=True)]
 
 
 def _row(name: str, member: Member, prefix: str) -> list[str]:

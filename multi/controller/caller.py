@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from functools import cache
 
@@ -11,6 +12,7 @@ from multi.masking import STARS, is_secret, mask_arguments
 from multi.urls import mask
 
 _LONGEST = 300
+_ADDRESS = re.compile(r"(https?://[^/\s]+)/\S+")  # what follows the host of a hook is often the key to it
 
 
 @cache
@@ -45,6 +47,8 @@ def masked(words: list[str]) -> list[str]:
             shown.append(f"{name}={STARS}" if equals and before in ("--env", "-e") else STARS)
         elif word.startswith("--env=") and "=" in word[6:]:
             shown.append(f"--env={word[6:].partition('=')[0]}={STARS}")
+        elif before == "--hook" or word.startswith("--hook="):
+            shown.append(_ADDRESS.sub(r"\1/…", mask(word)))
         elif equals and is_secret(name):
             shown.append(f"{name}={STARS}")
         else:

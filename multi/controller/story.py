@@ -147,7 +147,7 @@ def _exit(event: Event, lived: float | None) -> str:
         who = f"the {event['role']} worker of a reload (pid {event.get('pid', '?')})"
     whole = f"{who} {'has stopped' if event.get('kind') == 'stop' else 'ended'}: {text}{after}"
     reason = str(event.get("reason") or "").strip()
-    if reason:
+    if reason and event.get("kind") != "stop":
         first, *more = reason.splitlines()
         last = more[-1].strip() if more else ""
         whole += f"; its own words: {first.strip().rstrip(':')}{f' … {last}' if last else ''}"
@@ -235,7 +235,7 @@ _SENTENCES: dict[str, Callable[[Event, float | None], str]] = {
     "backoff": _backoff,
     "gave_up": _message("it was given up"),
     "stopping": _stopping,
-    "stopped": _message("it was down"),
+    "stopped": _message("everything of it has ended"),
     "climbing": _climbing,
     "reload": _reload,
     "reloaded": lambda event, lived: f"generation {event.get('generation', '?')} has taken over",
@@ -276,7 +276,7 @@ def present(status: Status, events: list[Event]) -> list[str]:
         return ["it was never started"]
     if state == life.STOPPED:
         who = _by(asked) if asked is not None else ""
-        return [f"it is stopped{since}{who}" + (f": {message}" if message and not who else "")]
+        return [f"it has been stopped{since}{who}" + (f": {message}" if message and not who else "")]
     if state == life.FAILED:
         ago = f" {span(time.time() - status.since)} ago" if status.since else ""
         name = str(record.get("name") or "").partition("@")[0]
@@ -299,11 +299,11 @@ def present(status: Status, events: list[Event]) -> list[str]:
         ]
     if state == ORPHANED:
         return ["its keeper was killed; the worker goes on, and the next start gives it a new keeper"]
-    found = [f"it is {state}{since}"]
+    found = [f"it has been {state}{since}"]
     if state == life.STOPPING and asked is not None:
-        found = [f"it is stopping{since}{_by(asked)}"]
+        found[0] += _by(asked)
     elif state == life.STARTING and status.message:
-        found = [f"it is starting{since}: {mask_passwords(status.message)}"]
+        found[0] += f": {mask_passwords(status.message)}"
     if last_end is not None and is_bad(last_end):
         found.append(f"{tell([last_end])[0].text} ({span(time.time() - last_end['at'])} ago)")
     reload = record.get("reload") or {}

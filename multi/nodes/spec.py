@@ -30,7 +30,16 @@ KEPT_NAMES = frozenset({"C_FORCE_ROOT", "TZ"})
 #: These belong to one process and one moment.
 NEVER_KEPT = frozenset(
     {
-        *("MULTI_RUN_DIR", "MULTI_GENERATION", "MULTI_LOG_FILE", "MULTI_LOCK_FD", "MULTI_MANAGER_SOCKET", "MULTI_BY", "MULTI_PAUSED"),
+        *(
+            "MULTI_RUN_DIR",
+            "MULTI_GENERATION",
+            "MULTI_LOG_FILE",
+            "MULTI_LOCK_FD",
+            "MULTI_MANAGER_SOCKET",
+            "MULTI_BY",
+            "MULTI_PAUSED",
+            "MULTI_LOG_FORMAT",
+        ),
         *("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "MAINPID"),
     }
 )
@@ -256,7 +265,7 @@ def kept_environment(environment: dict[str, str], given: list[str]) -> dict[str,
 
 
 def difference(old: NodeSpec, new: NodeSpec) -> list[str]:
-    """What has changed, a line each; of variables only the names, and no passwords."""
+    """What has changed, a line each; of variables and hooks only the names, and no passwords."""
     from multi.urls import mask
 
     lines = []
@@ -279,13 +288,17 @@ def difference(old: NodeSpec, new: NodeSpec) -> list[str]:
     )
     before_after = [(what, getattr(old, what), getattr(new, what)) for what in fields]
     tables: list[tuple[dict[str, Any], dict[str, Any]]]
-    tables = [(old.policy, new.policy), (old.limits, new.limits), (old.hooks, new.hooks)]
+    tables = [(old.policy, new.policy), (old.limits, new.limits)]
     for was, becomes in tables:
         before_after += [(name, was.get(name), becomes.get(name)) for name in sorted({*was, *becomes})]
     lines += [
         f"{what}: {_shown(before, mask)} -> {_shown(after, mask)}"
         for what, before, after in before_after
         if before != after
+    ]
+    # a hook's address is often a secret
+    lines += [
+        f"hook: {name}" for name in sorted({*old.hooks, *new.hooks}) if old.hooks.get(name) != new.hooks.get(name)
     ]
     lines += [f"environment: {name}" for name in sorted({*old.env, *new.env}) if old.env.get(name) != new.env.get(name)]
     return lines
