@@ -107,6 +107,7 @@ class _Builder:
         self.folder = os.path.dirname(path)
         self.host = host
         self.which = which
+        self.circles: set[frozenset[str]] = set()
 
     def nodes(self) -> list[Described]:
         found: list[Described] = []
@@ -141,6 +142,9 @@ class _Builder:
         at = ("nodes", section, "inherits")
         way = [*way, section]
         if above in way:
+            if frozenset(way) in self.circles:
+                return None  # told at another of them
+            self.circles.add(frozenset(way))
             self.report.add(("nodes", way[0], "inherits"), f"goes round in a circle: {' -> '.join([*way, above])}")
             return None
         if above not in self.tables.nodes:

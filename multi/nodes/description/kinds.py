@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from multi.errors import ConfigurationError
 from multi.nodes.description.positions import Path
-from multi.nodes.description.problems import Report, suggestion
+from multi.nodes.description.problems import Report, shown, suggestion
 from multi.nodes.policy import parse_size, parse_span, signal_number
 
 Schema = dict[str, Any]
@@ -188,7 +188,7 @@ class Choice(Kind):
             word = value.upper() if self.upper else value
             if word in self.words:
                 return value
-            report.add(path, f'expected {self.expected}, not "{value}"{suggestion(word.lower(), self.words)}')
+            report.add(path, f"expected {self.expected}, not {shown(value)}{suggestion(word.lower(), self.words)}")
             return BAD
         return self._bad(value, path, report)
 
