@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from multi.errors import ConfigurationError, MultiError
 from multi.nodes import commandline
 from multi.nodes.commandline import Given, Line, Scope
-from multi.nodes.options import CELERYS, EVERY, LAUNCHING, NAMING, OPTIONS, SCREEN
+from multi.nodes.options import CELERYS, EVERY, LAUNCHING, NAMING, OPTIONS, SCREEN, by_spelling
 
 #: How an option is given for some of the nodes only.
 _SINGLE = [
@@ -69,6 +70,7 @@ class NodesCommand(click.Command):
             line = commandline.parse(args[len(first) :], self._own(ctx), takes_signal=self._takes_signal)
         except ConfigurationError:
             if ctx.resilient_parsing:  # the shell completes a line that is not whole
+                ctx.meta["last"] = args[-1] if args else ""
                 return super().parse_args(ctx, args)
             raise
         if line.signal is not None:
@@ -104,6 +106,17 @@ class NodesCommand(click.Command):
         single = click.Context(self, parent=ctx.parent, info_name=ctx.info_name)
         super().parse_args(single, [*words, "--", *line.names])
         return single.params
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        spelling, colon, start = incomplete.partition(":")
+        if not colon:
+            return super().shell_complete(ctx, incomplete)
+        before, comma, start = start.rpartition(",")
+        nodes = next(param for param in self.params if param.name == "nodes")
+        typed: list[str] = [*(ctx.params.get("nodes") or ())]
+        known = complete_names(click.Context(self, parent=ctx.parent), nodes, start)
+        found = dict.fromkeys([*(name for name in typed if name.startswith(start)), *known])
+        return [CompletionItem(f"{spelling}:{before}{comma}{name}") for name in found]
 
     def _own(self, ctx: click.Context) -> dict[str, bool]:
         """The spellings of the options that are click's to read, and whether they take a value."""
@@ -150,6 +163,9 @@ def complete_names(ctx: click.Context, param: click.Parameter, incomplete: str) 
     """The known nodes, for completion in the shell."""
     from multi.cli.nodes import Request
 
+    spelling, colon, _ = str(ctx.meta.get("last") or "").partition(":")
+    if colon and (option := by_spelling(spelling)) is not None:  # the value of an option for single nodes
+        return [one for one in option.choices if one.lower().startswith(incomplete.lower())]
     try:
         found = Request(ctx, dict(ctx.params)).fleet.all()
     except MultiError:

@@ -25,7 +25,7 @@ from multi.cli.nodes import (
 from multi.cli.policy import SPAN, policy_options
 from multi.cli.progress import Item, Progress, busy, draining, gist
 from multi.cli.screen import Screen, complain
-from multi.cli.start import check_values, show, specification
+from multi.cli.start import check_values, show, specification, tell
 from multi.cli.stop import ALL
 from multi.controller import activity, roll
 from multi.controller import start as starting
@@ -35,7 +35,6 @@ from multi.controller.node import Node
 from multi.controller.roll import HELD, OVER, STARTING, WAITING, Ladder, News, Turn
 from multi.controller.start import Result, Start
 from multi.errors import ConfigurationError, NodeError
-from multi.nodes.spec import difference
 
 WAYS = (
     click.option("--when-idle", is_flag=True, help="Let each finish first: it consumes nothing until no task runs."),
@@ -119,10 +118,7 @@ def prepare(request: Request, nodes: list[Node]) -> dict[str, Start]:
                     f"--when-idle: nothing is known of what {node} runs, so nobody can tell when it is idle; restart it without"
                 )
     request.screen.header()
-    for node, spec, old in specs:
-        if old is not None:
-            for line in difference(old, spec):
-                request.screen.item(node, line)
+    tell(request.screen, specs, records)
     starts = {
         str(node): Start(node, record, spec.environment)
         for (node, spec, _), (_, record) in zip(specs, records, strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from typing import Any
 
@@ -71,11 +72,25 @@ def prepare(request: Request, nodes: list[Node]) -> list[Start]:
     records = [(node, record_of(node, spec)) for node, spec, _ in specs]
     refuse_shared_files(records)
     refuse_files_of_others(records, request.fleet)
+    tell(request.screen, specs, records)
+    return [Start(node, record, spec.environment) for (node, spec, _), (_, record) in zip(specs, records, strict=True)]
+
+
+def tell(
+    screen: Screen,
+    specs: list[tuple[Node, NodeSpec, NodeSpec | None]],
+    records: list[tuple[Node, dict[str, Any]]],
+) -> None:
+    """What is changed of nodes, and with --verbose the command lines that will be run."""
     for node, spec, old in specs:
         if old is not None:
             for line in difference(old, spec):
-                request.screen.item(node, line)
-    return [Start(node, record, spec.environment) for (node, spec, _), (_, record) in zip(specs, records, strict=True)]
+                screen.item(node, line)
+    if screen.verbose:
+        from multi.urls import mask
+
+        for node, record in records:
+            screen.item(node, mask(shlex.join(record["argv"])))
 
 
 def check_values(request: Request, specs: list[NodeSpec]) -> None:

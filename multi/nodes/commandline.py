@@ -155,7 +155,8 @@ class _Parser:
     def _value(self, spelling: str, word: str) -> str:
         following = self.left[0] if self.left else None
         if following is None or following == "--" or (self._is_option(following) and not _NUMBER.fullmatch(following)):
-            behind = f", but {following} follows" if following is not None else ""
+            behind = "" if following is None else f", but {following} follows"
+            behind += f"; if that is its value, write {word}={following}" if following not in (None, "--") else ""
             written = "" if word == spelling else f"{word}: "
             raise ConfigurationError(f"{written}{spelling} takes a value{behind}")
         return self.left.pop(0)
@@ -200,7 +201,7 @@ class _Parser:
         return None if option is None else option.metavar is not None
 
     def _is_option(self, word: str) -> bool:
-        if not word.startswith("-") or word == "-":
+        if not word.startswith("-") or word == "-" or " " in word:
             return False
         spelling = re.split("[:=]", word, maxsplit=1)[0]
         return self._takes_value(spelling) is not None or (

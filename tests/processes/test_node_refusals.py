@@ -251,3 +251,7 @@ def test_the_shell_completes_commands_options_and_the_names_of_nodes(nodes: Node
     assert completed("multi stop w1 w") == ["w2"]
     assert completed("multi start w1 -P s") == ["solo"]
     assert completed("multi start w1 -l i") == ["INFO"]
+    assert completed("multi start w1 -c:1 3 -P:1 s") == ["solo"]
+    assert completed("multi start w1 -E w") == ["w2"]
+    assert completed("multi restart w1 w2 -c:w") == ["-c:w1", "-c:w2"]
+    assert completed("multi help wh") == ["why"]
