@@ -44,7 +44,9 @@ def _ask_foreign(node: Node, status: Status, request: str, queues: Sequence[str]
         meant = [*queues] or paused(status)
         did = asking.take_up(node, meant)
     if not did:
-        raise NodeError(f"{node} does not answer through its broker; it may be busy in its only process, try again later")
+        raise NodeError(
+            f"{node} does not answer through its broker; it may be busy in its only process, try again later"
+        )
     return node.ask(request, queues=",".join(meant)) if meant else True
 
 
