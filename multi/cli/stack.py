@@ -63,7 +63,8 @@ def show(screen: Screen, node: Node, process: Process) -> None:
     if process.task is not None:
         task = process.task
         more = f" and {task['active'] - 1} more" if task["active"] > 1 else ""
-        head += f" runs {task['name']}[{task['id']}] for {ago(time.time() - task['since'])}{more}"
+        which = f"[{task['id']}]" if task["id"] else ""
+        head += f" runs {task['name']}{which} for {ago(time.time() - task['since'])}{more}"
     if not process.answered:
         screen.show(f"{head} {screen.paint(process.trouble, None if not process.expected else False)}")
         screen.show("")

@@ -9,7 +9,9 @@ from typing import NamedTuple
 from multi.errors import ConfigurationError
 
 RANGE_PREFIX = "celery"
-_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+#: Letters and digits of any script.
+_PART = re.compile(r"\w[\w.-]*")
+#: Bytes, since names are parts of files' names.
 _LONGEST = 100
 
 
@@ -59,8 +61,8 @@ def parse(text: str, host: str | None = None, here: str | None = None) -> NodeNa
                 f"{text!r} is no node's name: its {what} {part!r} should be letters, digits, '-', '_' and '.', "
                 "as in w1 or w1@host"
             )
-    if len(short) + len(chosen) > _LONGEST:
-        raise ConfigurationError(f"the node's name {text[:30]!r}… is longer than {_LONGEST} characters")
+    if len(f"{short}{chosen}".encode()) > _LONGEST:
+        raise ConfigurationError(f"the node's name {text[:30]!r}… is longer than {_LONGEST} bytes")
     return NodeName(short, chosen)
 
 
