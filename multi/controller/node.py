@@ -12,6 +12,7 @@ from multi.controller.caller import caller
 from multi.controller.keeper import adoption, channel, proc
 from multi.controller.keeper import record as keeper_record
 from multi.controller.keeper import standing as life
+from multi.controller.keeper.owner import remove_folder
 from multi.controller.places import NodePlace, NotYours, translated
 from multi.controller.tail import regular
 from multi.errors import NodeError
@@ -221,25 +222,12 @@ class Node:
                 for name in os.listdir(self.place.run) if lock >= 0 else ():
                     path = os.path.join(self.place.run, name)
                     if path == self.rundir.own:
-                        empty(path)
+                        remove_folder(self.place.run)
                     elif path not in (self.rundir.keeper_lock, self.rundir.worker_lock):
                         os.unlink(path)
         finally:
             if lock >= 0:
                 os.close(lock)
-
-
-def empty(folder: str) -> None:
-    """Remove a worker's own directory. It may be another user's: whatever it holds, nothing beyond it is touched."""
-    for name in os.listdir(folder):
-        try:
-            os.unlink(os.path.join(folder, name))
-        except IsADirectoryError:
-            pass  # nothing of ours; the directory stays, then
-    try:
-        os.rmdir(folder)
-    except OSError:
-        pass  # not empty
 
 
 def _remove_pidfile(path: str | None, pid: object) -> None:

@@ -46,7 +46,8 @@ class Message:
 class Channel:
     """The bound socket; only the holder of the keeper's lock may make one."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, uid: int | None = None) -> None:
+        """`uid` is a user besides us who may speak here (what is said is believed by who says it)."""
         self.address = address(path)
         self._path = path
         self._socket = _socket.socket(
@@ -60,6 +61,8 @@ class Channel:
             temporary = path[:-1] + "~"
             self._remove(temporary)
             self._socket.bind(temporary)
+            if uid is not None:
+                os.chown(temporary, uid, -1, follow_symlinks=False)
             os.replace(temporary, path)
 
     def fileno(self) -> int:

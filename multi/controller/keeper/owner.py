@@ -10,7 +10,9 @@ import os
 import pwd
 import stat
 
-from .spawn import Unstartable
+from .logfile import Log
+from .spawn import Unstartable, become_user
+from .standing import Unusable
 
 TYPE_CHECKING = False  # the module `typing` alone would cost the keeper 7 ms
 if TYPE_CHECKING:
@@ -74,6 +76,18 @@ def _group(text: str) -> int:
         raise Unstartable(f"no group is called {text!r} on this machine") from None
 
 
+def keeping(spec: dict[str, Any], rundir: str) -> Owner | None:
+    """The user whose worker this keeper, root, is about to keep, with everything made ready; None: its own user."""
+    try:
+        owner = of(spec)
+    except Unstartable as error:
+        raise Unusable(str(error)) from None
+    if owner.ids is None or owner.uid == 0:
+        return None
+    make_folder(rundir, owner)
+    return owner
+
+
 def make_folder(rundir: str, owner: Owner) -> str:
     """The worker's own directory; the way to it is opened for passing through, and no further."""
     path = f"{rundir}/{FOLDER}"
@@ -83,4 +97,128 @@ def make_folder(rundir: str, owner: Owner) -> str:
         if not stat.S_ISDIR(os.lstat(path).st_mode):
             raise NotADirectoryError(20, "this is no directory", path) from None
     os.chown(path, owner.uid, owner.gid, follow_symlinks=False)
+    folder = rundir
+    for _ in range(3):  # the node's, its project's, and the one of all projects
+        _open_way(folder)
+        folder = os.path.dirname(folder)
     return path
+
+
+def remove_folder(rundir: str) -> None:
+    """Remove it. Whatever its user has put there, nothing beyond it is touched."""
+    path = f"{rundir}/{FOLDER}"
+    try:
+        for name in os.listdir(path):
+            try:
+                os.unlink(f"{path}/{name}")
+            except OSError:
+                pass  # a directory is none of ours
+        os.rmdir(path)
+    except OSError:
+        pass  # there is none, or something of that user's keeps it
+
+
+def _open_way(folder: str) -> None:
+    status = os.lstat(folder)
+    if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid():
+        os.chmod(folder, stat.S_IMODE(status.st_mode) | 0o011)
+
+
+def check_reach(owner: Owner, rundir: str, log: str | None) -> None:
+    """Refuse when the worker could reach neither its directory nor its log; looked at as that user."""
+    for path, remedy in ((f"{rundir}/{FOLDER}", "--state-dir"), (log, "--logfile")):
+        if path is not None and not _can_write(owner, path):
+            raise Unusable(
+                f"{path} can't be written by the node's user (uid {owner.uid}): a directory on the way there is closed "
+                f"to it; open it (chmod o+x), or choose another place with {remedy}"
+            )
+
+
+def _can_write(owner: Owner, path: str) -> bool:
+    pid = os.fork()
+    if pid == 0:
+        try:
+            become_user(owner.ids)
+            os._exit(0 if os.access(path, os.W_OK) else 1)
+        finally:
+            os._exit(2)
+    return os.waitpid(pid, 0)[1] == 0
+
+
+def trusted(folder: str) -> bool:
+    """Whether nobody but root can change what is found in `folder`, or which directory that is."""
+    for whole in {folder, os.path.realpath(folder)}:
+        at = ""
+        for part in whole.split("/"):
+            at = f"{at}/{part}" if part else at
+            try:
+                status = os.lstat(at or "/")
+            except OSError:
+                break  # root makes it
+            mode = status.st_mode
+            # in a directory like /tmp others can't replace what is root's
+            is_open = mode & 0o022 and not stat.S_ISLNK(mode) and not (mode & stat.S_ISVTX and at != whole)
+            if status.st_uid != 0 or is_open:
+                return False
+    return True
+
+
+class Acting:
+    """Within it, files are made and renamed by the node's own user, unless all of the way to `path` is root's: in a directory
+    that is the user's, root would follow wherever that leads."""
+
+    def __init__(self, owner: Owner | None, path: str | None) -> None:
+        self._owner = owner
+        self._path = path
+        self._before: list[int] | None = None
+
+    def __enter__(self) -> None:
+        owner = self._owner
+        if owner is None or self._path is None or os.geteuid() != 0 or trusted(os.path.dirname(self._path)):
+            return
+        self._before = os.getgroups()
+        os.setgroups(owner.groups)
+        os.setegid(owner.gid)
+        os.seteuid(owner.uid)
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            os.seteuid(0)
+            os.setegid(0)
+            os.setgroups(self._before)
+
+
+class OwnedLog(Log):
+    """The log of a node whose worker is another user: that user's file, wherever it is."""
+
+    owner: Owner | None = None  # a keeper has one node, and so one log
+
+    def __init__(self, path: str | None, *rest: Any, **more: Any) -> None:
+        if path is not None and os.geteuid() == 0:
+            for folder in (os.path.dirname(path), os.path.dirname(os.path.dirname(path))):
+                # of those that multi has made
+                if os.path.isdir(folder) and stat.S_IMODE(os.lstat(folder).st_mode) == 0o700 and trusted(folder):
+                    _open_way(folder)
+        with Acting(self.owner, path):
+            super().__init__(path, *rest, **more)
+
+    def look(self) -> bool:
+        with Acting(self.owner, self.path):
+            return super().look()
+
+    def rotate(self) -> bool:
+        with Acting(self.owner, self.path):
+            return super().rotate()
+
+    def reopen(self) -> None:
+        with Acting(self.owner, self.path):
+            super().reopen()
+
+    def refresh(self) -> None:
+        with Acting(self.owner, self.path):
+            super().refresh()
+
+    def _open(self) -> None:
+        super()._open()
+        if self.owner is not None and os.geteuid() == 0 and stat.S_ISREG(os.fstat(self.fd).st_mode):
+            os.fchown(self.fd, self.owner.uid, self.owner.gid)

@@ -78,7 +78,7 @@ def write(path: str, value: dict[str, Any]) -> None:
 def write_text(path: str, text: str) -> None:
     """The same for any text."""
     temporary = f"{path}.{os.getpid()}"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         try:
             os.write(fd, text.encode("utf-8", "surrogateescape"))

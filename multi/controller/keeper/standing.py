@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .hooks import Hooks
+    from .owner import Owner
 
 VERSION = 1
 
@@ -40,6 +41,7 @@ class Standing:
         self.rundir = rundir
         self.kept = os.path.dirname(os.path.realpath(f"{rundir}/spec.json"))
         self.files = rundir  # where the worker's own files are
+        self.owner: Owner | None = None  # the worker's user, where that is another than ours
         self.spec = spec
         self.name: str = spec["name"]
         self.log = log
