@@ -210,7 +210,10 @@ class Node:
         have opened."""
         with translated(self.place.run):
             lock = hold(self.rundir.keeper_lock) if os.path.isdir(self.place.run) else -1
-        if lock is None or self.status().state == ORPHANED:
+        runs = self._held(self.rundir.worker_lock) or adoption.foreign_on_record(
+            _read(self.rundir.status_file), proc.boot_id()
+        )
+        if lock is None or runs:
             if lock is not None:
                 os.close(lock)
             raise NodeError(f"{self} runs: stop it first, with multi stopwait {self.name.short}")

@@ -162,7 +162,7 @@ def _become(
             os.chdir(cwd)
         except OSError:
             os.chdir("/")
-        os.execvpe(argv[0], argv, environment)
+        spawn.execute(argv, environment)
     except OSError as error:
         os.write(2, f"multi: the hook {argv[0]!r} can't be run: {error.strerror}\n".encode())
     finally:

@@ -82,6 +82,25 @@ def fresh_process(standard_input: int, out: int) -> None:
     os.dup2(out, 2)
 
 
+def execute(argv: list[str], environment: dict[str, str]) -> None:
+    """Become the program, found on the PATH of `environment`; an OSError when it can't be.
+
+    `os.execvpe` does the same, but imports a module for it, which the node's user may not be able to read.
+    """
+    program = argv[0]
+    if "/" in program:
+        os.execve(program, argv, environment)
+    refused: OSError | None = None
+    for folder in environment.get("PATH", os.defpath).split(":"):
+        try:
+            os.execve(f"{folder or '.'}/{program}", argv, environment)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            refused = refused or error
+    raise refused or FileNotFoundError(2, "No such file or directory", program)
+
+
 def become_user(user: tuple[int, int, list[int]] | None) -> None:
     """Take on a user's identity for good."""
     if user is not None:
@@ -116,7 +135,7 @@ def _become(plan: Plan, generation: int, out: int, lock: int, gate: int, opener:
         os.chdir(plan.cwd)
         what = f"{plan.argv[0]!r} can't be run"
         plan.environment.update(MULTI_LOCK_FD=str(lock), MULTI_GENERATION=str(generation))
-        os.execvpe(plan.argv[0], plan.argv, plan.environment)
+        execute(plan.argv, plan.environment)
     except OSError as error:
         os.write(2, f"multi: {what}: {error.strerror}\n".encode())
         os._exit(code)
