@@ -358,9 +358,9 @@ def _run_worker(app: Any, options: WorkerOptions) -> int:
         pidfile.acquire()
     try:
         if not options.quiet:
-            click.echo(render(app, options))
+            _show(render(app, options))
             if options.loglevel > logging.INFO:  # or the log tells
-                click.echo("".join(f"{note}\n" for note in options.notes))
+                _show("".join(f"{note}\n" for note in options.notes))
         if conf.worker_redirect_stdouts:
             prints.redirect_stdouts(conf.worker_redirect_stdouts_level)
         from multi.worker.worker import Worker
@@ -370,6 +370,16 @@ def _run_worker(app: Any, options: WorkerOptions) -> int:
         prints.restore_stdouts()
         if pidfile is not None:
             pidfile.release()
+
+
+def _show(text: str) -> None:
+    """Print what is nice to know; where nobody reads it any more, the worker works all the same."""
+    try:
+        click.echo(text)
+    except OSError:
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, 1)
+        os.close(nothing)
 
 
 def _import_tasks(app: Any) -> None:

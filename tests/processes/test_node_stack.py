@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -192,3 +193,20 @@ def test_the_stacks_of_a_worker_that_is_taken_for_stuck_are_in_its_log(real: Nod
     os.kill(worker, signal.SIGABRT)
     until(lambda: "Fatal Python error: Aborted" in real.log("w1"), 15, what=real.log("w1"))
     until(lambda: 'multi/loop.py", line' in real.log("w1"), 15, what=real.log("w1"))
+
+
+def test_a_worker_of_the_version_before_is_told_stopped_and_left_alone(nodes: Nodes) -> None:
+    """An upgrade of multi under a running node: its worker writes a page of version 1 and hears no orders."""
+    nodes.start("w1")
+    header = struct.pack("<8sHHHH", b"MULTISTA", 1, 2048, 256, 1)
+    header += struct.pack("<IIIIddQ32s1024s", 1, nodes.worker("w1"), 1, 1, 1.5, 2.5, 99, b"prefork", b"images")
+    row = struct.pack("<IId128sQQQ", nodes.worker("w1"), 1, 3.5, b"proj.tasks.add", 5, 6, 7)
+    (page,) = nodes.folder("w1").glob("stats.*")
+    page.write_bytes(header.ljust(2048, b"\0") + row.ljust(256, b"\0"))
+    status = nodes.status("w1")
+    assert (status["queues"], status["active"], status["succeeded"]) == (["images"], 1, 5)
+    assert [(task["name"], task["id"], task["args"]) for task in status["tasks"]] == [("proj.tasks.add", "", "")]
+    shown = nodes.run("stack", "w1", code=1).stdout
+    assert "runs proj.tasks.add for" in shown
+    assert "doesn't listen" in shown
+    nodes.run("stopwait", "w1")
