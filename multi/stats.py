@@ -242,23 +242,35 @@ class StatsPage:
     def read(path: str) -> NodeStats | None:
         """The page at `path`; None where there is none, or one of a version that isn't known here."""
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            # it may be another user's file: no link is followed, no pipe waited for
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:
             return None
         try:
             size = os.fstat(fd).st_size
-            if size < _HEADER_SIZE:
-                return None
-            with mmap.mmap(fd, size, access=mmap.ACCESS_READ) as memory:
-                return _parse(memory, size)
+            return None if size < _HEADER_SIZE else _parse(_File(fd), size)
         except (OSError, ValueError):
             return None
         finally:
             os.close(fd)
 
 
-def _parse(memory: mmap.mmap, size: int) -> NodeStats | None:
-    magic, version, header_size, row_size, rows = _PREFIX.unpack_from(memory, 0)
+class _File:
+    """A page that is read, not mapped: who cuts it short meanwhile would end the reader with SIGBUS."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def __getitem__(self, part: slice) -> bytes:
+        size = part.stop - part.start
+        data = os.pread(self._fd, size, part.start)
+        if len(data) != size:
+            raise ValueError("the page has been cut short")
+        return data
+
+
+def _parse(memory: mmap.mmap | _File, size: int) -> NodeStats | None:
+    magic, version, header_size, row_size, rows = _PREFIX.unpack(memory[0 : _PREFIX.size])
     task = _TASK_OF.get(version)
     if magic != MAGIC or task is None or size < header_size + rows * row_size:
         return None
@@ -291,7 +303,7 @@ def _parse(memory: mmap.mmap, size: int) -> NodeStats | None:
     )
 
 
-def _steady(memory: mmap.mmap, at: int, size: int) -> bytes:
+def _steady(memory: mmap.mmap | _File, at: int, size: int) -> bytes:
     """The bytes there, read until two reads agree; after a few tries the last one, which may be torn, has to do."""
     data = memory[at : at + size]
     for _ in range(4):
