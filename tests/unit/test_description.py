@@ -127,8 +127,7 @@ kind = "bet"
         "11 nodes.w.depends_on[2]: expected one of node, tcp and command, not tcp and command",
         '12 nodes.w.env.A: expected a text (write true as "1" or "true", as the program wants it), not true or false',
         "13 nodes.w.limits.nofiles: there is no such limit; did you mean nofile?",
-        '13 nodes.w.limits.core: expected a list [soft, hard] of whole numbers or "unlimited", the first not above the second, '
-        + "not a list",
+        '13 nodes.w.limits.core: expected a list [soft, hard] of whole numbers or "unlimited", the first not above the second, not a list',  # noqa: E501
         "14 nodes.w.hooks.crash: there is no such event; did you mean crashed?",
         '14 nodes.w.hooks.ready: expected a command or a URL that begins with http:// or https://, not "ftp://x/y"',
         '16 nodes.beat.kind: expected one of "worker", "beat", "command", not "bet"; did you mean beat?',

@@ -220,7 +220,7 @@ class _Builder:
             return sys.executable
         if os.sep in text or text.startswith("~"):
             # not normalised: the last link of it must not be followed, it tells which environment is meant
-            return os.path.join(self.folder, os.path.expanduser(text))
+            return os.path.join(self.folder, os.path.expanduser(text.removeprefix("./")))
         found = self.which(text) if self.which is not None else text
         if found is None:
             place = ("nodes", section, "python") if "python" in self.tables.nodes[section] else ("defaults", "python")
