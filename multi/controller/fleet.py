@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from multi.controller import places, project
+from multi.controller import descriptors, places, project
 from multi.controller.node import Node
 from multi.controller.places import Places
 from multi.controller.project import Project
@@ -45,6 +45,7 @@ class Fleet:
             if len(known) > 1:
                 raise self._ambiguous(text, known)
             found += known or [self._node(home or project.find(None, self.cwd), name)]
+        descriptors.make_room(len(found))
         return found
 
     def known(self, texts: list[str], host: str | None = None, *, everywhere: bool = False) -> list[Node]:
@@ -59,13 +60,17 @@ class Fleet:
             if len(known) > 1 and not everywhere:
                 raise self._ambiguous(text, known)
             found += known
+        descriptors.make_room(len(found))
         return found
 
     def all(self, *, everywhere: bool = False) -> list[Node]:
         """All nodes of the current project; of every project where there is no current one, or with `everywhere`."""
         if self.current is not None and not everywhere:
-            return self._of(self.current)
-        return [node for key in self.places.projects() for node in self._of(self._project(key))]
+            found = self._of(self.current)
+        else:
+            found = [node for key in self.places.projects() for node in self._of(self._project(key))]
+        descriptors.make_room(len(found))
+        return found
 
     def siblings(self, node: Node) -> list[Node]:
         """All nodes of a node's project, itself among them."""

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 
-from multi.controller import keep_path
+from multi.controller import descriptors, keep_path
 from multi.controller.caller import caller
 from multi.controller.node import Node
 from multi.controller.places import translated
@@ -100,6 +100,7 @@ def _become(
                 os.set_inheritable(int(name), int(name) == kept)
             except OSError:
                 pass  # the listing's own
+    descriptors.give_back()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -297,3 +298,21 @@ def test_a_start_that_takes_too_long_says_so_and_goes_on(app: Nodes) -> None:
     app.project.write("go", "")
     for name in NAMES:
         app.until_state(name, "running")
+
+
+def test_more_nodes_start_and_stop_than_a_command_may_have_files_open(app: Nodes) -> None:
+    names = [f"n{number}" for number in range(1, 41)]
+
+    def run(*more: str) -> str:
+        words = ["/bin/sh", "-c", 'ulimit -S -n 70; exec "$@"', "sh", sys.executable, "-m", "multi", *more]
+        done = subprocess.run(
+            words, cwd=app.project.path, env=app.project.env, text=True, capture_output=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    said = run("start", *names, "-A", "ready", "--executable", str(app.python), "--timeout", "120")
+    assert said.count("OK (pid") == 40
+    for pid in (app.keeper("n7"), app.worker("n7")):
+        assert re.search(r"Max open files +70 ", Path(f"/proc/{pid}/limits").read_text())
+    assert run("stopwait", *names).count("DOWN") == 40
