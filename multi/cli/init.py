@@ -18,7 +18,7 @@ from multi.controller import project
 from multi.controller.node import Node
 from multi.errors import ConfigurationError, NodeError
 from multi.nodes.description import Description, DescriptionError, describe
-from multi.nodes.description.plan import changes
+from multi.nodes.description.plan import Known, plan
 from multi.nodes.description.portrait import portrait
 from multi.nodes.description.sample import sample
 from multi.nodes.description.sources import celery, celeryd, compose, supervisor, systemd
@@ -146,10 +146,11 @@ def _of_nodes(ctx: click.Context, request: Request, known: list[Node], path: str
         return
     found = _described(text, path)
     _told(request, path, f"describes {len(values)} node{'s' if len(values) > 1 else ''}")
-    wanted = {node.name: node.spec for node in found.nodes}
+    proof = plan(found, [Known(node.name.short, spec, "running", True) for node, spec in specs.items()])
+    reasons = {step.name: step.why for step in proof.steps}
     code = DONE
-    for node, spec in specs.items():
-        lines = changes(spec, wanted[node.name.short])
+    for node in specs:
+        lines = reasons[node.name.short]
         request.screen.item(node, "; ".join(lines) or "as it is", good=not lines)
         code = FAILED if lines else code
     if is_private:
