@@ -533,6 +533,41 @@ def connect_beat(keeper: Keeper, signals: Any) -> None:
     signals.beat_init.connect(beat_init, weak=False)
 
 
+def log_as_json(signals: Any) -> None:
+    """Each record of the log is one line of JSON, with the fields that multi's own worker writes."""
+    import logging
+
+    class Lines(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            from celery._state import get_current_task
+
+            local = time.localtime(record.created)
+            zone = time.strftime("%z", local)
+            stamp = time.strftime("%Y-%m-%dT%H:%M:%S", local)
+            fields = {
+                "time": "%s.%03d%s:%s" % (stamp, int(record.msecs), zone[:3], zone[3:]),  # noqa: UP031
+                "level": record.levelname,
+                "process": record.processName,
+                "logger": record.name,
+                "message": record.getMessage(),
+            }
+            task = get_current_task()
+            if task is not None and task.request.id:
+                fields["task_name"], fields["task_id"] = task.name, task.request.id
+            if record.exc_info and not record.exc_text:
+                record.exc_text = self.formatException(record.exc_info)
+            if record.exc_text:
+                fields["exception"] = str(record.exc_text)
+            return json.dumps(fields)
+
+    def after_setup(logger: logging.Logger, **_: Any) -> None:
+        for handler in logger.handlers:
+            handler.setFormatter(Lines())
+
+    signals.after_setup_logger.connect(after_setup, weak=False)
+    signals.after_setup_task_logger.connect(after_setup, weak=False)
+
+
 def show_stacks(keeper: Keeper) -> None:
     """At a signal, every process of the node adds the stacks of its threads to one file; forks do so too."""
     faulthandler.enable()
@@ -586,6 +621,8 @@ def main() -> int:
     node = WorkerNode(keeper)
     node.connect(signals)
     connect_beat(keeper, signals)
+    if os.environ.pop("MULTI_LOG_FORMAT", "") == "json":
+        log_as_json(signals)
     code, reason = 1, ""
     try:
         code, reason = run(module, words)
