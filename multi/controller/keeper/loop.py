@@ -12,7 +12,7 @@ from . import libc, proc, record, requests
 from .channel import Channel
 from .logfile import PAUSE
 from .node import Node, try_lock
-from .standing import Unusable
+from .standing import STOPPING, Unusable
 from .worker import Worker, ended
 
 TYPE_CHECKING = False  # the module `typing` alone would cost the keeper 7 ms
@@ -258,6 +258,7 @@ class Keeper:
             left = one.leftovers()
             if not left:
                 break
+            one.left_behind = True
             killed = [fd for pid in left if (fd := _kill_member(pid, one)) >= 0]
             if not one.is_child:
                 _wait_for(killed)
@@ -269,7 +270,20 @@ class Keeper:
         del self.sweeping[one.pid]
         node = self.node
         warm = node.meant(_signal.SIGTERM, one)
-        node.worker_ended(one, ended(one, info, f"{node.files}/exit.{one.generation}.json", warm))
+        end = ended(one, info, f"{node.files}/exit.{one.generation}.json", warm)
+        if end.code == 0 and one.ready is None and node.spec.get("engine") == "command" and node.state != STOPPING:
+            from . import background
+
+            ran_on = background.end_all(
+                [
+                    one.pid,
+                    *(other.pid for other in node.workers),
+                    *(node.hooks.running if node.hooks is not None else ()),
+                ]
+            )
+            if ran_on or one.left_behind:
+                end.kind, end.text = "crash", background.WHY
+        node.worker_ended(one, end)
 
 
 def _clean_up(folder: str, alive: set[str]) -> None:

@@ -49,6 +49,10 @@ def main(rundir: str, new_spec: str = "") -> int:
         spec = record.read(f"{rundir}/spec.json")
         if "argv" not in spec:
             return _refuse(f"the specification {rundir}/spec.json can't be read", rundir, worker_lock)
+        if spec.get("singleton"):
+            from . import singleton
+
+            singleton.claim(rundir, spec)
         owner, log = _open_log(spec, rundir)
         node = Node(rundir, spec, log, worker_lock, proc.boot_id(), trial)
         node.inherited = inherited

@@ -60,6 +60,7 @@ class Worker:
         self.verdict = ""  # why its keeper has ended it
         self.oom_kills = -1  # how many there were in its control group when it was started
         self.paused: list[str] = []  # what it was told last
+        self.left_behind = False  # processes of its session ran on when it had ended
         self.end: End | None = None
 
     @property
