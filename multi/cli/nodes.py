@@ -15,6 +15,7 @@ from multi.cli.arguments import NodesCommand, complete_names, json_option, nodes
 from multi.cli.files import record_of, refuse_files_of_others, refuse_shared_files
 from multi.cli.policy import policy_of, shape_of
 from multi.cli.screen import Screen
+from multi.controller import project
 from multi.controller.fleet import Fleet
 from multi.controller.node import Node
 from multi.errors import ConfigurationError
@@ -108,9 +109,20 @@ class Request:
         if not texts:
             hint = "w1 w2, or a number" if to_start else "w1 w2, or --all"
             raise ConfigurationError(f"which nodes? Name them: {hint}")
-        labels = self.labels(texts)
+        labels = self.labels(self._of_tables(texts, to_start=to_start))
         wanted = [label.text for label in labels]
         return self._meant(self.fleet.to_start(wanted) if to_start else self.fleet.known(wanted), labels)
+
+    def _of_tables(self, texts: Sequence[str], *, to_start: bool) -> list[str]:
+        """The words with the name of a table of multi.toml replaced by those of its nodes: of w with a count of 3, w1 w2 w3."""
+        found: list[str] = []
+        for text in texts:
+            members = project.members(self.cwd, text)
+            if members and not to_start:
+                known = {node.name.short for node in self.fleet.all()}
+                members = [] if text in known else [name for name in members if name in known]
+            found += members or [text]
+        return found
 
     def names(self, texts: Sequence[str]) -> list[NodeName]:
         """The full names that these words stand for, whether or not there are such nodes."""

@@ -73,6 +73,14 @@ def read_settings(cwd: str) -> tuple[dict[str, Any], str]:
     return _parse(path), os.path.dirname(path)
 
 
+def members(cwd: str, table: str) -> list[str]:
+    """The nodes that a table with a count makes, by the nearest multi.toml."""
+    nodes = read_settings(cwd)[0].get("nodes")
+    found = nodes.get(table) if isinstance(nodes, dict) else None
+    count = found.get("count") if isinstance(found, dict) else None
+    return [f"{table}{number}" for number in range(1, count + 1)] if isinstance(count, int) and count <= 1000 else []
+
+
 def find_file(cwd: str) -> str | None:
     """The file that describes the project which `cwd` belongs to. In one folder multi.toml is the one that counts."""
     folder = cwd

@@ -223,6 +223,21 @@ def test_pyproject_toml_may_hold_the_description_but_not_beside_multi_toml(descr
     assert described.run("stopwait", "w1").returncode == 0
 
 
+def test_commands_take_the_name_of_a_table_and_start_knows_what_is_described(described: Nodes) -> None:
+    describe(described, MULTI_TOML + '[nodes.v]\nqueues = ["a"]\n')
+    described.run("start", "v")
+    assert "-Q a" in described.log("v")
+    assert steps(described) == {"w1": ("start", "ok"), "w2": ("start", "ok"), "v": ("keep", None)}
+    before = described.keeper("w1"), described.keeper("w2"), described.keeper("v")
+    described.run("restart", "w", "--force")
+    after = described.keeper("w1"), described.keeper("w2"), described.keeper("v")
+    assert [old == new for old, new in zip(before, after, strict=True)] == [False, False, True]
+    described.run("stopwait", "w", "--force")
+    assert described.record("w2")["state"] == "stopped"
+    described.run("start", "w")
+    assert described.record("w2")["state"] == "running"
+
+
 # ---- check
 
 
