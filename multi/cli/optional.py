@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -32,3 +33,16 @@ class OptionalValue(NodesCommand):
                 word = f"{word}={value}"
             words.append(word)
         return super().parse_args(ctx, words)
+
+
+WATCH = click.option(
+    "--watch",
+    metavar="[PATH]",
+    help="For development: stay, show the nodes' lines, and reload them when code below PATH (here) changes.",
+)
+HERE = "."
+
+
+def looks_like_path(word: str) -> bool:
+    """Whether the word behind --watch is its path, and not the name of a node."""
+    return os.sep in word or word in (".", "..") or os.path.exists(word)

@@ -38,14 +38,18 @@ def reload(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
     multi reload w1 w2
     """
     request = Request(ctx, given)
-    screen = request.screen
     chosen = request.nodes(nodes)
-    screen.header()
+    request.screen.header()
+    ctx.exit(reload_all(request.screen, chosen, given["timeout"]))
+
+
+def reload_all(screen: Screen, nodes: list[Node], timeout: float) -> int:
+    """Reload them, and tell of each; the exit code."""
     screen.section("Reloading nodes...")
     code = DONE
     pending: dict[str, tuple[Node, int]] = {}
     with Watch() as watch:
-        for node in chosen:
+        for node in nodes:
             status = stopping.settled(node)
             before = int(status.record.get("generation", 0))
             if status.state != RUNNING:
@@ -55,7 +59,7 @@ def reload(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
                 watch.directory(node.place.run)
                 node.ask("reload")
                 pending[str(node)] = (node, before)
-        deadline = time.monotonic() + given["timeout"]
+        deadline = time.monotonic() + timeout
         while pending:
             for name, (node, before) in [*pending.items()]:
                 if (result := _look(screen, node, before)) is not None:
@@ -64,13 +68,11 @@ def reload(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
             left = deadline - time.monotonic()
             if pending and left <= 0:
                 for node, _ in pending.values():
-                    complain(
-                        f"{node}: its next generation is not ready after {given['timeout']:g} s; it goes on trying"
-                    )
-                ctx.exit(FAILED)
+                    complain(f"{node}: its next generation is not ready after {timeout:g} s; it goes on trying")
+                return FAILED
             if pending:
                 watch.wait(min(left, _LOOK))  # a keeper that is killed writes nothing
-    ctx.exit(code)
+    return code
 
 
 def _look(screen: Screen, node: Node, before: int) -> int | None:

@@ -13,7 +13,6 @@ from multi.cli import stop as stop_command
 from multi.cli.group import DONE, FAILED, INTERRUPTED
 from multi.cli.guard import FORCE, refuse_last_consumers
 from multi.cli.nodes import (
-    NodesCommand,
     Request,
     nodes_argument,
     parse_signal,
@@ -22,10 +21,11 @@ from multi.cli.nodes import (
     refuse_shared_files,
     state_dir_option,
 )
+from multi.cli.optional import HERE, WATCH, OptionalValue, looks_like_path
 from multi.cli.policy import SPAN, policy_options
 from multi.cli.progress import Item, Progress, busy, draining, gist
 from multi.cli.screen import Screen, complain
-from multi.cli.start import check_values, show, specification, tell
+from multi.cli.start import check_values, show, specification, stay, tell, watched
 from multi.cli.stop import ALL
 from multi.controller import activity, roll
 from multi.controller import start as starting
@@ -56,13 +56,14 @@ def ways(function: Any) -> Any:
     return function
 
 
-@click.command(cls=NodesCommand, passes_on=True)
+@click.command(cls=OptionalValue, passes_on=True, spelling="--watch", alone=HERE, looks=looks_like_path)
 @nodes_argument
 @click.option(
     "--signal", "signal_name", metavar="SIGNAL", default="TERM", help="TERM, INT, QUIT or KILL; also as -QUIT."
 )
 @ways
 @policy_options
+@WATCH
 @ALL
 @FORCE
 @state_dir_option
@@ -86,19 +87,22 @@ def restart(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None
     request = Request(ctx, given)
     # with -A it may be a new one, as `celery multi restart` has it; without, a wrong name must not become a node
     chosen = request.nodes(nodes, to_start="app" in request.options and not given["every"])
+    path = watched(request)
     starts = prepare(request, chosen)
     if given["rolling"]:
         from multi.cli.rolling import roll_on
 
-        ctx.exit(roll_on(request, chosen, starts))
+        code = roll_on(request, chosen, starts)
+        ctx.exit(code if path is None or code == INTERRUPTED else stay(request, chosen, path))
     if not given["force"]:
         refuse_last_consumers(request.fleet, chosen)
     batch = Batch(request, chosen, starts)
     try:
-        ctx.exit(batch.run())
+        code = batch.run()
     except KeyboardInterrupt:
         batch.let_go()
         ctx.exit(INTERRUPTED)
+    ctx.exit(code if path is None else stay(request, chosen, path))
 
 
 def prepare(request: Request, nodes: list[Node]) -> dict[str, Start]:

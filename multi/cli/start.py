@@ -11,7 +11,6 @@ import click
 
 from multi.cli.group import DONE, FAILED, USAGE
 from multi.cli.nodes import (
-    NodesCommand,
     Request,
     nodes_argument,
     record_of,
@@ -19,6 +18,7 @@ from multi.cli.nodes import (
     refuse_shared_files,
     state_dir_option,
 )
+from multi.cli.optional import HERE, WATCH, OptionalValue, looks_like_path
 from multi.cli.policy import policy_options
 from multi.cli.screen import Screen, clock, complain
 from multi.controller import start as starting
@@ -33,9 +33,10 @@ from multi.nodes import options as table
 from multi.nodes.spec import NodeSpec, difference, kept_environment
 
 
-@click.command(cls=NodesCommand, passes_on=True)
+@click.command(cls=OptionalValue, passes_on=True, spelling="--watch", alone=HERE, looks=looks_like_path)
 @nodes_argument
 @policy_options
+@WATCH
 @click.option(
     "--foreground", is_flag=True, help="Be the node's keeper, in the foreground (for supervisord, containers)."
 )
@@ -51,16 +52,43 @@ def start(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
     multi start w1 w2 -A proj -l INFO
     multi start 3 -A proj -c 4 -Q a,b --pidfile=/run/proj/%n.pid
     multi start w1
+    multi start w1 -A proj --watch          for development: reloads w1 when code changes
     """
     request = Request(ctx, given)
     chosen = request.nodes(nodes, to_start=True)
+    path = watched(request)
     if given["foreground"]:
         foreground(request, chosen)
     screen = request.screen
     screen.header()
     starts = prepare(request, chosen)
     screen.section("Starting nodes...")
-    ctx.exit(report(screen, starts, given["timeout"]))
+    try:
+        code = report(screen, starts, given["timeout"])
+    except KeyboardInterrupt:
+        if path is None:
+            raise
+        code = DONE  # to be stopped again, below
+    ctx.exit(code if path is None else stay(request, chosen, path))
+
+
+def watched(request: Request) -> str | None:
+    """What --watch names, checked before anything is started; None without it."""
+    if request.own.get("watch") is None:
+        return None
+    if request.own.get("foreground"):
+        raise ConfigurationError("either --foreground or --watch: the one is for other managers, the other for you")
+    from multi.cli.watching import check
+
+    return check(request.own["watch"], request.here)
+
+
+def stay(request: Request, nodes: list[Node], path: str) -> int:
+    """Stay with nodes that run, and reload them when code changes; the exit code. Also where one could not start: the next
+    change may help it."""
+    from multi.cli import watching
+
+    return watching.stay(request.screen, nodes, path, request.own["timeout"])
 
 
 def prepare(request: Request, nodes: list[Node]) -> list[Start]:

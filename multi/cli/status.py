@@ -29,7 +29,7 @@ def _is_number(word: str) -> bool:
 @click.command(cls=OptionalValue, spelling="--watch", alone=_EVERY, looks=_is_number)
 @nodes_argument
 @click.option("--all", "everywhere", is_flag=True, help="Of every project.")
-@click.option("--watch", "every", metavar="[SECONDS]", help=f"Again and again, until Ctrl-C ({_EVERY}).")
+@click.option("--watch", metavar="[SECONDS]", help=f"Again and again, until Ctrl-C ({_EVERY}).")
 @json_option
 @state_dir_option
 @click.pass_context
@@ -51,14 +51,14 @@ def status(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
             return request.everywhere(nodes)
         return request.nodes(nodes) if nodes else request.all()
 
-    if given["every"] is None:
+    if given["watch"] is None:
         views = look(chosen())
         if given["as_json"]:
             request.screen.show(json.dumps([view.as_json() for view in views], indent=2))
         else:
             print_table(request.screen, views)
         ctx.exit(code_of(views))
-    ctx.exit(_watch(request.screen, chosen, _seconds(given["every"]), as_json=given["as_json"]))
+    ctx.exit(_watch(request.screen, chosen, _seconds(given["watch"]), as_json=given["as_json"]))
 
 
 def _seconds(text: str) -> float:
