@@ -15,6 +15,11 @@ REDIS = os.environ.get("BENCH_REDIS", "")
 RESULTS = os.environ.get("BENCH_RESULTS") == "1"
 WAITING = os.environ.get("BENCH_WAITING") == "1"  # somebody waits for each result
 COUNTS = os.environ.get("BENCH_COUNTS", "")
+BURN = float(os.environ.get("BENCH_BURN") or 0)  # seconds of processor time that an import of the app takes
+
+_begun = time.process_time()
+while time.process_time() - _begun < BURN:
+    pass
 
 _here = threading.local()
 
