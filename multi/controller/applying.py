@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from multi.controller import stop as stopping
 from multi.controller.gates import Gate
 from multi.controller.node import Node
-from multi.controller.start import ALREADY, OK, Result, Start
+from multi.controller.start import ALREADY, OK, Result, Start, together
 from multi.controller.stop import Down, Stop
 from multi.controller.watch import Watch
 from multi.nodes.description.plan import RESTART, STOP, Step
@@ -84,6 +84,7 @@ class Applying:
         self._by_name = {work.name: work for work in works}
         self._gates: dict[tuple[object, ...], Gate] = {}
         self._told: set[int] = set()
+        self._prepared: dict[str, Start] = {}
 
     @property
     def left(self) -> list[Work]:
@@ -92,6 +93,7 @@ class Applying:
 
     def run(self) -> Iterator[Event]:
         """Do it; what happens, as it happens."""
+        self._share_imports()
         with Watch() as watch:
             try:
                 while self.left:
@@ -111,6 +113,14 @@ class Applying:
                     gate.close()
 
     # ---- beginning
+
+    def _share_imports(self) -> None:
+        """Nodes of one app that wait for nothing are started from one import."""
+        for work in self.works:
+            if work.step.action != STOP and not work.step.needs:
+                work.node.place.make()
+                self._prepared[work.name] = Start(work.node, work.record, work.environment)
+        together(self._prepared.values())
 
     def _begin(self, watch: Watch) -> Iterator[Event]:
         for work in [work for work in self.left if work.is_waiting]:
@@ -141,7 +151,7 @@ class Applying:
 
     def _start(self, work: Work, watch: Watch) -> Iterator[Event]:
         work.node.place.make()
-        work.start = Start(work.node, work.record, work.environment)
+        work.start = self._prepared.pop(work.name, None) or Start(work.node, work.record, work.environment)
         work.start.begin(watch)
         if work.stop is None:
             yield Began(work.node)

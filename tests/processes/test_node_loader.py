@@ -316,3 +316,22 @@ def test_more_nodes_start_and_stop_than_a_command_may_have_files_open(app: Nodes
     for pid in (app.keeper("n7"), app.worker("n7")):
         assert re.search(r"Max open files +70 ", Path(f"/proc/{pid}/limits").read_text())
     assert run("stopwait", *names).count("DOWN") == 40
+
+
+def test_a_restart_of_several_nodes_shares_one_fresh_import(app: Nodes) -> None:
+    start(app)
+    imports(app)
+    before = {name: pids(app, name) for name in NAMES}
+    app.project.write("how", "print('changed')")
+    app.run("restart", *NAMES)
+    assert len(imports(app)) == 1
+    for name in NAMES:
+        assert "changed" in app.log(name)
+        assert pids(app, name)[:2] != before[name][:2]
+
+
+def test_nodes_that_are_described_share_one_import(app: Nodes) -> None:
+    app.project.write("multi.toml", '[defaults]\napp = "proj"\n[nodes.w]\ncount = 3\nconcurrency = 1\n')
+    app.run("up")
+    assert len(imports(app)) == 1
+    assert all(app.record(name)["state"] == "running" for name in NAMES)
