@@ -38,8 +38,10 @@ def parse_span(text: str) -> float:
         at = found.end()
         while at < len(rest) and rest[at] == " ":
             at += 1
+        if found[2] is None and found.start():
+            at = 0  # 2h30 may mean minutes or seconds
         if found[2] is None:
-            break  # a bare number is seconds, and nothing may follow it
+            break  # a bare number is seconds, and stands alone
     if at == 0 or at != len(rest):
         raise ConfigurationError(f"{text!r} is no span of time; write it as 90 (seconds), 15m, 2h, 1h30m or 7d")
     return seconds
