@@ -20,6 +20,7 @@ from multi.cli.nodes import (
 )
 from multi.cli.optional import HERE, WATCH, OptionalValue, looks_like_path
 from multi.cli.policy import policy_options
+from multi.cli.progress import Item, Progress
 from multi.cli.screen import Screen, clock, complain
 from multi.controller import start as starting
 from multi.controller import stop as stopping
@@ -182,12 +183,20 @@ def _given(env: list[str]) -> dict[str, str]:
 def report(screen: Screen, starts: list[Start], timeout: float) -> int:
     """Start, and print what becomes of each; the exit code."""
     code = DONE
-    for news in starting.start_all(starts, timeout):
-        if isinstance(news, Result):
-            code = max(code, show(screen, news, timeout))
-        else:
-            node, text = news
-            screen.item(node, text)
+    left = {id(start.node): start.node for start in starts}
+    progress = Progress(screen, len(starts), "ready")
+    # elsewhere the nodes' own news have to do
+    tick = progress.ticker(lambda: [Item(node, "starting", "") for node in left.values()]) if screen.is_live else None
+    try:
+        for news in starting.start_all(starts, timeout, tick):
+            if isinstance(news, Result):
+                left.pop(id(news.node), None)
+                code = max(code, show(screen, news, timeout))
+            else:
+                node, text = news
+                screen.item(node, text)
+    finally:
+        progress.close()
     return code
 
 

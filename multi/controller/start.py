@@ -7,7 +7,7 @@ import re
 import select
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from multi.controller import loading
@@ -22,6 +22,7 @@ from multi.controller.watch import Watch
 TIMEOUT = 60.0
 OK, ALREADY, FAILED, WAITING = "ok", "already", "failed", "waiting"
 _LOOK = 1.0  # for the rare keeper that can't be watched, since it has not said yet who it is
+_TICK = 0.5
 #: An import is no longer fresh when it is so old.
 _FRESH = 30.0
 
@@ -284,16 +285,23 @@ def together(starts: Iterable[Start]) -> None:
                 start.load = load
 
 
-def start_all(starts: list[Start], timeout: float = TIMEOUT) -> Iterator[Result | tuple[Node, str]]:
-    """Start all at once; results as they come, and (node, text) for news of a node that takes its time."""
+def start_all(
+    starts: list[Start], timeout: float = TIMEOUT, tick: Callable[[], None] | None = None
+) -> Iterator[Result | tuple[Node, str]]:
+    """Start all at once; results as they come, and (node, text) for news of a node that takes its time.
+
+    `tick` is called about twice a second meanwhile, for whoever wants to tell how far it is.
+    """
     with Watch() as watch:
         for start in starts:
             start.node.place.make()
         together(start for start in starts if not start.node.status().is_up)
-        yield from follow(starts, watch, timeout)
+        yield from follow(starts, watch, timeout, tick)
 
 
-def follow(starts: list[Start], watch: Watch, timeout: float) -> Iterator[Result | tuple[Node, str]]:
+def follow(
+    starts: list[Start], watch: Watch, timeout: float, tick: Callable[[], None] | None = None
+) -> Iterator[Result | tuple[Node, str]]:
     """What becomes of starts; those that have not begun begin when there is room. `timeout` counts from the beginning of each."""
     pending = [start for start in starts if start.has_begun]
     later = deque(start for start in starts if not start.has_begun)
@@ -317,6 +325,9 @@ def follow(starts: list[Start], watch: Watch, timeout: float) -> Iterator[Result
             if pending and not (later and sum(one.is_alone for one in pending) < room):
                 left = min(start.begun for start in pending) + timeout - time.monotonic()
                 young = any(time.monotonic() - start.begun <= _LOOK for start in pending)
+                if tick is not None:
+                    tick()
+                    left = min(left, _TICK)
                 watch.wait(left if all(one.is_watched for one in pending) and not young else min(left, _LOOK))
     finally:
         for start in pending:

@@ -64,3 +64,14 @@ def test_restart_tells_the_same(nodes: Nodes) -> None:
     out, _ = restarting.communicate(timeout=30)
     assert f"> Restarting node w1@{HOST}: OK" in out
     assert restarting.returncode == 0
+
+
+def test_a_start_that_takes_its_time_tells_how_many_are_ready(nodes: Nodes) -> None:
+    words = ("start", "w1", "w2", "-A", "later", "--executable", str(nodes.python))
+    with Terminal(nodes.project, *words, columns=120) as terminal:
+        terminal.until("0/2 ready  w1 starting · w2 starting")
+        nodes.nudge("w2")
+        terminal.until("1/2 ready  w1 starting")
+        nodes.nudge("w1")
+        assert terminal.end() == 0
+        assert "ready  w" not in terminal.text
