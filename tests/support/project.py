@@ -11,8 +11,8 @@ from pathlib import Path
 #: The example that README and the tour use.
 QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart"
 
-#: Nothing of the person's own settings may reach a test.
-OURS = ("MULTI_", "CELERY_", "XDG_", "PYTHON", "NOTIFY_SOCKET")
+#: Nothing of the person's own settings may reach a test, nor the size of a terminal that a parallel run is told.
+OURS = ("MULTI_", "CELERY_", "XDG_", "PYTHON", "NOTIFY_SOCKET", "COLUMNS", "LINES")
 
 
 class Project:
