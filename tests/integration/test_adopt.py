@@ -26,7 +26,9 @@ PROJECT = """
 
     @app.task
     def nap(seconds):
-        time.sleep(seconds)
+        until = time.time() + seconds
+        while time.time() < until and not os.path.exists(os.environ["SHOP_NOTES"] + ".wake"):
+            time.sleep(0.02)
         with open(os.environ["SHOP_NOTES"], "a") as file:
             file.write("done\\n")
 """
@@ -69,6 +71,10 @@ class Shop:
 
     def send(self, seconds: float) -> None:
         self.project.python(f"from {self.app} import nap; nap.delay({seconds})")
+
+    def wake(self) -> None:
+        """Let the tasks end that nap."""
+        self.notes.with_name("notes.wake").touch()
 
     def done(self) -> int:
         return self.notes.read_text().count("done") if self.notes.exists() else 0
@@ -122,7 +128,7 @@ def test_a_look_shows_what_would_be_kept_and_changes_nothing(shop: Shop) -> None
 
 def test_an_adopted_worker_is_a_node_until_its_end(shop: Shop) -> None:
     worker = shop.by_hand("worker", "-n", "w1@here", "-c", "1", "-Q", "celery,other")
-    shop.send(3)
+    shop.send(60)
     assert f"OK (worker {worker.pid}" in shop.adopt("--all").stdout
     found = shop.running("w1")
     assert [one["pid"] for one in found["workers"]] == [worker.pid]
@@ -132,6 +138,8 @@ def test_an_adopted_worker_is_a_node_until_its_end(shop: Shop) -> None:
     # the pool's children and the worker are nobody's any more
     assert "No Celery workers run here" in shop.adopt().stdout
     stop = shop.project.popen("stopwait", "w1")
+    until(lambda: shop.status("w1")["state"] == "stopping", what="the stop has begun")
+    shop.wake()
     until(reaped(worker), 30, what="the worker has ended")
     assert stop.wait(30) == 0
     stop.communicate()

@@ -325,8 +325,13 @@ class WorkerNode:
         self.keeper.say("READY=1", "STATUS=")
 
     def worker_shutting_down(self, **_: Any) -> None:
+        """Called by Celery's handler of the signal, amid the loop's wait, which a signal doesn't end.
+
+        Woken now, the loop stops consuming before a message more has come; one would have to wait here for what runs.
+        """
         self.asked, self.state, self.turning = True, STOPPING, False
         self.keeper.say("STOPPING=1")
+        self.wake()
 
     def worker_process_init(self, **_: Any) -> None:
         if self.tasks is not None:
@@ -426,6 +431,10 @@ class WorkerNode:
         if consumer.hub is None:
             consumer.call_soon(self.obey)
             return
+        self.wake()
+
+    def wake(self) -> None:
+        """Let the loop turn now; called from other threads and handlers of signals, too."""
         try:
             os.write(self.ringer, b"!")
         except OSError:
@@ -445,9 +454,28 @@ class WorkerNode:
 
     def halted(self) -> None:
         """The loop has ended: the connection is lost, or the worker stops."""
-        if self.turning and not self.stopping():
+        if self.stopping():
+            self.hand_back()
+        elif self.turning:
             self.keeper.say("STATUS=the connection to the broker is lost; connecting again")
         self.turning = False
+
+    def hand_back(self) -> None:
+        """Put back what Redis hands to the last BRPOP, which nobody reads until all that runs here is done.
+
+        Celery sends one after the other, each for a second or until a message is there, and looks at the last one's answer
+        when the connection is closed, after the last task. A message in it would wait that long, and be lost in a kill.
+        """
+        tasks = getattr(self.consumer, "task_consumer", None)
+        channel = getattr(tasks, "channel", None)
+        if not getattr(channel, "_in_poll", None):
+            return  # another broker, or nothing asked for
+        try:
+            tasks.cancel()
+            channel._brpop_read()  # no consumer is left, so kombu puts a message back to where it was
+        except Exception as error:
+            if type(error).__name__ != "Empty":
+                sys.stderr.write(f"multi: the last answer of the broker could not be read: {error!r}\n")
 
     def stopping(self) -> bool:
         from celery.worker import state
