@@ -226,6 +226,7 @@ def test_dead_letters_are_kept_until_they_are_replayed(own: RabbitMQ, own_broker
     lane = worker.lane()
     lane.settle(*[ended(one, "bury", reason=f"no {name_of(one)}", detail="why") for one in lane.take(3)])
     worker.stop()
+    until(lambda: own.remembers(f"{DEAD}{QUEUE}"), what="the server has written down that the queue exists")
     own.kill()
     own.start()
     letters = own_broker.dead(QUEUE)

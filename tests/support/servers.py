@@ -229,6 +229,10 @@ class RabbitMQ(Server):
         }
         return ["sh", "-c", f'"{mapper}" & exec "{server}"'], environment
 
+    def remembers(self, queue: str) -> bool:
+        """Whether a durable queue is on disk: the server writes declarations down about a second after it has said OK."""
+        return any(queue.encode() in file.read_bytes() for file in self.folder.glob("mnesia/*/*") if file.is_file())
+
     def answers(self) -> bool:
         return self.ask(b"AMQP\x00\x00\x09\x01").startswith(b"\x01")
 
