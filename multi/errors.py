@@ -36,9 +36,14 @@
     │   ├─ WorkerLostError
     │   └─ Terminated
     ├─ StateDirectoryError                         full, read-only, not ours, on a network file system
-    └─ NodeError                                   a node that is not there, not ours, or doesn't do what it should
-        ├─ NodeNotFound
-        └─ NodeStartFailed
+    ├─ NodeError                                   a node that is not there, not ours, or doesn't do what it should
+    │   ├─ NodeNotFound
+    │   └─ NodeStartFailed
+    └─ DeployError                                 something about a deploy to other hosts
+        ├─ HostUnreachable                         also ConnectionError: no way to the host, or the way was cut
+        │   └─ HostRefused                         it answers, but not to us: host key, password, key; waiting will not help
+        ├─ StepFailed                              a step could not be done on a host; says which, with its output
+        └─ DeployLocked                            another deploy is under way; says whose
 
 A message says what failed, why as far as it is known, and what to do about it. On the wire the classes that Celery has
 too bear Celery's module names; `wire_name` and `from_wire` translate.
@@ -282,6 +287,45 @@ class NodeNotFound(NodeError):
 
 class NodeStartFailed(NodeError):
     """A node ended, or gave no sign of readiness, before it was consuming."""
+
+
+class DeployError(MultiError):
+    """Something about a deploy to other hosts."""
+
+
+class HostUnreachable(DeployError, ConnectionError):
+    """There is no way to the host, or the way was cut: what was under way there may have happened or not."""
+
+    def __init__(self, host: str, reason: str) -> None:
+        self.host = host
+        self.reason = reason
+        super().__init__(host, reason)
+
+    def __str__(self) -> str:
+        return f"{self.host}: {self.reason}"
+
+
+class HostRefused(HostUnreachable):
+    """The host answers, but the connection can't be: its key is unknown or another one, or it does not let us in."""
+
+
+class StepFailed(DeployError):
+    """A step could not be done on a host. `output` is the end of what was said there."""
+
+    def __init__(self, host: str, step: str, reason: str, output: str = "") -> None:
+        self.host = host
+        self.step = step
+        self.reason = reason
+        self.output = output
+        super().__init__(host, step, reason, output)
+
+    def __str__(self) -> str:
+        text = f"{self.host}: {self.step}: {self.reason}"
+        return text + "".join(f"\n    {line}" for line in self.output.splitlines())
+
+
+class DeployLocked(DeployError):
+    """Another deploy holds the lock."""
 
 
 _CELERY = "celery.exceptions"
