@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "reload": ("multi.cli.reload:reload", "Load new code without a gap."),
     "kill": ("multi.cli.stop:kill", "End all processes of nodes at once."),
     "status": ("multi.cli.status:status", "What nodes are doing."),
+    "probe": ("multi.cli.probe:probe", "Whether nodes are well, in a moment; for probes of containers."),
     "logs": ("multi.cli.logs:logs", "The last lines of nodes' logs."),
     "show": ("multi.cli.show:show", "The command lines of nodes, without starting them."),
     "names": ("multi.cli.show:names", "The full names of nodes."),
@@ -52,7 +53,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 #: The same, as `multi --help` shows them.
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Run nodes": ("start", "stop", "stopwait", "restart", "reload", "kill", "pause", "resume", "scale"),
-    "Look at nodes": ("status", "top", "logs", "ps", "stack", "describe", "why", "ls"),
+    "Look at nodes": ("status", "top", "logs", "ps", "stack", "describe", "why", "ls", "probe"),
     "Describe nodes in multi.toml": ("up", "down", "check", "init", "schema"),
     "As celery multi": ("show", "names", "expand", "get", "help"),
     "More": ("adopt", "forget", "worker"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
@@ -17,6 +18,12 @@ def main(arguments: list[str] | None = None) -> int:
         from multi.cli.load import load
 
         return load(words[1:])
+    if words[:1] == ["probe"] and "_MULTI_COMPLETE" not in os.environ:
+        from multi.cli.probing import quick
+
+        code = quick(words[1:])
+        if code is not None:
+            return code
     from multi.cli.group import run
 
     return run(words)

@@ -413,6 +413,7 @@ class WorkerNode:
                 if self.turning:
                     self.order("turn", None)
                 else:
+                    self.last_turn = time.time()
                     self.keeper.say("WATCHDOG=1")
                     self.ring()
                 if self.tasks is not None:
