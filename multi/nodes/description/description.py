@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from multi.errors import ConfigurationError
 from multi.nodes import names
 from multi.nodes.commandline import expanded
+from multi.nodes.description.deployment import Deployment, check_places
 from multi.nodes.description.keys import FIELD, NODE_KEYS, OPTION, POLICY
 from multi.nodes.description.needs import linked
 from multi.nodes.description.positions import Path
@@ -36,11 +37,14 @@ Which = Callable[[str], str | None]
 
 
 class Described(NamedTuple):
-    """One node of a description. `needs` are what it depends on, the nodes among it by their short names."""
+    """One node of a description. `needs` are what it depends on, the nodes among it by their short names; `hosts` and `roles`
+    say where it runs, both empty: everywhere."""
 
     spec: NodeSpec
     needs: tuple[Need, ...]
     line: int
+    hosts: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -60,6 +64,7 @@ class Description(NamedTuple):
     state_dir: str | None
     nodes: list[Described]
     problems: list[Problem]
+    deployment: Deployment
 
     def sections(self) -> list[str]:
         """The names of its tables of nodes."""
@@ -78,15 +83,23 @@ class Description(NamedTuple):
 
 
 def describe(
-    text: str, path: str, *, prefix: Path = (), host: str | None = None, which: Which | None = None
+    text: str,
+    path: str,
+    *,
+    prefix: Path = (),
+    host: str | None = None,
+    which: Which | None = None,
+    python: str | None = None,
 ) -> Description:
     """The description in `text`, which stands in the file `path` (absolute, its links not followed).
 
-    `which` finds a program on the PATH. Nothing else of the machine is looked at.
+    `which` finds a program on the PATH. Nothing else of the machine is looked at. `python` is the interpreter of nodes for
+    which the text names none; without it the one that runs.
     """
     tables = read(text, path, prefix)
-    builder = _Builder(tables, path, host or names.this_host(), which)
+    builder = _Builder(tables, path, host or names.this_host(), which, python or sys.executable)
     nodes = linked(builder.nodes(), tables.report)
+    check_places(nodes, tables.deployment, tables.report)
     return Description(
         path,
         os.path.dirname(path),
@@ -94,19 +107,21 @@ def describe(
         tables.project.get("state_dir"),
         nodes,
         sorted(tables.report.problems, key=lambda problem: problem.line),
+        tables.deployment,
     )
 
 
 class _Builder:
     """Makes specifications of tables."""
 
-    def __init__(self, tables: Tables, path: str, host: str, which: Which | None) -> None:
+    def __init__(self, tables: Tables, path: str, host: str, which: Which | None, python: str) -> None:
         self.tables = tables
         self.report: Report = tables.report
         self.path = path
         self.folder = os.path.dirname(path)
         self.host = host
         self.which = which
+        self.python = python
         self.circles: set[frozenset[str]] = set()
 
     def nodes(self) -> list[Described]:
@@ -127,7 +142,12 @@ class _Builder:
                 spec = self._spec(short, section, own)
                 if spec is None:
                     break
-                found.append(Described(spec, tuple(own.get("depends_on", ())), self.report.line(at)))
+                values = _merged(self._defaults(own), own)
+                needs, places = (
+                    tuple(own.get("depends_on", ())),
+                    [tuple(values.get(key, ())) for key in ("hosts", "roles")],
+                )
+                found.append(Described(spec, needs, self.report.line(at), *places))
             else:
                 self._check_once(own, section, len(shorts))
         return found
@@ -217,7 +237,7 @@ class _Builder:
 
     def _python(self, text: str | None, section: str) -> str:
         if text is None:
-            return sys.executable
+            return self.python
         if os.sep in text or text.startswith("~"):
             # not normalised: the last link of it must not be followed, it tells which environment is meant
             return os.path.join(self.folder, os.path.expanduser(text.removeprefix("./")))

@@ -135,6 +135,22 @@ def _node() -> list[Key]:
             group=what,
         ),
         Key(
+            "roles",
+            Texts("a list of roles", commas=True),
+            "In a deploy it runs on the hosts with one of these roles.",
+            "every host",
+            '["web"]',
+            group=what,
+        ),
+        Key(
+            "hosts",
+            Texts("a list of hosts, tags or patterns", commas=True),
+            "In a deploy it runs on these hosts.",
+            "every host",
+            '["app*"]',
+            group=what,
+        ),
+        Key(
             "python",
             Text("an interpreter"),
             "The interpreter: of the project's virtual environment, a path or a name on the PATH.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
+from multi.nodes.description.deployment import TABLES, Deployment, read_deployment
 from multi.nodes.description.keys import NODE, NODE_KEYS, OTHER_NAMES, PROJECT_KEYS, Key
 from multi.nodes.description.kinds import BAD
 from multi.nodes.description.positions import Path, positions
@@ -13,7 +14,7 @@ from multi.nodes.description.problems import DescriptionError, Problem, Report, 
 #: Where the description stands in a file: at its top, or in pyproject.toml in a table.
 OF_PYPROJECT: Path = ("tool", "multi")
 #: The tables at the top. What else a project describes gets its section here.
-SECTIONS = ("defaults", "nodes")
+SECTIONS = ("defaults", "nodes", *TABLES)
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _POSITION = re.compile(r"\s*\(at line (\d+), column (\d+)\)|\s*\(at end of document\)")
@@ -25,6 +26,7 @@ class Tables(NamedTuple):
     project: dict[str, Any]
     defaults: dict[str, Any]
     nodes: dict[str, dict[str, Any]]
+    deployment: Deployment
     report: Report
 
 
@@ -70,7 +72,7 @@ def read(text: str, path: str, prefix: Path = ()) -> Tables:
                 report.expected(at, "a table, [nodes.NAME]", value)
         else:
             nodes[name] = _keys(value, at, report)
-    return Tables(project, defaults, nodes, report)
+    return Tables(project, defaults, nodes, read_deployment(tables, report), report)
 
 
 def _keys(table: dict[str, Any], path: Path, report: Report) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from multi.nodes.description.deploy_kinds import DEPLOY_HOOKS
+from multi.nodes.description.deploying import BOTH, DEPLOY_KEYS, ENVIRONMENT, FLEET, HOST
 from multi.nodes.description.keys import NODE, NODE_KEYS, PROJECT_KEYS, Key
 from multi.nodes.description.kinds import Choice, Table
 
@@ -85,11 +87,7 @@ def reference() -> str:
         parts += ["", f"## {group}", "", *_rows(keys)]
         for key in keys:
             if isinstance(key.kind, Table):
-                parts += ["", f"`{key.name}` is a table:", "", "| key | type | meaning |", "|---|---|---|"]
-                parts += [
-                    f"| `{key.name}.{name}` | {_type_of(entry.kind)} | {_cell(entry.meaning)} |"
-                    for name, entry in key.kind.entries.items()
-                ]
+                parts += _of_table(key.name, key.kind)
     parts += [
         "",
         "## Options of the worker",
@@ -97,8 +95,70 @@ def reference() -> str:
         "By their long names, as `multi worker --help` explains them.",
         "",
         *_rows(options),
+        *_deploys(),
     ]
     return "\n".join(parts) + "\n"
+
+
+_OF_DEPLOYS = """\
+## Hosts and deploys
+
+What `multi deploy` goes by: `[deploy]` for all hosts, `[environments.NAME]` over it for those of one environment
+(`multi deploy push -e staging`), `[hosts.NAME]` over both for one host. One table may be for several hosts, as in
+`[hosts."app[1:3]"]`, with `%h` in its address for their names.
+
+```toml
+[deploy]
+path = "/srv/shop"
+owner = "shop"
+serial = [1, "25%"]
+hooks = { migrate = "python manage.py migrate" }
+
+[hosts."app[1:4]"]
+address = "%h.example.com"
+roles = ["web"]
+
+[hosts.old]                       # supervisord, with a Python of its own, and nothing of multi
+installer = "none"
+python = "/opt/python3.6/bin/python"
+
+[nodes.images]
+roles = ["web"]                   # runs on app1 to app4
+```
+"""
+_WHERE = {
+    FLEET: "`[deploy]`, `[environments.NAME]`",
+    BOTH: "all three",
+    HOST: "`[hosts.NAME]`",
+    ENVIRONMENT: "`[environments.NAME]`",
+}
+
+
+def _deploys() -> list[str]:
+    parts = ["", _OF_DEPLOYS.rstrip()]
+    groups: dict[str, list[Key]] = {}
+    for key in DEPLOY_KEYS.values():
+        groups.setdefault(key.group, []).append(key)
+    for group, keys in groups.items():
+        parts += ["", f"### {group}", "", "| key | type | in | without it | meaning |", "|---|---|---|---|---|"]
+        for key in keys:
+            what = f"{_cell(key.meaning)} `{_cell(key.example)}`"
+            parts.append(
+                f"| `{key.name}` | {_type_of(key.kind)} | {_WHERE[key.where]} | {_cell(key.default)} | {what} |"
+            )
+        for key in keys:
+            if isinstance(key.kind, Table):
+                parts += _of_table(key.name, key.kind)
+    parts += ["", "The moments of `hooks`:", "", "| moment | runs |", "|---|---|"]
+    parts += [f"| `{moment}` | {when} |" for moment, when in DEPLOY_HOOKS.items()]
+    return parts
+
+
+def _of_table(name: str, kind: Table) -> list[str]:
+    rows = [
+        f"| `{name}.{key}` | {_type_of(entry.kind)} | {_cell(entry.meaning)} |" for key, entry in kind.entries.items()
+    ]
+    return ["", f"`{name}` is a table:", "", "| key | type | meaning |", "|---|---|---|", *rows]
 
 
 def _rows(keys: list[Key]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from multi.nodes.description.deploying import keys_of
 from multi.nodes.description.keys import NODE, NODE_KEYS, PROJECT_KEYS, Key
 
 
@@ -24,6 +25,19 @@ def schema() -> dict[str, Any]:
             **_properties(list(PROJECT_KEYS.values())),
             "defaults": {**defaults, "description": "What holds for every node that doesn't say otherwise."},
             "nodes": nodes,
+            "deploy": {**_table(list(keys_of("deploy").values())), "description": "How releases come to hosts."},
+            "environments": {
+                "type": "object",
+                "description": "What differs between environments, such as staging and production.",
+                "propertyNames": {"pattern": r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"},
+                "additionalProperties": _table(list(keys_of("environments").values())),
+            },
+            "hosts": {
+                "type": "object",
+                "description": 'The hosts; one table may be for several, as in [hosts."app[1:3]"].',
+                "propertyNames": {"pattern": r"^[A-Za-z0-9_]([A-Za-z0-9_.-]|\[[0-9]+:[0-9]+\])*$"},
+                "additionalProperties": _table(list(keys_of("hosts").values())),
+            },
         },
         "additionalProperties": False,
     }
