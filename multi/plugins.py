@@ -21,6 +21,7 @@ _WORDS = {
     "multi.backends": ("result backend", "URL scheme"),
     "multi.pools": ("pool", "name"),
     "multi.engines": ("engine", "name"),
+    "multi.units": ("unit format", "name"),
     "multi.serializers": ("serializer", "name"),
 }
 
