@@ -1,0 +1,391 @@
+"""What a host is like and what it has: asked in one round trip, by a script for any POSIX shell.
+
+The script changes nothing. It prints one fact a line, the fields separated by tabs, and `end` as the last line, so that an
+answer that was cut is no answer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from multi.deploy.steps import Command
+from multi.errors import DeployError
+
+TIMEOUT = 60.0
+
+ROOT, FREE, PASSWORD, NONE = "root", "free", "password", "none"
+RUNNING, STARTING, STOPPED, FAILED = "running", "starting", "stopped", "failed"
+
+
+class ReleaseFact(NamedTuple):
+    """A complete release on a host. `digest` is that of its manifest; `good`: its nodes were healthy once."""
+
+    name: str
+    digest: str
+    environment: str | None = None
+    good: bool = False
+
+
+class NodeFact(NamedTuple):
+    """A node as its manager has it. `release` is the release that its process runs, None where that can't be told; `age`
+    of the process in seconds."""
+
+    unit: str
+    manager: str
+    state: str
+    pid: int = 0
+    release: str | None = None
+    age: float | None = None
+
+
+class HostFacts(NamedTuple):
+    """One host. `error` tells why nothing is known of it. Sizes in bytes, times in seconds."""
+
+    host: str
+    error: str | None = None
+    hostname: str = ""
+    system: str = ""
+    user: str = ""
+    home: str = ""
+    uid: int = 0
+    sudo: str = NONE
+    python: str | None = None  # the version of the interpreter that was asked for
+    uv: bool = False
+    systemd: int | None = None  # its version, where it is what runs the machine
+    systemd_user: bool = False
+    linger: bool = False
+    supervisord: str | None = None  # its version, where it answers
+    supervisor_dir: str | None = None
+    supervisor_error: str | None = None
+    multi: str | None = None  # the version of `multi` in the current release, or else on the PATH
+    current: str | None = None  # the name of the release that the link points to
+    current_age: float | None = None
+    releases: tuple[ReleaseFact, ...] = ()
+    environments: frozenset[str] = frozenset()
+    folders: frozenset[str] = frozenset()  # of those that a deploy needs
+    files: Mapping[str, str] = {}  # path → SHA-256, of units and what goes with them
+    wanted: frozenset[str] = frozenset()  # units that are started at boot
+    nodes: Mapping[str, NodeFact] = {}  # by unit
+    lock: str | None = None
+    disk_free: int | None = None
+    inodes_free: int | None = None
+    clock: float | None = None  # its time of day
+    nofile: int | None = None
+
+    @property
+    def reachable(self) -> bool:
+        return self.error is None
+
+    def release(self, name: str | None) -> ReleaseFact | None:
+        return next((one for one in self.releases if one.name == name), None)
+
+    def by_digest(self, digest: str) -> ReleaseFact | None:
+        """The release with this content, the newest where there are several."""
+        return max((one for one in self.releases if one.digest == digest), default=None, key=lambda one: one.name)
+
+
+class Question(NamedTuple):
+    """What is asked of a host: the project's folder, its name in units, its interpreter, the files whose digests matter, and
+    the folders where stale ones may lie."""
+
+    path: str
+    project: str
+    python: str
+    files: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+
+    def command(self) -> Command:
+        argv = (
+            "sh",
+            "-s",
+            "--",
+            self.path,
+            self.project,
+            self.python,
+            str(len(self.files)),
+            *self.files,
+            *self.folders,
+        )
+        return Command(argv, stdin=SCRIPT.encode(), timeout=TIMEOUT)
+
+
+#: Where units lie that nobody has asked for by name.
+FOLDERS = (
+    *("/etc/systemd/system", "/etc/supervisor/conf.d", "/etc/supervisord.d", "/etc/supervisord/conf.d"),
+    *("/etc/logrotate.d", "/etc/tmpfiles.d", "/etc/sudoers.d", "/etc/multi"),
+)
+
+SCRIPT = r"""
+LC_ALL=C; export LC_ALL
+path=$1 project=$2 python=$3 count=$4
+shift 4
+t=$(printf '\t')
+say() { printf '%s' "$1"; shift; for word in "$@"; do printf '\t%s' "$word"; done; printf '\n'; }
+say multi-facts 1
+uid=$(id -u)
+say user "$(id -un)" "$uid" "$HOME"
+say hostname "$(uname -n)"
+say system "$(uname -sr)"
+say clock "$(date +%s)"
+say nofile "$(ulimit -n)"
+s=
+if [ "$uid" = 0 ]; then sudo=root
+elif ! command -v sudo >/dev/null 2>&1; then sudo=none
+elif sudo -n true >/dev/null 2>&1; then sudo=free; s='sudo -n'
+elif sudo -n -l >/dev/null 2>&1; then sudo=free; s='sudo -n'
+else sudo=password
+fi
+say sudo "$sudo"
+say python "$("$python" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null)"
+PATH=$PATH:$HOME/.local/bin:/usr/local/bin:/usr/sbin:/sbin
+if command -v uv >/dev/null 2>&1; then say uv 1; fi
+
+digest() {
+  if command -v sha256sum >/dev/null 2>&1; then sha256sum "$1"; elif command -v shasum >/dev/null 2>&1; then shasum -a 256 "$1"
+  else openssl dgst -sha256 -r "$1"; fi 2>/dev/null | cut -d' ' -f1
+}
+file() {
+  [ -e "$1" ] || [ -n "$s" ] || return 0
+  found=$(digest "$1")
+  if [ -z "$found" ] && [ -n "$s" ]; then found=$($s sha256sum "$1" 2>/dev/null | cut -d' ' -f1); fi
+  if [ -n "$found" ]; then say file "$1" "$found"; elif [ -e "$1" ]; then say file "$1" unreadable; fi
+}
+while [ "$count" -gt 0 ]; do file "$1"; shift; count=$((count - 1)); done
+for folder in "$@"; do
+  [ -d "$folder" ] || continue
+  for one in "$folder"/multi-"$project"[@.]* "$folder"/multi-"$project" "$folder"/multi-"$project"[@.]*.d/* \
+    "$folder/$project"/*; do
+    if [ -f "$one" ] && [ ! -L "$one" ]; then file "$one"; fi
+  done
+  for one in "$folder"/*.wants/multi-"$project"[@.]* "$folder"/multi-"$project"[@.]*.wants/*; do
+    if [ -L "$one" ]; then say wanted "${one##*/}"; fi
+  done
+done
+
+for one in "$path" "$path/releases" "$path/environments" "$path/shared" "$path/.multi"; do
+  if [ -d "$one" ]; then say folder "$one"; fi
+done
+current=$(readlink "$path/current" 2>/dev/null)
+now=$(date +%s)
+if [ -n "$current" ]; then say current "${current##*/}" "$((now - $(stat -c %Y "$path/current" 2>/dev/null || echo "$now")))"; fi
+for one in "$path"/releases/*; do
+  [ -f "$one/.multi-manifest" ] || continue
+  name=${one##*/}
+  case $name in *.part | .*) continue ;; esac
+  environment=$(readlink "$one/.venv" 2>/dev/null)
+  if [ -e "$path/.multi/good/$name" ]; then good=1; else good=0; fi
+  say release "$name" "$(digest "$one/.multi-manifest")" "${environment##*/}" "$good"
+done
+for one in "$path"/environments/*; do
+  [ -x "$one/bin/python" ] && case $one in *.part) ;; *) say environment "${one##*/}" ;; esac
+done
+multi=
+for one in "$path/current/.venv/bin/multi" "$(command -v multi 2>/dev/null)"; do
+  if [ -n "$one" ] && [ -x "$one" ]; then multi=$one; say multi "$("$one" --version 2>/dev/null)"; break; fi
+done
+
+release() {
+  for pid in "$1" $(cat "/proc/$1/task/$1/children" 2>/dev/null); do
+    at=$(readlink "/proc/$pid/cwd" 2>/dev/null) || at=$($s readlink "/proc/$pid/cwd" 2>/dev/null)
+    case $at in */releases/*) at=${at#*/releases/}; echo "${at%%/*}"; return ;; esac
+  done
+}
+age() { ps -o etimes= -p "$1" 2>/dev/null | tr -d ' '; }
+units() {
+  manager=$1; shift
+  "$@" show --property=Id,ActiveState,MainPID "multi-$project@*" "multi-$project.target" 2>/dev/null | {
+    id= state= pid=
+    while :; do
+      IFS== read -r key value; more=$?
+      case $key in Id) id=$value ;; ActiveState) state=$value ;; MainPID) pid=$value ;; esac
+      if [ -z "$key" ] || [ $more -ne 0 ]; then
+        case $id in *.service) say node "$id" "$manager" "$state" "$pid" "$(release "$pid")" "$(age "$pid")" ;; esac
+        id= state= pid=
+      fi
+      [ $more -eq 0 ] || break
+    done
+  }
+}
+if [ -d /run/systemd/system ] && command -v systemctl >/dev/null 2>&1; then
+  say systemd "$(systemctl --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')"
+  units systemd systemctl
+  : "${XDG_RUNTIME_DIR:=/run/user/$uid}"; export XDG_RUNTIME_DIR
+  if [ -S "$XDG_RUNTIME_DIR/systemd/private" ] || [ -S "$XDG_RUNTIME_DIR/bus" ]; then
+    say systemd-user 1
+    units systemd-user systemctl --user
+  fi
+  if [ -e "/var/lib/systemd/linger/$(id -un)" ]; then say linger 1; fi
+fi
+if command -v supervisorctl >/dev/null 2>&1; then
+  version=$($s supervisorctl version 2>&1) || version=
+  case $version in
+    [0-9]*)
+      say supervisord "$version"
+      $s supervisorctl status 2>/dev/null | while read -r name state rest; do
+        case $state in RUNNING | STARTING | STOPPED | BACKOFF | STOPPING | EXITED | FATAL | UNKNOWN) ;; *) continue ;; esac
+        pid=$(echo "$rest" | sed -n 's/^pid \([0-9]*\),.*/\1/p')
+        say node "$name" supervisord "$state" "${pid:-0}" "$([ -n "$pid" ] && release "$pid")" "$([ -n "$pid" ] && age "$pid")"
+      done ;;
+    *) say supervisor-error "$($s supervisorctl version 2>&1 | head -n 1)" ;;
+  esac
+  for one in /etc/supervisor/conf.d /etc/supervisord.d /etc/supervisord/conf.d; do
+    if [ -d "$one" ]; then say supervisor-dir "$one"; break; fi
+  done
+fi
+if [ -n "$multi" ] && [ -d "$path/current" ]; then
+  line=$(cd "$path/current" && "$multi" status --json 2>/dev/null | tr -d '\n\t')
+  if [ -n "$line" ]; then say keepers "$line"; fi
+fi
+lock=$(cat "$path/.multi/lock" 2>/dev/null | tr '\n\t' '  ')
+if [ -n "$lock" ]; then say lock "$lock"; fi
+at=$path
+while [ ! -d "$at" ]; do at=$(dirname "$at"); done
+say disk "$(df -Pk "$at" 2>/dev/null | awk 'NR == 2 { print $4 }')" "$(df -Pi "$at" 2>/dev/null | awk 'NR == 2 { print $4 }')"
+say end
+"""
+
+_STATES = {
+    "active": RUNNING,
+    "reloading": RUNNING,
+    "activating": STARTING,
+    "deactivating": STOPPED,
+    "inactive": STOPPED,
+    "failed": FAILED,
+    "RUNNING": RUNNING,
+    "STARTING": STARTING,
+    "BACKOFF": FAILED,
+    "STOPPING": STOPPED,
+    "STOPPED": STOPPED,
+    "EXITED": STOPPED,
+    "FATAL": FAILED,
+    "UNKNOWN": FAILED,
+}
+
+
+def parse(host: str, text: str) -> HostFacts:
+    """The facts in the script's answer. Raises `DeployError` for one that is incomplete."""
+    lines = text.splitlines()
+    # what a login prints of its own accord may stand before it
+    first = next((number for number, line in enumerate(lines) if line == "multi-facts\t1"), None)
+    if first is None or not lines or lines[-1] != "end":
+        shown = next((line for line in reversed(lines) if line.strip()), "nothing")
+        raise DeployError(
+            f"{host}: its answer about itself was cut (its last line: {shown[:200]!r}); is its shell a POSIX one, and does its "
+            "start-up file print anything or end early?"
+        )
+    one: dict[str, list[str]] = {}
+    many: dict[str, list[list[str]]] = {}
+    for line in lines[first + 1 : -1]:
+        key, *fields = line.split("\t")
+        one.setdefault(key, fields)
+        many.setdefault(key, []).append(fields)
+
+    def field(key: str, number: int = 0) -> str | None:
+        values = one.get(key, [])
+        return values[number] if len(values) > number and values[number] else None
+
+    def whole(key: str, number: int = 0) -> int | None:
+        text = field(key, number)
+        return int(text) if text is not None and re.fullmatch(r"-?\d+", text) else None
+
+    releases = tuple(
+        ReleaseFact(name, digest, environment or None, good == "1")
+        for name, digest, environment, good in many.get("release", [])
+    )
+    current_age = whole("current", 1)
+    nodes = {}
+    for unit, manager, state, pid, release, age in many.get("node", []):
+        known = float(age) if age.isdigit() else None
+        found = NodeFact(unit, manager, _STATES.get(state, STOPPED), int(pid or 0), release or None, known)
+        nodes[unit] = found._replace(release=_release(found, field("current"), current_age))
+    nodes |= _keepers(field("keepers"), field("current"), current_age, whole("clock"))
+    disk, inodes = whole("disk"), whole("disk", 1)
+    systemd = whole("systemd")
+    return HostFacts(
+        host,
+        hostname=field("hostname") or "",
+        system=field("system") or "",
+        user=field("user") or "",
+        uid=whole("user", 1) or 0,
+        home=field("user", 2) or "",
+        sudo=field("sudo") or NONE,
+        python=field("python"),
+        uv="uv" in one,
+        systemd=systemd,
+        systemd_user="systemd-user" in one,
+        linger="linger" in one,
+        supervisord=field("supervisord"),
+        supervisor_dir=field("supervisor-dir"),
+        supervisor_error=field("supervisor-error"),
+        multi=_version(field("multi")),
+        current=field("current"),
+        current_age=current_age,
+        releases=releases,
+        environments=frozenset(fields[0] for fields in many.get("environment", [])),
+        folders=frozenset(fields[0] for fields in many.get("folder", [])),
+        files={fields[0]: fields[1] for fields in many.get("file", [])},
+        wanted=frozenset(fields[0] for fields in many.get("wanted", [])),
+        nodes=nodes,
+        lock=field("lock"),
+        disk_free=None if disk is None else disk * 1024,
+        inodes_free=inodes,
+        clock=whole("clock"),
+        nofile=whole("nofile"),
+    )
+
+
+def unreachable(host: str, error: str) -> HostFacts:
+    """A host of which nothing is known."""
+    return HostFacts(host, error)
+
+
+def _release(node: NodeFact, current: str | None, current_age: float | None) -> str | None:
+    """The release that a process runs: where it works, or else, by its age, the one that the link pointed to when it began."""
+    if node.release is not None or node.state != RUNNING:
+        return node.release
+    if node.age is not None and current_age is not None and node.age <= current_age:
+        return current
+    return None
+
+
+def _keepers(text: str | None, current: str | None, current_age: float | None, now: int | None) -> dict[str, NodeFact]:
+    """The nodes that multi's own keepers run, by their short names."""
+    if text is None:
+        return {}
+    import json
+
+    try:
+        values = json.loads(text)
+    except ValueError:
+        return {}  # a multi that is broken tells nothing; its nodes are then found missing
+    found = {}
+    for value in values:
+        manager = value.get("manager") or "multi"
+        if manager not in ("multi", "keeper"):
+            continue  # run by systemd or supervisord, which have told of it themselves
+        short = str(value["node"]).partition("@")[0]
+        is_up = value["state"] in ("running", "paused")
+        workers = value.get("workers") or []
+        since = max((one.get("started") or 0 for one in workers if isinstance(one, dict)), default=0) or value.get(
+            "since"
+        )
+        age = float(now - since) if now is not None and since else None
+        node = NodeFact(short, "multi", RUNNING if is_up else STOPPED, int(value.get("pid") or 0), None, age)
+        found[short] = node._replace(release=_release(node, current, current_age))
+    return found
+
+
+def _version(text: str | None) -> str | None:
+    """`multi v0.1.0` → 0.1.0."""
+    return text.rpartition(" ")[2].removeprefix("v") if text else None
+
+
+def unreadable(facts: HostFacts) -> list[str]:
+    """Files that are there, but can't be read by who logs in."""
+    return [path for path, digest in facts.files.items() if digest == "unreadable"]
+
+
+def by_name(facts: Iterable[HostFacts]) -> dict[str, HostFacts]:
+    return {one.host: one for one in facts}
