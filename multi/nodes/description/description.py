@@ -65,6 +65,7 @@ class Description(NamedTuple):
     nodes: list[Described]
     problems: list[Problem]
     deployment: Deployment
+    templates: str | None = None  # a folder, absolute
 
     def sections(self) -> list[str]:
         """The names of its tables of nodes."""
@@ -108,6 +109,7 @@ def describe(
         nodes,
         sorted(tables.report.problems, key=lambda problem: problem.line),
         tables.deployment,
+        builder.templates(),
     )
 
 
@@ -123,6 +125,11 @@ class _Builder:
         self.which = which
         self.python = python
         self.circles: set[frozenset[str]] = set()
+
+    def templates(self) -> str | None:
+        """The folder of the project's own templates."""
+        given = self.tables.project.get("templates")
+        return None if given is None else self._path(given)
 
     def nodes(self) -> list[Described]:
         found: list[Described] = []

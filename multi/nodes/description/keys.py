@@ -65,6 +65,15 @@ def _project() -> list[Key]:
             PROJECT,
             "Project",
         ),
+        Key(
+            "templates",
+            Text("a directory"),
+            "Templates of your own for what `multi render` makes, in place of ours of the same names (`multi render --eject`).",
+            "multi's own",
+            '"deploy/templates"',
+            PROJECT,
+            "Project",
+        ),
     ]
 
 
@@ -303,6 +312,15 @@ def _node() -> list[Key]:
             "TERM, and all the time that its tasks need",
             '{ quit_after = "5m", kill_after = "6m" }',
             group=stop,
+        ),
+        Key(
+            "longest_task",
+            Duration(zero=False),
+            "How long its tasks may take: so long unit managers (systemd, supervisord, Kubernetes) wait for it to stop.",
+            "time_limit, else 10m",
+            '"30m"',
+            group=stop,
+            to=POLICY,
         ),
         Key(
             "log",

@@ -169,6 +169,8 @@ def _in_effect(spec: NodeSpec) -> NodeSpec:
     """The same specification in the one form in which two can be compared."""
     found = copy.copy(spec)
     found.hooks = {}
+    # it is for unit managers; a keeper waits as long as it takes
+    found.policy = {name: value for name, value in spec.policy.items() if name != "longest_task"}
     found.options = {name: value for name, value in spec.options.items() if name not in _TWICE and value is not False}
     # options that are in no table stand behind the others, as words do
     own = {name: found.options.pop(name) for name in list(found.options) if name.startswith("-")}
