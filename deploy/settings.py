@@ -90,6 +90,11 @@ class Settings(NamedTuple):
         return f"{self.shared_folder}/secrets.env"
 
     @property
+    def owner_user(self) -> str | None:
+        """The user of `owner`, without the group."""
+        return self.owner.partition(":")[0] if self.owner else None
+
+    @property
     def interpreter(self) -> str:
         """What runs the project, by the path that follows `current`."""
         return self.python if self.installer == "none" else f"{self.current}/.venv/bin/python"

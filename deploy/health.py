@@ -1,0 +1,212 @@
+"""Whether nodes on a host are up and stay so: asked of `multi status --json` there, or of the unit manager."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from multi.deploy.settings import KEEPER, SUPERVISORD, SYSTEMD, SYSTEMD_USER
+from multi.deploy.steps import Command, Gate
+from multi.errors import HostUnreachable, StepFailed
+
+if TYPE_CHECKING:
+    from multi.deploy.base import Session
+
+_EVERY = 0.5
+
+
+class Health(NamedTuple):
+    """One node: whether it is up, what tells this run of it from others, and what is said about it."""
+
+    is_up: bool
+    identity: str
+    text: str
+    has_failed: bool = False  # for good: waiting will not help
+    pid: int = 0  # the process whose working directory tells the release, where it is known
+
+
+def wait(session: Session, gate: Gate, tell: Callable[[str], None], cancel: threading.Event | None = None) -> None:
+    """Return when the gate is open; `StepFailed` when it isn't by its deadline, or can't become so."""
+    begun = time.monotonic()
+    since: float | None = None
+    before: dict[str, str] = {}
+    said = ""
+    while True:
+        found = look(session, gate)
+        now = time.monotonic()
+        identities = {name: one.identity for name, one in found.items()}
+        text = ", ".join(f"{name} {one.text}" for name, one in found.items() if not one.is_up)
+        failed = [name for name, one in found.items() if one.has_failed]
+        if failed:
+            raise StepFailed(session.host.name, f"health of {', '.join(failed)}", text, output(session, gate, failed))
+        if not text:
+            if since is None or identities != before:
+                since = now
+            if now - since >= gate.healthy:
+                break
+        else:
+            since = None
+        before = identities
+        if text and text != said:
+            tell(f"waiting: {text}")
+            said = text
+        if now - begun > gate.deadline:
+            down = [name for name, one in found.items() if not one.is_up]
+            why = text or f"up, but not for {gate.healthy:g} s without a restart"
+            title = f"health of {', '.join(down or gate.nodes)}"
+            raise StepFailed(
+                session.host.name, title, f"not healthy after {gate.deadline:g} s: {why}", output(session, gate, down)
+            )
+        if cancel is not None and cancel.wait(_EVERY):
+            raise StepFailed(session.host.name, f"health of {', '.join(gate.nodes)}", "interrupted")
+    _same_release(session, gate, found)
+    if gate.command is not None:
+        _check(session, gate.command, gate.deadline - (time.monotonic() - begun), cancel)
+
+
+def _same_release(session: Session, gate: Gate, found: dict[str, Health]) -> None:
+    """They have to work in the release's own folder: a node that came back by itself before the switch runs the old code."""
+    if gate.release is None:
+        return
+    pids = {name: one.pid for name, one in found.items() if one.pid}
+    if not pids:
+        return
+    script = 'for pid in "$@"; do readlink "/proc/$pid/cwd" || echo; done'
+    settings = session.host.settings
+    command = Command(("sh", "-c", script, "sh", *map(str, pids.values())), sudo=settings.sudo, timeout=60)
+    for name, folder in zip(pids, _run(session, command).splitlines(), strict=False):
+        releases = settings.releases + "/"
+        if folder.startswith(releases) and not f"{folder}/".startswith(f"{gate.release}/"):
+            raise StepFailed(
+                session.host.name, f"health of {name}", f"it runs in {folder}, and not in {gate.release}; restart it"
+            )
+
+
+def _check(session: Session, command: Command, left: float, cancel: threading.Event | None) -> None:
+    """The project's own check, again and again until it succeeds or the time is up."""
+    end = time.monotonic() + max(left, 1.0)
+    while True:
+        result = session.run(command._replace(timeout=max(1.0, end - time.monotonic())))
+        if result.ok:
+            return
+        if time.monotonic() + _EVERY > end:
+            reason = f"exit code {result.code}" if result.code is not None else result.err
+            raise StepFailed(session.host.name, f"health command {command}", reason, result.tail)
+        if cancel is not None and cancel.wait(_EVERY * 2):
+            raise StepFailed(session.host.name, f"health command {command}", "interrupted")
+
+
+def look(session: Session, gate: Gate) -> dict[str, Health]:
+    """Each node as it is now."""
+    if gate.manager == SUPERVISORD:
+        by_unit = _supervisord(session, gate)
+    elif gate.manager in (SYSTEMD, SYSTEMD_USER):
+        by_unit = _systemd(session, gate)
+    else:
+        by_unit = {}
+    found = {}
+    told = _multi(session, gate) if gate.multi is not None and gate.manager == KEEPER else {}
+    for number, name in enumerate(gate.nodes):
+        unit = gate.units[number] if number < len(gate.units) else name
+        found[name] = by_unit.get(unit) or told.get(name) or Health(False, "", "is not there")
+    return found
+
+
+def _owner(session: Session) -> str | None:
+    return session.host.settings.owner_user
+
+
+def _run(session: Session, command: Command) -> str:
+    result = session.run(command._replace(timeout=60))
+    if result.code is None:
+        raise HostUnreachable(session.host.name, result.err)
+    return result.out
+
+
+def status(session: Session, multi: str, nodes: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+    """What `multi status --json` says there; nothing when it can't be asked."""
+    settings = session.host.settings
+    cwd = settings.current
+    argv = (multi, "status", *nodes, "--json")
+    try:
+        found = json.loads(_run(session, Command(argv, user=settings.owner_user, cwd=cwd)))
+    except ValueError:
+        return []
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
+def _multi(session: Session, gate: Gate) -> dict[str, Health]:
+    assert gate.multi is not None
+    found = {}
+    for one in status(session, gate.multi, gate.nodes):
+        name = str(one.get("node", "")).partition("@")[0]
+        state = str(one.get("state"))
+        identity = f"{one.get('pid')} {one.get('generation')} {one.get('restarts')}"
+        is_up = state.startswith("running")
+        workers = [worker for worker in one.get("workers") or () if isinstance(worker, dict)]
+        pid = int(workers[-1].get("pid") or 0) if workers else 0
+        text = str(one.get("message") or state)
+        found[name] = Health(is_up, identity, text, state in ("failed", "given up"), pid)
+    return found
+
+
+_SHOWN = "Id,ActiveState,SubState,MainPID,NRestarts,Result,StatusText"
+
+
+def _systemd(session: Session, gate: Gate) -> dict[str, Health]:
+    scope = ("--user",) if gate.manager == SYSTEMD_USER else ()
+    argv = ("systemctl", *scope, "show", f"--property={_SHOWN}", *gate.units)
+    text = _run(session, user_manager(session, Command(argv)) if scope else Command(argv))
+    found = {}
+    for block in text.split("\n\n"):
+        values = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        unit = values.get("Id", "")
+        state, sub = values.get("ActiveState", ""), values.get("SubState", "")
+        said = values.get("Result", "") if state == "failed" else values.get("StatusText", "")
+        shown = f"{state} ({sub})" + (f": {said}" if said and state != "active" else "")
+        identity = f"{values.get('MainPID')} {values.get('NRestarts')}"
+        pid = int(values.get("MainPID") or 0)
+        found[unit] = Health(state == "active" and sub == "running", identity, shown, state == "failed", pid)
+    return found
+
+
+def user_manager(session: Session, command: Command) -> Command:
+    """A command that talks to the manager of the owner, or of the login; over sudo nobody says where that listens."""
+    argv = ("sh", "-c", 'XDG_RUNTIME_DIR=/run/user/$(id -u); export XDG_RUNTIME_DIR; exec "$@"', "sh", *command.argv)
+    return command._replace(argv=argv, user=_owner(session), sudo=False)
+
+
+def _supervisord(session: Session, gate: Gate) -> dict[str, Health]:
+    argv = ("supervisorctl", "status", *gate.units)
+    found = {}
+    for line in _run(session, Command(argv, sudo=session.host.settings.sudo)).splitlines():
+        name, _, rest = line.partition(" ")
+        state, _, more = rest.strip().partition(" ")
+        identity = more.strip().partition(",")[0]
+        text = f"{state} {more.strip()}".strip() if state != "RUNNING" else state
+        found[name] = Health(state == "RUNNING", identity, text, state == "FATAL")
+    return found
+
+
+def output(session: Session, gate: Gate, nodes: list[str]) -> str:
+    """The end of what these nodes have said, for the report."""
+    units = [unit for name, unit in zip(gate.nodes, gate.units or gate.nodes, strict=False) if name in nodes]
+    if not units:
+        return ""
+    settings = session.host.settings
+    if gate.manager == SYSTEMD:
+        words = [word for unit in units for word in ("-u", unit)]
+        command = Command(("journalctl", "--no-pager", "-n", "20", "-o", "cat", *words), sudo=settings.sudo)
+    elif gate.manager == SYSTEMD_USER:
+        words = [word for unit in units for word in ("--user-unit", unit)]
+        command = Command(("journalctl", "--no-pager", "-n", "20", "-o", "cat", *words), user=settings.owner_user)
+    elif gate.manager == SUPERVISORD:
+        command = Command(("supervisorctl", "tail", units[0]), sudo=settings.sudo)
+    elif gate.multi is not None:
+        command = Command((gate.multi, "logs", *nodes, "-n", "20"), user=settings.owner_user, cwd=settings.current)
+    else:
+        return ""
+    return session.run(command._replace(timeout=30)).tail

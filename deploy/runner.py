@@ -1,0 +1,432 @@
+"""Carries a plan out: prepares all hosts, switches them batch by batch, and takes them back when something fails.
+
+Whatever happens on a host, it ends on one whole release: what PREPARE does touches nothing that runs, and every step of SWITCH
+has its way back in the plan. A host that can't be reached any more is told of, and the next push brings it into line.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from multi.deploy import audit, health
+from multi.deploy.base import Backend, Session
+from multi.deploy.steps import (
+    FINISH,
+    PREPARE,
+    SWITCH,
+    Build,
+    Command,
+    File,
+    Gate,
+    HostPlan,
+    Link,
+    Plan,
+    Remove,
+    Restore,
+    Step,
+    Upload,
+)
+from multi.errors import DeployError, DeployLocked, HostUnreachable, MultiError, StepFailed
+
+if TYPE_CHECKING:
+    from multi.deploy.inventory import Host
+    from multi.deploy.lock import Holder
+
+#: What has become of a host.
+UNCHANGED, PREPARED, DONE, FAILED = "unchanged", "prepared", "done", "failed"
+REVERTED, STUCK, UNREACHABLE, LEFT_OUT = "went back", "could not go back", "unreachable", "left out"
+
+#: What is told of on the way.
+PHASE, BEGIN, LINE, SENT, END, FAULT, NOTE = "phase", "begin", "line", "sent", "end", "fault", "note"
+
+
+class Event(NamedTuple):
+    """Something to be told. `host` is "" where it is about the deploy as a whole."""
+
+    kind: str
+    host: str
+    text: str
+    step: Step | None = None
+    seconds: float = 0.0
+    share: float = 0.0
+
+    def json(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"event": self.kind, "at": round(time.time(), 3), "text": self.text}
+        if self.host:
+            found["host"] = self.host
+        if self.step is not None:
+            found["step"] = self.step.title
+        if self.kind == END:
+            found["seconds"] = round(self.seconds, 3)
+        return found
+
+
+Tell = Callable[[Event], None]
+
+
+class HostReport:
+    """One host on its way through the deploy."""
+
+    def __init__(self, plan: HostPlan, host: Host) -> None:
+        self.plan = plan
+        self.host = host
+        self.state = LEFT_OUT if plan.error is not None else UNCHANGED
+        self.reason = plan.error or ""
+        self.step = ""  # that has failed
+        self.output = ""
+        self.begun: set[str] = set()  # nodes that steps have touched
+        self.has_switched = False  # some step of SWITCH has begun
+        self.current: str | None = plan.current  # what the host said last
+        self.seconds = 0.0
+        self.warnings: list[str] = []
+
+    def fail(self, error: MultiError) -> None:
+        """Note the first thing that went wrong."""
+        if not self.reason:
+            if isinstance(error, StepFailed):
+                self.step, self.reason, self.output = error.step, error.reason, error.output
+            else:
+                self.reason = error.reason if isinstance(error, HostUnreachable) else str(error)
+        self.state = UNREACHABLE if isinstance(error, HostUnreachable) else FAILED
+
+    def json(self) -> dict[str, Any]:
+        return {
+            "state": self.state,
+            "release": self.current,
+            "before": self.plan.current,
+            "step": self.step or None,
+            "reason": self.reason or None,
+            "output": self.output or None,
+            "seconds": round(self.seconds, 3),
+            "warnings": self.warnings,
+        }
+
+
+class Report(NamedTuple):
+    """What has become of a deploy. `ok`: all of its hosts are as planned."""
+
+    plan: Plan
+    hosts: dict[str, HostReport]
+    ok: bool
+    reason: str
+    seconds: float
+
+    def json(self) -> dict[str, Any]:
+        return {
+            "ok": self.ok,
+            "release": self.plan.release,
+            "reason": self.reason or None,
+            "seconds": round(self.seconds, 3),
+            "hosts": {name: one.json() for name, one in self.hosts.items()},
+        }
+
+
+class Settings(NamedTuple):
+    """How a plan is carried out."""
+
+    max_parallel: int = 20
+    max_fail_percentage: float = 0
+    auto_revert: bool = True
+
+
+class Runner:
+    """One plan being carried out. `cancel` is set to have it end, going back, at the next step."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        hosts: Iterable[Host],
+        backend: Backend,
+        tell: Tell,
+        *,
+        settings: Settings | None = None,
+        holder: Holder | None = None,
+        judge: Callable[[Runner, str], None] | None = None,
+    ) -> None:
+        known = {host.name: host for host in hosts}
+        self.plan = plan
+        self.backend = backend
+        self.settings = settings or Settings()
+        self.reports = {name: HostReport(one, known[name]) for name, one in plan.hosts.items()}
+        self.cancel = threading.Event()
+        self._tell = tell
+        self._holder = holder
+        self._judge = judge
+        self._reason = ""
+        self._total = len(plan.hosts)
+        self._pool = ThreadPoolExecutor(max(1, min(self.settings.max_parallel, self._total)), "multi-deploy")
+
+    # ---- the whole
+
+    def run(self) -> Report:
+        """Carry it out; what has become of it. Locks are held by whoever calls."""
+        begun = time.monotonic()
+        try:
+            self._prepare()
+            if not self._reason:
+                self._once()
+            if not self._reason:
+                self._switch()
+            if self._reason:
+                self._go_back()
+            else:
+                self._finish()
+        finally:
+            self._pool.shutdown(wait=not self.cancel.is_set(), cancel_futures=True)
+        bad = [one for one in self.reports.values() if one.state not in (DONE, UNCHANGED)]
+        return Report(self.plan, self.reports, not bad and not self._reason, self._reason, time.monotonic() - begun)
+
+    def _prepare(self) -> None:
+        names = [name for name, one in self.plan.hosts.items() if one.error is None and one.of(PREPARE)]
+        if names:
+            self._tell(Event(PHASE, "", f"Preparing {_count(names, 'host')}"))
+            self._each(names, self._prepare_one)
+        for name in names:
+            if self.reports[name].state == UNCHANGED:
+                self.reports[name].state = PREPARED
+        self._count_failures()
+
+    def _prepare_one(self, report: HostReport) -> None:
+        for step in report.plan.of(PREPARE):
+            self._do(report, step, again=True)
+
+    def _once(self) -> None:
+        if not self.plan.once:
+            return
+        self._tell(Event(PHASE, "", "Once for all hosts"))
+        for step in self.plan.once:
+            report = self.reports[step.host]
+            if self._stopped() or report.state in (FAILED, UNREACHABLE, LEFT_OUT):
+                self._reason = self._reason or f"{step.title} can't be done: {step.host} is {report.state}"
+                return
+            self._each([step.host], lambda one, what=step: self._do(one, what))  # type: ignore[misc]
+            if report.state in (FAILED, UNREACHABLE):
+                self._reason = f"{step.title} has failed on {step.host}"
+                return
+
+    def _switch(self) -> None:
+        batches = [[name for name in batch if self._takes_part(name)] for batch in self.plan.batches]
+        batches = [batch for batch in batches if batch]
+        for number, batch in enumerate(batches, 1):
+            if self._stopped():
+                return
+            word = f"Batch {number} of {len(batches)}: " if len(batches) > 1 else "Switching "
+            self._tell(Event(PHASE, "", word + ", ".join(batch)))
+            self._each(batch, self._switch_one)
+            for name in batch:
+                if self.reports[name].state in (UNCHANGED, PREPARED):
+                    self.reports[name].state = DONE
+            if self._holder is not None and len(batches) > 1:
+                self._renew_all()
+            self._count_failures()
+            if self._reason:
+                return
+
+    def _takes_part(self, name: str) -> bool:
+        report = self.reports.get(name)
+        return report is not None and report.state in (UNCHANGED, PREPARED) and bool(report.plan.of(SWITCH))
+
+    def _switch_one(self, report: HostReport) -> None:
+        try:
+            judged = False
+            for step in report.plan.of(SWITCH):
+                report.has_switched = True
+                if step.node is not None:
+                    report.begun.add(step.node)
+                self._do(report, step, again=not isinstance(step.do, Command))
+                if self._judge is not None and step.node is not None and isinstance(step.do, Gate) and not judged:
+                    judged = True
+                    self._judge(self, report.host.name)
+        except HostUnreachable:
+            raise
+        except DeployError as error:
+            if self._is_tolerated(report):
+                report.fail(error)
+                self._back_one(report)  # the others go on without it
+                return
+            raise
+
+    def _is_tolerated(self, report: HostReport) -> bool:
+        failed = 1 + sum(one.state in (FAILED, REVERTED, STUCK, UNREACHABLE) for one in self.reports.values())
+        return failed * 100 / self._total <= self.settings.max_fail_percentage and not self.cancel.is_set()
+
+    def _finish(self) -> None:
+        names = [
+            name for name, one in self.plan.hosts.items() if one.of(FINISH) and self.reports[name].state != LEFT_OUT
+        ]
+        names = [name for name in names if self.reports[name].state in (DONE, UNCHANGED, PREPARED)]
+        self._each(names, self._finish_one)
+        for name in names:
+            self.reports[name].state = DONE if self.reports[name].plan.steps else UNCHANGED
+
+    def _finish_one(self, report: HostReport) -> None:
+        for step in report.plan.of(FINISH):
+            try:
+                self._do(report, step)
+            except MultiError as error:
+                report.warnings.append(str(error))
+
+    # ---- going back
+
+    def _go_back(self) -> None:
+        touched = [
+            name for name, one in self.reports.items() if one.has_switched and one.state not in (REVERTED, STUCK)
+        ]
+        for name, one in self.reports.items():
+            if one.state == PREPARED and name not in touched:
+                one.state = UNCHANGED
+        if not touched:
+            return
+        if not self.settings.auto_revert:
+            self._tell(Event(NOTE, "", "nothing goes back (auto_revert = false); multi deploy rollback does it"))
+            return
+        for batch in reversed(self.plan.batches):
+            names = [name for name in batch if name in touched]
+            if names:
+                self._tell(Event(PHASE, "", f"Going back: {', '.join(names)}"))
+                self._each(names, self._back_one, even_cancelled=True)
+
+    def _back_one(self, report: HostReport) -> None:
+        """The way back, as far as it goes: one step that fails does not keep the others from being done."""
+        errors: list[MultiError] = []
+        for step in report.plan.back:
+            if step.node is not None and step.node not in report.begun:
+                continue
+            try:
+                self._do(report, step, again=not isinstance(step.do, Command), forced=True)
+            except HostUnreachable as error:
+                report.fail(error)
+                report.state = UNREACHABLE
+                report.warnings.append(f"{error.reason}; it was to go back; the next push brings it into line")
+                return
+            except MultiError as error:
+                errors.append(error)
+        report.warnings += [f"going back: {error}" for error in errors]
+        report.state = STUCK if errors else REVERTED
+
+    # ---- steps
+
+    def _do(self, report: HostReport, step: Step, *, again: bool = False, forced: bool = False) -> None:
+        """One step; with `again` it is done once more where the connection was cut: it does no harm when done twice."""
+        if self.cancel.is_set() and not forced:
+            raise StepFailed(report.host.name, step.title, "not begun: the deploy was interrupted")
+        begun = time.monotonic()
+        self._tell(Event(BEGIN, report.host.name, step.title, step))
+        try:
+            try:
+                self._act(report, step, self._session(report), forced=forced)
+            except HostUnreachable:
+                if not again:
+                    raise
+                self._tell(Event(NOTE, report.host.name, "the connection was cut; connecting again", step))
+                self._act(report, step, self._session(report), forced=forced)
+        except MultiError as error:
+            reason = getattr(error, "reason", None) or str(error)
+            self._tell(Event(FAULT, report.host.name, f"{step.title}: {reason}", step))
+            raise
+        self._tell(Event(END, report.host.name, step.title, step, time.monotonic() - begun))
+
+    def _session(self, report: HostReport) -> Session:
+        session = self.backend.connect(report.host)
+        if self._holder is not None:
+            self._holder.renew(session)
+        return session
+
+    def _act(self, report: HostReport, step: Step, session: Session, *, forced: bool) -> None:
+        do, name = step.do, report.host.name
+
+        def say(line: str) -> None:
+            self._tell(Event(LINE, name, line, step))
+
+        if isinstance(do, Command | Build):
+            result = session.run(do, say) if isinstance(do, Command) else session.build(do, say)
+            if result.code is None:
+                raise HostUnreachable(name, f"{step.title}: {result.err}")
+            if not result.ok:
+                raise StepFailed(name, step.title, f"exit code {result.code}", result.tail)
+        elif isinstance(do, File):
+            session.put(do)
+        elif isinstance(do, Restore):
+            session.restore(do)
+        elif isinstance(do, Remove):
+            session.remove(do)
+        elif isinstance(do, Link):
+            session.link(do)
+        elif isinstance(do, Upload):
+
+            def sent(done: int, total: int) -> None:
+                self._tell(Event(SENT, name, f"{done} of {total} bytes", step, share=done / total if total else 1.0))
+
+            session.send(do, sent)
+        else:
+            health.wait(session, do, say, None if forced else self.cancel)
+
+    # ---- many hosts
+
+    def _each(self, names: Sequence[str], what: Callable[[HostReport], None], *, even_cancelled: bool = False) -> None:
+        """Do this on these hosts, so many at once as may be. What fails is noted in the host's report."""
+        futures = {self._pool.submit(self._guarded, self.reports[name], what) for name in names}
+        while futures:
+            # a wait without a limit could not be interrupted
+            done, futures = wait(futures, timeout=0.5, return_when=FIRST_COMPLETED)
+            for future in done:
+                _raise_ours(future)
+
+    def _guarded(self, report: HostReport, what: Callable[[HostReport], None]) -> None:
+        begun = time.monotonic()
+        try:
+            what(report)
+        except MultiError as error:
+            report.fail(error)
+        finally:
+            report.seconds += time.monotonic() - begun
+
+    def _stopped(self) -> bool:
+        if self.cancel.is_set() and not self._reason:
+            self._reason = "the deploy was interrupted"
+        return bool(self._reason)
+
+    def _count_failures(self) -> None:
+        """Whether the deploy goes on. A host that was not there from the start does not count: it is left out."""
+        if self._stopped():
+            return
+        bad = [name for name, one in self.reports.items() if one.state in (FAILED, UNREACHABLE, REVERTED, STUCK)]
+        if bad and len(bad) * 100 / self._total > self.settings.max_fail_percentage:
+            self._reason = f"{', '.join(bad)} failed"
+
+    def _renew_all(self) -> None:
+        """The lock of hosts whose turn is over or has not come must not expire while the others take their time."""
+        assert self._holder is not None
+        for report in self.reports.values():
+            if report.state in (LEFT_OUT, UNREACHABLE):
+                continue
+            try:
+                self._holder.renew(self.backend.connect(report.host))
+            except HostUnreachable:
+                pass  # its turn will tell, or it is over
+            except DeployLocked as error:
+                self._reason = str(error)
+
+
+def _raise_ours(future: Future[None]) -> None:
+    """An error of ours that is no `MultiError` must not be swallowed."""
+    error = future.exception()
+    if error is not None:
+        raise error
+
+
+def _count(names: Sequence[str], word: str) -> str:
+    return f"{len(names)} {word}{'s' if len(names) != 1 else ''}"
+
+
+def note(backend: Backend, hosts: Iterable[Host], record: dict[str, Any], tell: Tell) -> None:
+    """Write into the audit log of these hosts; where that can't be, it is told, and nothing else happens."""
+    for host in hosts:
+        try:
+            audit.append(backend.connect(host), record)
+        except MultiError as error:
+            tell(Event(NOTE, host.name, f"the audit log was not written: {error}"))
