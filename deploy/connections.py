@@ -32,8 +32,8 @@ ATTEMPTS = 3
 #: Open at once; each is a file, two threads and some hundred kilobytes.
 CONNECTIONS = 100
 _PAUSE = 1.0  # before the second attempt; doubles
-_PULSE = 5.0  # between two questions whether the host is still there
-_SILENCE = 20.0  # after which it isn't
+#: A host that answers nothing for so long is not there any more.
+SILENCE = 20.0
 
 
 class _TimedOut(HostUnreachable):
@@ -51,6 +51,8 @@ class Ways(NamedTuple):
     key: str | None = None
     sudo_password: Secret | None = None
     limit: int = CONNECTIONS
+    silence: float = SILENCE
+    folder: str = ""  # that names of files of hosts are relative to
 
 
 class Connections:
@@ -148,9 +150,12 @@ class Connections:
         if host.jump:
             gateway = fabric.Connection(host.jump, config=self._config, connect_timeout=int(self.ways.connect_timeout))
         kwargs: dict[str, Any] = {}
-        key = getattr(host, "key", None) or self.ways.key
-        if key:
-            kwargs["key_filename"] = os.path.expanduser(key)
+        keys = [os.path.join(self.ways.folder, os.path.expanduser(key)) for key in (host.key, self.ways.key) if key]
+        for key in keys:
+            if not os.path.isfile(key):
+                raise HostRefused(host.name, f"the key {key} is missing")
+        if keys:
+            kwargs["key_filename"] = keys
         given = {"user": host.user, "port": host.port, "gateway": gateway}
         return fabric.Connection(
             host.address or host.name,
@@ -200,9 +205,7 @@ def open_checked(connection: fabric.Connection, name: str, ways: Ways) -> None:
             "is in the agent (ssh-add -l), in ssh_config, or given with --key",
         ) from None
     except TimeoutError:
-        raise HostUnreachable(
-            name, f"{where} did not answer within {ways.connect_timeout:g} s", timed_out=True
-        ) from None
+        raise _TimedOut(name, f"{where} did not answer within {ways.connect_timeout:g} s") from None
     except (NoValidConnectionsError, OSError, EOFError) as error:
         raise HostUnreachable(name, f"{where}: {_cause(error)}") from None
     except paramiko.SSHException as error:
@@ -211,7 +214,7 @@ def open_checked(connection: fabric.Connection, name: str, ways: Ways) -> None:
         raise HostUnreachable(name, f"{where}: {error}") from None
     except ValueError as error:  # a key file that is none
         raise HostRefused(name, f"{where}: {error}") from None
-    _keep_alive(connection)
+    _keep_alive(connection, ways.silence)
 
 
 def _cause(error: BaseException) -> str:
@@ -308,26 +311,26 @@ def fingerprint(key: paramiko.PKey) -> str:
 # ---- silence
 
 
-def _keep_alive(connection: fabric.Connection) -> None:
+def _keep_alive(connection: fabric.Connection, silence: float) -> None:
     """Have a host that falls silent noticed: a connection behind a cut cable would else hang for a quarter of an hour."""
     transport: Any = connection.transport
     sock = getattr(transport, "sock", None)
     with contextlib.suppress(OSError, AttributeError):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(_SILENCE * 1000))
-    threading.Thread(target=_listen, args=(transport,), name="multi-pulse", daemon=True).start()
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(silence * 1000))
+    threading.Thread(target=_listen, args=(transport, silence), name="multi-pulse", daemon=True).start()
 
 
-def _listen(transport: paramiko.Transport) -> None:
+def _listen(transport: paramiko.Transport, silence: float) -> None:
     """Ask every few seconds; whoever doesn't answer in time is let go, so that what waits for it fails."""
     while transport.is_active():
         answered = threading.Event()
         asker = threading.Thread(target=_ask, args=(transport, answered), daemon=True)
         asker.start()
-        if not answered.wait(_SILENCE):
+        if not answered.wait(silence):
             transport.close()
             return
-        time.sleep(_PULSE)
+        time.sleep(silence / 4)
 
 
 def _ask(transport: paramiko.Transport, answered: threading.Event) -> None:

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from multi.deploy import audit, health
+from multi.deploy import canary as judging
 from multi.deploy.base import Backend, Session
 from multi.deploy.steps import (
     FINISH,
     PREPARE,
+    RESTART,
+    START,
     SWITCH,
     Build,
     Command,
@@ -35,6 +38,7 @@ from multi.errors import DeployError, DeployLocked, HostUnreachable, MultiError,
 if TYPE_CHECKING:
     from multi.deploy.inventory import Host
     from multi.deploy.lock import Holder
+    from multi.deploy.settings import Canary
 
 #: What has become of a host.
 UNCHANGED, PREPARED, DONE, FAILED = "unchanged", "prepared", "done", "failed"
@@ -145,8 +149,10 @@ class Runner:
         *,
         settings: Settings | None = None,
         holder: Holder | None = None,
-        judge: Callable[[Runner, str], None] | None = None,
+        canary: Canary | None = None,
+        look: Callable[[str, tuple[str, ...]], tuple[Mapping[str, Any], Mapping[str, Any]]] | None = None,
     ) -> None:
+        """`look` gives, for a host and those of its nodes that are new, these and the fleet's old ones (for the canary)."""
         known = {host.name: host for host in hosts}
         self.plan = plan
         self.backend = backend
@@ -155,9 +161,11 @@ class Runner:
         self.cancel = threading.Event()
         self._tell = tell
         self._holder = holder
-        self._judge = judge
+        self._canary = canary
+        self._look = look
         self._reason = ""
         self._total = len(plan.hosts)
+        self._batches = _one_first(plan.batches) if canary is not None else plan.batches
         self._pool = ThreadPoolExecutor(max(1, min(self.settings.max_parallel, self._total)), "multi-deploy")
 
     # ---- the whole
@@ -209,7 +217,7 @@ class Runner:
                 return
 
     def _switch(self) -> None:
-        batches = [[name for name in batch if self._takes_part(name)] for batch in self.plan.batches]
+        batches = [[name for name in batch if self._takes_part(name)] for batch in self._batches]
         batches = [batch for batch in batches if batch]
         for number, batch in enumerate(batches, 1):
             if self._stopped():
@@ -232,15 +240,18 @@ class Runner:
 
     def _switch_one(self, report: HostReport) -> None:
         try:
-            judged = False
+            new: list[str] = []
             for step in report.plan.of(SWITCH):
                 report.has_switched = True
                 if step.node is not None:
                     report.begun.add(step.node)
                 self._do(report, step, again=not isinstance(step.do, Command))
-                if self._judge is not None and step.node is not None and isinstance(step.do, Gate) and not judged:
-                    judged = True
-                    self._judge(self, report.host.name)
+                if step.node is not None and step.kind in (START, RESTART):
+                    new.append(step.node)
+                    if self._canary is not None and len(new) == self._canary.nodes:
+                        self._judge(report, tuple(new))
+            if self._canary is not None and new:
+                self._judge(report, tuple(new))  # the host has fewer nodes than are wanted
         except HostUnreachable:
             raise
         except DeployError as error:
@@ -249,6 +260,24 @@ class Runner:
                 self._back_one(report)  # the others go on without it
                 return
             raise
+
+    def _judge(self, report: HostReport, new: tuple[str, ...]) -> None:
+        """Have the first nodes with the release judged, once in a deploy."""
+        canary, self._canary = self._canary, None
+        assert canary is not None
+        assert self._look is not None
+        look, name = self._look, report.host.name
+
+        def say(line: str) -> None:
+            self._tell(Event(LINE, name, line))
+
+        self._tell(Event(PHASE, "", f"Canary: {', '.join(new)} on {name}"))
+        gate = next((step.do for step in report.plan.of(SWITCH) if isinstance(step.do, Gate)), None)
+        if gate is not None:
+            units = tuple(unit for node, unit in zip(gate.nodes, gate.units, strict=False) if node in new)
+            first = gate._replace(nodes=new, units=units or new, command=None)
+            health.wait(self._session(report), first, say, self.cancel)
+        judging.judge(name, canary, lambda: look(name, new), say, self.cancel)
 
     def _is_tolerated(self, report: HostReport) -> bool:
         failed = 1 + sum(one.state in (FAILED, REVERTED, STUCK, UNREACHABLE) for one in self.reports.values())
@@ -284,7 +313,7 @@ class Runner:
         if not self.settings.auto_revert:
             self._tell(Event(NOTE, "", "nothing goes back (auto_revert = false); multi deploy rollback does it"))
             return
-        for batch in reversed(self.plan.batches):
+        for batch in reversed(self._batches):
             names = [name for name in batch if name in touched]
             if names:
                 self._tell(Event(PHASE, "", f"Going back: {', '.join(names)}"))
@@ -417,6 +446,14 @@ def _raise_ours(future: Future[None]) -> None:
     error = future.exception()
     if error is not None:
         raise error
+
+
+def _one_first(batches: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The same with the first host alone: it has the canary."""
+    if not batches:
+        return []
+    first, *others = batches[0]
+    return [[first], *([others] if others else []), *map(list, batches[1:])]
 
 
 def _count(names: Sequence[str], word: str) -> str:
