@@ -136,6 +136,7 @@ def throng(bench: Bench, contender: Contender) -> dict[str, float]:
         start = fleet.start(240)[1]
         time.sleep(1)
         status = statistics.median(fleet.run("status") for _ in range(5))
+        time.sleep(IDLE)  # a new node is looked at more often, until it counts as healthy
         idle = fleet.idle(IDLE)
         rolling = fleet.run("restart", "--all", "--rolling", "--batch", "10%")
         return {
