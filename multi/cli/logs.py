@@ -12,6 +12,8 @@ from multi.cli.group import DONE, FAILED
 from multi.cli.moments import parse_moment
 from multi.cli.nodes import NodesCommand, Request, json_option, nodes_argument, state_dir_option
 from multi.cli.screen import Screen, complain
+from multi.controller.journal import Journal
+from multi.controller.managers.base import ManagerError
 from multi.controller.node import Node
 from multi.controller.reading import Piece, Stream, Wanted, past
 from multi.controller.tail import Follow, Tail
@@ -54,7 +56,8 @@ def logs(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
     request = Request(ctx, given)
     chosen = request.nodes(nodes) if nodes or given["every"] else request.fleet.all()
     wanted = _wanted(given)
-    tails = _tails(chosen)
+    journals: list[Journal] = []
+    tails = _tails(chosen, wanted, journals)
     if not tails:
         if not chosen:
             complain("no nodes are known here; `multi ls --all` lists those of every project")
@@ -62,6 +65,8 @@ def logs(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
     printer = Printer(request.screen, [*tails], given)
     # watched before the first look, so that nothing is missed in between
     follow = Follow([tail.path for tail in tails.values()]) if given["follow"] else None
+    for journal in journals if given["follow"] else ():
+        journal.follow()
     try:
         for piece in past(tails, wanted):
             printer.show(piece)
@@ -75,6 +80,9 @@ def logs(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
             follow.wait()
     except KeyboardInterrupt:
         pass  # the way to end it
+    finally:
+        for journal in journals:
+            journal.close()
     ctx.exit(DONE)
 
 
@@ -101,10 +109,18 @@ def _wanted(given: dict[str, Any]) -> Wanted:
     return Wanted(count, since, pattern, level)
 
 
-def _tails(nodes: list[Node]) -> dict[str, Tail]:
-    """The logs that can be read; of the others it is said why not."""
+def _tails(nodes: list[Node], wanted: Wanted, journals: list[Journal]) -> dict[str, Tail]:
+    """The logs that can be read; of the others it is said why not. Copies of journals are added to `journals`."""
     tails: dict[str, Tail] = {}
     for node in nodes:
+        if node.unit is not None and node.unit.log_file is None and node.manager is not None:
+            try:
+                journals.append(Journal(node.unit, lines=None if wanted.is_choosy else wanted.limit, since=wanted.since))
+            except ManagerError as error:
+                complain(f"{node}: {error}")
+            else:
+                tails[str(node)] = Tail(journals[-1].path)
+            continue
         path = node.log_file
         if path is None:
             complain(f"{node} has no log file: it runs in the foreground of whoever started it")

@@ -11,12 +11,14 @@ from multi.cli.group import DONE, FAILED
 from multi.cli.nodes import NodesCommand, Request, nodes_argument, state_dir_option
 from multi.cli.screen import Screen, complain
 from multi.cli.stop import ALL
+from multi.controller import managed
 from multi.controller import stop as stopping
-from multi.controller.keeper.node import RUNNING
+from multi.controller.keeper.node import RELOADING, RUNNING
 from multi.controller.node import Node
 from multi.controller.watch import Watch
 
 _LOOK = 1.0
+_PAUSE = 0.2  # between looks at a unit, whose manager tells nobody when it changes
 
 
 @click.command(cls=NodesCommand)
@@ -48,6 +50,9 @@ def reload_all(screen: Screen, nodes: list[Node], timeout: float) -> int:
     screen.section("Reloading nodes...")
     code = DONE
     pending: dict[str, tuple[Node, int]] = {}
+    of_units = [node for node in nodes if node.manager is not None and not node.has_own_keeper]
+    for node in of_units:
+        code = max(code, _by_unit(screen, node, timeout))
     with Watch() as watch:
         for node in nodes:
             status = stopping.settled(node)
@@ -77,6 +82,38 @@ def reload_all(screen: Screen, nodes: list[Node], timeout: float) -> int:
 
 def _look(screen: Screen, node: Node, before: int) -> int | None:
     """Whether the reload of this node is over: its exit code."""
+def _by_unit(screen: Screen, node: Node, timeout: float) -> int:
+    """Reload a node that systemd runs, and wait until its main process is the new one; the exit code."""
+    unit = node.unit
+    assert unit is not None
+    before = unit.standing
+    if before.state != RUNNING:
+        complain(f"{node} is {before.state}; a node that is running can be reloaded")
+        return FAILED
+    deadline = time.monotonic() + timeout
+    trouble = managed.reload(unit)
+    was_seen = False
+    while not trouble and time.monotonic() < deadline:
+        found = unit.standing
+        if found.state == RUNNING and found.pid != before.pid:
+            screen.item(node, f"OK (pid {found.pid})", good=True)
+            return DONE
+        if was_seen and found.state == RUNNING:
+            trouble = "the new generation did not get ready"
+        elif not found.runs:
+            screen.item(node, f"FAILED, it is {found.state} now", good=False)
+            complain(f"{node}: {found.message or 'it has ended'}")
+            return FAILED
+        was_seen = was_seen or found.state == RELOADING
+        time.sleep(_PAUSE)
+    if not trouble:
+        complain(f"{node}: its next generation is not ready after {timeout:g} s; it goes on trying")
+        return FAILED
+    screen.item(node, "FAILED, the present worker goes on", good=False)
+    complain(f"{node}: {trouble}; see `multi logs {node.name.short}`")
+    return FAILED
+
+
     status = node.status()
     news = status.record.get("reload") or {}
     if news.get("generation", 0) > before and news.get("state") == "done":

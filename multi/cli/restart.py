@@ -25,12 +25,13 @@ from multi.cli.optional import HERE, WATCH, OptionalValue, looks_like_path
 from multi.cli.policy import SPAN, policy_options
 from multi.cli.progress import Item, Progress, busy, draining, gist
 from multi.cli.screen import Screen, complain
-from multi.cli.start import check_values, show, specification, stay, tell, watched
+from multi.cli.start import check_values, managed_of, show, specification, stay, tell, watched
 from multi.cli.stop import ALL
 from multi.controller import activity, roll
 from multi.controller import start as starting
 from multi.controller import stop as stopping
 from multi.controller.guard import uncovered
+from multi.controller.managed import start_of
 from multi.controller.node import Node
 from multi.controller.roll import HELD, OVER, STARTING, WAITING, Ladder, News, Turn
 from multi.controller.start import Result, Start
@@ -107,6 +108,13 @@ def restart(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None
 
 def prepare(request: Request, nodes: list[Node]) -> dict[str, Start]:
     """Everything checked, and what changes told, before anything stops."""
+    managed = managed_of(request, nodes)
+    for node in managed:
+        if request.own.get("when_idle") and not node.has_own_keeper:
+            raise NodeError(
+                f"--when-idle: {node} is run by {node.manager}, so nobody can have it consume nothing; leave it out"
+            )
+    nodes = [node for node in nodes if node not in managed]
     specs = [(node, *specification(request, node, anew=False)) for node in nodes]
     for _, spec, _ in specs:
         spec.check()
@@ -127,6 +135,7 @@ def prepare(request: Request, nodes: list[Node]) -> dict[str, Start]:
         str(node): Start(node, record, spec.environment)
         for (node, spec, _), (_, record) in zip(specs, records, strict=True)
     }
+    starts |= {str(node): start_of(node) for node in managed}
     for one in starts.values():
         one.node.place.make()
     return starts

@@ -19,12 +19,13 @@ from multi.cli.nodes import (
     state_dir_option,
 )
 from multi.cli.optional import HERE, WATCH, OptionalValue, looks_like_path
-from multi.cli.policy import policy_options
+from multi.cli.policy import WHAT, policy_of, policy_options
 from multi.cli.progress import Item, Progress
 from multi.cli.screen import Screen, clock, complain
 from multi.controller import start as starting
 from multi.controller import stop as stopping
 from multi.controller.launch import command, environment
+from multi.controller.managed import refuse_change, start_of
 from multi.controller.node import Node
 from multi.controller.project import described as described_project
 from multi.controller.project import description, locate
@@ -97,13 +98,37 @@ def prepare(request: Request, nodes: list[Node]) -> list[Start]:
     specs = [(node, *specification(request, node)) for node in nodes]
     for _, spec, _ in specs:
         spec.check()
+    managed = managed_of(request, nodes)
+    nodes = [node for node in nodes if node not in managed]
     if any(node.status().is_up for node in nodes):
         check_values(request, [spec for _, spec, _ in specs])
     records = [(node, record_of(node, spec)) for node, spec, _ in specs]
     refuse_shared_files(records)
     refuse_files_of_others(records, request.fleet)
     tell(request.screen, specs, records)
-    return [Start(node, record, spec.environment) for (node, spec, _), (_, record) in zip(specs, records, strict=True)]
+    return [start_of(node) for node in managed] + [
+        Start(node, record, spec.environment) for (node, spec, _), (_, record) in zip(specs, records, strict=True)
+    ]
+
+
+def managed_of(request: Request, nodes: list[Node]) -> list[Node]:
+    """Those of the nodes that systemd or supervisord run; an error where they were to run otherwise than their units say."""
+    found = [node for node in nodes if node.manager is not None]
+    for node in found:
+        if words := changes(request, node):
+            refuse_change(node, words)
+    return found
+
+
+def changes(request: Request, node: Node) -> str:
+    """What this command line says about how the node is run."""
+    own = request.own_of(node)
+    given = {name: value for name, value in request.options_of(node).items() if name != "workdir"}
+    words = [*table.words(given), *request.rest_of(node)]
+    of_stop = ("quit_after", "kill_after")  # of `multi restart`: for this one stop
+    named = [name for name in (*policy_of(own), *WHAT) if own.get(name) and name not in of_stop]
+    words += [f"--{name.replace('_', '-')}" for name in named]
+    return " ".join(words)
 
 
 def tell(
@@ -263,5 +288,6 @@ def foreground(request: Request, nodes: list[Node]) -> None:
         record["argv"] = spec.argv(None)
     node.place.make()
     sys.stdout.flush()
+    node.unit = None  # its manager may be who runs this
     words = command(node, node.put(record))
     os.execve(words[0], words, environment(node, spec.environment))

@@ -12,7 +12,7 @@ from multi.cli.group import DONE, UNKNOWN
 from multi.cli.nodes import Request, json_option, nodes_argument, state_dir_option
 from multi.cli.optional import OptionalValue
 from multi.cli.screen import Screen, clock
-from multi.cli.views import CRASHED_CODE, HEAD, RIGHT, STOPPED_CODE, View, look
+from multi.cli.views import CRASHED_CODE, HEAD, RIGHT, STOPPED_CODE, UNKNOWN_CODE, View, look
 from multi.controller.node import Node
 from multi.errors import ConfigurationError
 
@@ -105,7 +105,11 @@ def lines_of(screen: Screen, views: list[View]) -> list[str]:
         head.insert(2, "engine")
         for row, engine in zip(rows, engines, strict=True):
             row.insert(2, engine)
-        right = tuple(column + (column >= 2) for column in RIGHT)
+        right = tuple(column + (column >= 2) for column in right)
+    if {view.run_by for view in views} != {"multi"}:
+        head.append("run by")
+        for row, view in zip(rows, views, strict=True):
+            row.append(view.run_by)
     return screen.rows(head, rows, right) + [f"{view.node}: {view.note}" for view in views if view.note]
 
 
@@ -114,4 +118,4 @@ def code_of(views: list[View]) -> int:
     if not views:
         return UNKNOWN
     codes = {view.code for view in views}
-    return next((code for code in (CRASHED_CODE, STOPPED_CODE) if code in codes), DONE)
+    return next((code for code in (CRASHED_CODE, UNKNOWN_CODE, STOPPED_CODE) if code in codes), DONE)

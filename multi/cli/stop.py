@@ -69,6 +69,13 @@ def stop(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
         ctx.exit(pass_on(screen, chosen, number))
     if not given["force"]:
         refuse_last_consumers(request.fleet, chosen)
+    for node in chosen:
+        unit = node.manager
+        if unit is not None and not node.has_own_keeper and (given["quit_after"], given["kill_after"]) != (None, None):
+            raise ConfigurationError(
+                f"--quit-after and --kill-after: {node} is run by {unit}, which goes by the times of its unit; to have others, "
+                f"stay with it: multi stopwait {node.name.short}"
+            )
     screen.header()
     for each in send(screen, [stopping.begin(node) for node in chosen], given):
         each.close()

@@ -11,14 +11,14 @@ from multi.controller import activity, drift, pausing, usage
 from multi.controller import stop as stopping
 from multi.controller.activity import Activity
 from multi.controller.keeper.node import BACKOFF, FAILED, RUNNING, STOPPED
-from multi.controller.node import CRASHED, Node, Status
+from multi.controller.node import CRASHED, UNKNOWN, Node, Status
 from multi.stats import NodeStats
 
 HEAD = ("node", "state", "pid", "uptime", "restarts", "cpu", "memory", "pool", "queues", "active")
 #: The columns whose cells are aligned to the right.
 RIGHT: tuple[int, ...] = (2, 3, 4, 5, 6, 9)
 #: As the Linux Standard Base has it for `status`.
-RUNNING_CODE, CRASHED_CODE, STOPPED_CODE = 0, 1, 3
+RUNNING_CODE, CRASHED_CODE, STOPPED_CODE, UNKNOWN_CODE = 0, 1, 3, 4
 
 
 class View:
@@ -48,6 +48,8 @@ class View:
         """The exit code that this node means."""
         if self.status.state in (FAILED, CRASHED, BACKOFF):
             return CRASHED_CODE
+        if self.status.state == UNKNOWN:
+            return UNKNOWN_CODE
         return STOPPED_CODE if self.status.state == STOPPED else RUNNING_CODE
 
     @property
@@ -55,6 +57,12 @@ class View:
         """Its state, and whether it consumes nothing."""
         paused = pausing.EVERY in self.paused and self.status.has_keeper
         return f"{self.status.state} (paused)" if paused else self.status.state
+
+    @property
+    def run_by(self) -> str:
+        """Who runs it: systemd, supervisord, or for "multi" a keeper of its own."""
+        unit = self.node.manager
+        return "multi" if unit is None else unit.manager
 
     @property
     def engine(self) -> str:
@@ -113,7 +121,7 @@ class View:
     @property
     def note(self) -> str:
         """What the table has no column for."""
-        notes = [self._news]
+        notes = [self._news, self._twice]
         if self.paused and pausing.EVERY not in self.paused:
             notes.append(f"paused: {', '.join(self.paused)}")
         if self.drift:
@@ -132,6 +140,14 @@ class View:
             # that it is well says its state; that it has lost its broker must be told
             return status.message if status.message.startswith("waiting") else ""
         return status.message if status.state != STOPPED else ""
+    @property
+    def _twice(self) -> str:
+        """Where a unit runs a second one of the same name beside it, or one that is down comes back by its unit."""
+        unit = self.node.unit
+        if unit is None or self.node.manager is not None or not unit.standing.at_boot:
+            return ""
+        return f"{unit} has it, too, and starts it when the machine is started"
+
 
     def as_json(self) -> dict[str, Any]:
         """The same, and more, for programs."""
@@ -157,6 +173,9 @@ class View:
             "memory": self.usage.memory,
             "memory_kind": self.usage.memory_kind,
             "pool": stats.pool if stats is not None else None,
+            "run_by": self.run_by,
+            "unit": self.node.unit.id if self.node.unit is not None else None,
+            "at_boot": self.node.unit.standing.at_boot if self.node.unit is not None else None,
             "concurrency": stats.concurrency if stats is not None else None,
             "queues": self.queues,
             "active": self.activity.active if self.activity is not None else 0,
@@ -172,7 +191,7 @@ class View:
             "last_end": record.get("last_end"),
             "next_start": record.get("next_start"),
             "reload": record.get("reload"),
-            "log_file": kept.get("log_file"),
+            "log_file": self.node.log_file,
             "pidfile": record.get("pidfile"),
             "description": kept.get("description"),
         }

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from multi.controller import stop as stopping
 from multi.controller.gates import Gate
+from multi.controller.managed import start_of
 from multi.controller.node import Node
 from multi.controller.start import ALREADY, OK, Result, Start, together
 from multi.controller.stop import Down, Stop
@@ -119,7 +120,7 @@ class Applying:
         for work in self.works:
             if work.step.action != STOP and not work.step.needs:
                 work.node.place.make()
-                self._prepared[work.name] = Start(work.node, work.record, work.environment)
+                self._prepared[work.name] = start_of(work.node, work.record, work.environment)
         together(self._prepared.values())
 
     def _begin(self, watch: Watch) -> Iterator[Event]:
@@ -151,7 +152,7 @@ class Applying:
 
     def _start(self, work: Work, watch: Watch) -> Iterator[Event]:
         work.node.place.make()
-        work.start = self._prepared.pop(work.name, None) or Start(work.node, work.record, work.environment)
+        work.start = self._prepared.pop(work.name, None) or start_of(work.node, work.record, work.environment)
         work.start.begin(watch)
         if work.stop is None:
             yield Began(work.node)

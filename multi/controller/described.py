@@ -9,7 +9,7 @@ from multi.controller.fleet import Fleet
 from multi.controller.node import Node, Status
 from multi.controller.places import translated
 from multi.errors import ConfigurationError
-from multi.nodes.description import Description
+from multi.nodes.description.description import Described, Description
 from multi.nodes.description.plan import Known
 from multi.nodes.spec import NodeSpec
 
@@ -29,11 +29,16 @@ def facts(fleet: Fleet, description: Description) -> Facts:
     nodes: dict[str, Node] = {}
     values: list[Known] = []
     hosts = {node.name: node.spec.name.host for node in description.nodes}
+    described = {node.name: node for node in description.nodes}
     for node in fleet.all():
         record = node.record()
+        short = node.name.short
+        if node.manager is not None and short in described and described[short].spec.name == node.name:
+            nodes[short] = node
+            values = [one for one in values if one.name != short] + [by_unit(node, described[short])]
+            continue
         if record is None:
             continue
-        short = node.name.short
         if short in nodes and hosts.get(short) != node.name.host:
             continue  # one of the same name for another host part
         try:
@@ -71,3 +76,9 @@ def claim(node: Node, spec: NodeSpec, env: tuple[str, ...]) -> None:
     path = node.put(with_env(changed, env))
     with translated(node.place.spec_file):
         os.replace(path, node.place.spec_file)
+
+
+def by_unit(node: Node, described: Described) -> Known:
+    """A node that systemd or supervisord run: with what, is said by its unit, and `multi install` compares that."""
+    status = node.status()
+    return Known(node.name.short, described.spec, status.state, status.is_up, status.message, tuple(described.spec.env))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from multi.controller import descriptors, places, project
+from multi.controller import descriptors, places, project, units
 from multi.controller.node import Node
 from multi.controller.places import Places
 from multi.controller.project import Project
@@ -88,7 +88,7 @@ class Fleet:
         for text in self.places.nodes(home.key):
             short, _, host = text.partition("@")
             found.append(self._node(home, NodeName(short, host)))
-        return sorted(found, key=lambda node: _natural(str(node)))
+        return sorted(units.attach(self.places, home, found), key=lambda node: _natural(str(node)))
 
     def _node(self, home: Project, name: NodeName) -> Node:
         return Node(name, self.places.node(home, str(name)))

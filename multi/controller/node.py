@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from multi.controller.caller import caller
 from multi.controller.keeper import adoption, channel, proc
@@ -20,7 +20,12 @@ from multi.nodes.names import NodeName
 from multi.nodes.spec import NodeSpec
 from multi.rundir import RunDir, held, hold
 
+if TYPE_CHECKING:
+    from multi.controller.managers.base import Unit
+
 CRASHED, ORPHANED = "crashed", "orphaned"
+#: Of a node of systemd's or supervisord's, when these give no answer.
+UNKNOWN = "unknown"
 
 
 class Status:
@@ -42,7 +47,7 @@ class Status:
 
     @property
     def has_keeper(self) -> bool:
-        return self.state not in (CRASHED, ORPHANED, life.STOPPED, life.FAILED)
+        return self.state not in (CRASHED, ORPHANED, life.STOPPED, life.FAILED, UNKNOWN)
 
     @property
     def is_up(self) -> bool:
@@ -76,6 +81,8 @@ class Node:
         self.name = name
         self.place = place
         self.rundir = RunDir(place.run)
+        #: what systemd or supervisord have of it, where they do
+        self.unit: Unit | None = None
 
     def __str__(self) -> str:
         return str(self.name)
@@ -95,13 +102,36 @@ class Node:
     @property
     def log_file(self) -> str | None:
         """Where its lines are."""
+        if self.unit is not None and self.unit.standing.is_known:
+            return self.unit.log_file
         record = self.record() or {}
         return record.get("log_file")
 
     # ---- whether it runs
 
     def status(self) -> Status:
-        """Its state now."""
+        """Its state now: as its locks and its keeper tell, or where it has none, the manager that runs it."""
+        own = self._own_status()
+        if self.unit is None or own.is_up:
+            return own
+        standing = self.unit.standing
+        if standing.is_known and (standing.runs or own.state not in (life.FAILED, CRASHED)):
+            return Status(standing.state, standing.record())
+        return own
+
+    @property
+    def manager(self) -> Unit | None:
+        """Its unit, where that runs it at this moment, or would when the node is started; None for a node of our own."""
+        if self.unit is None or (not self.unit.standing.runs and self._own_status().is_up):
+            return None
+        return self.unit
+
+    @property
+    def has_own_keeper(self) -> bool:
+        """Whether a keeper of ours runs it, on its own account or in a manager's foreground."""
+        return self._own_status().has_keeper
+
+    def _own_status(self) -> Status:
         record = _read(self.rundir.status_file)
         state = record.get("state", life.STOPPED)
         if self._held(self.rundir.keeper_lock):

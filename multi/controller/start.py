@@ -54,6 +54,9 @@ class Start:
     `record` is a new specification (None: the kept one), `environment` what is kept of the environment with it.
     """
 
+    #: whether nodes that start together may come from one import of their app
+    shares_imports = True
+
     def __init__(self, node: Node, record: dict[str, Any] | None, environment: dict[str, str]) -> None:
         self.node = node
         self.record = record
@@ -273,6 +276,8 @@ def together(starts: Iterable[Start]) -> None:
     """Let those of the nodes that can share one import of their app do so; it begins now."""
     groups: dict[str, list[tuple[Start, dict[str, Any]]]] = {}
     for start in starts:
+        if not start.shares_imports:
+            continue
         record = start.record or start.node.record() or {}
         found = loading.key(record, environment(start.node, start.environment))
         if found is not None:

@@ -142,6 +142,11 @@ def begin(node: Node) -> Stop:
             continue  # it is down now, or has a keeper
         fd = node.keeper_fd(status) if status.has_keeper else -1
         if fd >= 0 or not status.has_keeper:
+    if node.unit is not None:
+        from multi.controller.managed import stop_of
+
+        if (stop := stop_of(node)) is not None:
+            return stop
             return Stop(node, status, fd)
         # its keeper has ended between the two looks; the next one tells what has become of the node
     raise NodeError(

@@ -76,7 +76,8 @@ def _by_session(statuses: Iterable[Status]) -> dict[int, list[tuple[int, list[by
 
 def _members(status: Status, sessions: dict[int, list[tuple[int, list[bytes]]]]) -> list[tuple[int, list[bytes]]]:
     keeper = status.keeper_pid if status.has_keeper else 0
-    found = [(keeper, fields)] if keeper and (fields := _stat(keeper)) else []
+    is_other = keeper and keeper not in sessions  # a unit's worker has no keeper beside it
+    found = [(keeper, fields)] if is_other and (fields := _stat(keeper)) else []
     for worker in status.workers:
         found += sessions[worker["pid"]]
     return found

@@ -16,6 +16,7 @@ KEEP_SIZE, PUNCH_HOLE, COLLAPSE_RANGE = 0x1, 0x2, 0x8
 _IN_NONBLOCK_CLOEXEC = 0o4000 | 0o2000000
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_PDEATHSIG = 1
 
 
 def _call(name: str, *arguments: object) -> int:
@@ -32,6 +33,11 @@ def _call(name: str, *arguments: object) -> int:
 def become_subreaper() -> bool:
     """Make every orphan among this process's descendants its own child; the setting survives an exec."""
     return _call("prctl", _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+
+
+def end_with_parent() -> None:
+    """Have this process sent TERM when its parent ends; the setting survives an exec."""
+    _call("prctl", _PR_SET_PDEATHSIG, 15, 0, 0, 0)
 
 
 def set_name(name: str) -> None:

@@ -1,0 +1,173 @@
+"""A node that a unit manager runs, and how it is spoken to.
+
+The manager is the one who knows whether the node runs and who starts it again, so every command goes through it: a node that
+is ended behind its manager's back would come back.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from multi.controller.keeper import proc
+from multi.controller.keeper.standing import FAILED, STARTING, STOPPED
+from multi.controller.node import UNKNOWN
+from multi.controller.watch import Watch
+from multi.errors import MultiError, NodeError
+from multi.stats import NodeStats, StatsPage
+
+_FRESH = 0.2  # seconds for which an answer of the manager holds
+
+
+class ManagerError(NodeError):
+    """A unit manager that refuses, or can't be reached."""
+
+
+class ManagerDown(ManagerError):
+    """A unit manager that does not run, and so runs nothing."""
+
+
+class Standing(NamedTuple):
+    """What a manager says of a unit. `state` is in the words of our own nodes; `since` in seconds since the epoch."""
+
+    state: str
+    pid: int = 0
+    since: float = 0.0
+    message: str = ""
+    restarts: int = 0
+    #: whether it is started when the machine is; None where the manager doesn't tell
+    at_boot: bool | None = None
+    #: whether the manager has it loaded at all
+    is_known: bool = True
+    #: whether its last end took a KILL
+    was_killed: bool = False
+    variables: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def runs(self) -> bool:
+        """Whether the manager holds it up, or is about to."""
+        return self.state not in (STOPPED, FAILED, UNKNOWN)
+
+    def record(self) -> dict[str, Any]:
+        """The same in the form in which our keepers write of a node."""
+        found: dict[str, Any] = {
+            "state": self.state,
+            "since": self.since,
+            "message": self.message,
+            "restarts": self.restarts,
+            "boot": proc.boot_id(),
+        }
+        if self.runs and self.pid:
+            start = proc.start_time(self.pid)
+            found["keeper"] = {"pid": self.pid, "start": start, "boot": proc.boot_id()}
+            worker = {"pid": self.pid, "start": start, "started": self.since, "generation": 1, "role": "current"}
+            found["workers"] = [worker if self.state == STARTING else {**worker, "ready": self.since}]
+        return found
+
+
+GONE = Standing(STOPPED, is_known=False)
+
+
+def silent(error: MultiError) -> Standing:
+    """What is to be thought of a unit whose manager gives no answer."""
+    return Standing(STOPPED if isinstance(error, ManagerDown) else UNKNOWN, message=str(error))
+
+
+class Errand:
+    """Something that a manager was asked to do. `fd` becomes readable when it is time to look whether it is done."""
+
+    fd = -1
+
+    def trouble(self) -> str:
+        """What the manager had to say, once it has refused or failed."""
+        return ""
+
+    def close(self) -> None:
+        """Let go of it; what was asked for goes on."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+class Unit:
+    """One node of a manager's. `id` is the manager's name for it, `node` the node's short name."""
+
+    manager = ""
+
+    def __init__(self, id: str, node: str) -> None:
+        self.id = id
+        self.node = node
+        self._standing: Standing | None = None
+        self._asked = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.manager} ({self.id})"
+
+    # ---- what the manager says
+
+    @property
+    def standing(self) -> Standing:
+        """How it is, at most a fifth of a second ago."""
+        if self._standing is None or time.monotonic() - self._asked > _FRESH:
+            self.told(self.ask())
+        assert self._standing is not None
+        return self._standing
+
+    def told(self, standing: Standing) -> None:
+        """Note an answer of the manager's."""
+        self._standing = standing
+        self._asked = time.monotonic()
+
+    def page(self) -> NodeStats | None:
+        """The stats page of its main process, where that was told to write one; by its number, since a reload makes another."""
+        found = self.standing
+        folder = dict(found.variables).get("MULTI_RUN_DIR")
+        if not folder or not found.pid:
+            return None
+        for path in glob.glob(os.path.join(glob.escape(folder), "stats.*")):
+            page = StatsPage.read(path)
+            if page is not None and page.pid == found.pid:
+                return page
+        return None
+
+    def forget(self) -> None:
+        """The next look is to be a fresh one."""
+        self._standing = None
+
+    def ask(self) -> Standing:
+        """Ask the manager."""
+        raise NotImplementedError
+
+    @property
+    def log_file(self) -> str | None:
+        """The file that holds its lines; None where the manager keeps them otherwise."""
+        return None
+
+    def journal(self, *, follow: bool, lines: int | None, since: float | None) -> Sequence[str]:
+        """The command that prints its lines, where there is no file."""
+        return ()
+
+    # ---- what it is asked for
+
+    def start(self) -> Errand | None:
+        """Have it started. Where the manager doesn't tell when that is over, there is no errand to wait for."""
+        raise NotImplementedError
+
+    def stop(self) -> Errand:
+        """Have it stopped, and not started again; its tasks end first."""
+        raise NotImplementedError
+
+    def reload(self) -> Errand:
+        """Have it load new code."""
+        raise NotImplementedError
+
+    def send(self, number: int) -> None:
+        """Send a signal to its main process, or for KILL to all of them."""
+        raise NotImplementedError
+
+    def is_over(self, errand: Errand, watch: Watch) -> bool:
+        """Whether a stop has come to its end. `errand` is readable; where it was too early it is set up anew."""
+        raise NotImplementedError
