@@ -173,14 +173,14 @@ def policy_of(own: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def shape_of(own: dict[str, Any], cwd: str) -> dict[str, Any]:
-    """The rest of a specification, as far as it was given: the arguments of NodeSpec."""
-    found: dict[str, Any] = {name: own[name] for name in ("engine", "kind", "nice") if own.get(name) is not None}
-    if own.get("singleton"):
 #: The options that say what a node is, beside those of its worker.
 WHAT = ("engine", "kind", "singleton", "cmd", "env", "env_file", "user", "group", "limit", "nice", "hook", "append")
 
 
+def shape_of(own: dict[str, Any], cwd: str) -> dict[str, Any]:
+    """The rest of a specification, as far as it was given: the arguments of NodeSpec."""
+    found: dict[str, Any] = {name: own[name] for name in ("engine", "kind", "nice") if own.get(name) is not None}
+    if own.get("singleton"):
         found["singleton"] = True
     if own.get("cmd"):
         found["command"] = _command(own["cmd"])

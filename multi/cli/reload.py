@@ -80,8 +80,6 @@ def reload_all(screen: Screen, nodes: list[Node], timeout: float) -> int:
     return code
 
 
-def _look(screen: Screen, node: Node, before: int) -> int | None:
-    """Whether the reload of this node is over: its exit code."""
 def _by_unit(screen: Screen, node: Node, timeout: float) -> int:
     """Reload a node that systemd runs, and wait until its main process is the new one; the exit code."""
     unit = node.unit
@@ -114,6 +112,8 @@ def _by_unit(screen: Screen, node: Node, timeout: float) -> int:
     return FAILED
 
 
+def _look(screen: Screen, node: Node, before: int) -> int | None:
+    """Whether the reload of this node is over: its exit code."""
     status = node.status()
     news = status.record.get("reload") or {}
     if news.get("generation", 0) > before and news.get("state") == "done":

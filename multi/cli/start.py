@@ -95,11 +95,11 @@ def stay(request: Request, nodes: list[Node], path: str) -> int:
 
 def prepare(request: Request, nodes: list[Node]) -> list[Start]:
     """What to start, everything checked before anything starts."""
+    managed = managed_of(request, nodes)
+    nodes = [node for node in nodes if node not in managed]
     specs = [(node, *specification(request, node)) for node in nodes]
     for _, spec, _ in specs:
         spec.check()
-    managed = managed_of(request, nodes)
-    nodes = [node for node in nodes if node not in managed]
     if any(node.status().is_up for node in nodes):
         check_values(request, [spec for _, spec, _ in specs])
     records = [(node, record_of(node, spec)) for node, spec, _ in specs]
@@ -276,6 +276,7 @@ def foreground(request: Request, nodes: list[Node]) -> None:
     if len(nodes) != 1:
         raise ConfigurationError("--foreground is for a single node")
     node = nodes[0]
+    node.unit = None  # its manager may be who runs this
     spec, _ = specification(request, node)
     status = stopping.settled(node)
     if status.has_keeper:
@@ -288,6 +289,5 @@ def foreground(request: Request, nodes: list[Node]) -> None:
         record["argv"] = spec.argv(None)
     node.place.make()
     sys.stdout.flush()
-    node.unit = None  # its manager may be who runs this
     words = command(node, node.put(record))
     os.execve(words[0], words, environment(node, spec.environment))

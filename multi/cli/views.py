@@ -129,6 +129,14 @@ class View:
         return "; ".join(note for note in notes if note)
 
     @property
+    def _twice(self) -> str:
+        """Where a unit runs a second one of the same name beside it, or one that is down comes back by its unit."""
+        unit = self.node.unit
+        if unit is None or self.node.manager is not None or not unit.standing.at_boot:
+            return ""
+        return f"{unit} has it, too, and starts it when the machine is started"
+
+    @property
     def _news(self) -> str:
         status = self.status
         if status.state == CRASHED:
@@ -140,14 +148,6 @@ class View:
             # that it is well says its state; that it has lost its broker must be told
             return status.message if status.message.startswith("waiting") else ""
         return status.message if status.state != STOPPED else ""
-    @property
-    def _twice(self) -> str:
-        """Where a unit runs a second one of the same name beside it, or one that is down comes back by its unit."""
-        unit = self.node.unit
-        if unit is None or self.node.manager is not None or not unit.standing.at_boot:
-            return ""
-        return f"{unit} has it, too, and starts it when the machine is started"
-
 
     def as_json(self) -> dict[str, Any]:
         """The same, and more, for programs."""
@@ -161,6 +161,9 @@ class View:
             "paused": self.paused,
             "engine": self.engine_name(kept),
             "kind": kept.get("kind", "worker"),
+            "run_by": self.run_by,
+            "unit": self.node.unit.id if self.node.unit is not None else None,
+            "at_boot": self.node.unit.standing.at_boot if self.node.unit is not None else None,
             "pid": status.keeper_pid if status.has_keeper else None,
             "since": status.since or None,
             "uptime": round(self.uptime, 3),
@@ -173,9 +176,6 @@ class View:
             "memory": self.usage.memory,
             "memory_kind": self.usage.memory_kind,
             "pool": stats.pool if stats is not None else None,
-            "run_by": self.run_by,
-            "unit": self.node.unit.id if self.node.unit is not None else None,
-            "at_boot": self.node.unit.standing.at_boot if self.node.unit is not None else None,
             "concurrency": stats.concurrency if stats is not None else None,
             "queues": self.queues,
             "active": self.activity.active if self.activity is not None else 0,

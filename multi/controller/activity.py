@@ -66,14 +66,14 @@ def of(node: Node, status: Status) -> Activity | None:
 
 def page_of(node: Node, generation: int) -> NodeStats | None:
     """The stats page that the worker of this generation writes; None where there is none."""
+    if node.unit is not None and (page := node.unit.page()) is not None:
+        return page
     return StatsPage.read(RunDir(node.place.run, generation).stats)
 
 
 def _asked(node: Node, status: Status) -> Activity | None:
     """The same from a worker that was adopted while it ran, and writes no page."""
     if not any(worker.get("foreign") for worker in status.workers):
-    if node.unit is not None and (page := node.unit.page()) is not None:
-        return page
         return None
     from multi.controller import asking  # speaks to brokers, which few nodes need
 

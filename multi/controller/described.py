@@ -28,15 +28,15 @@ def facts(fleet: Fleet, description: Description) -> Facts:
     """Look at all nodes of the project."""
     nodes: dict[str, Node] = {}
     values: list[Known] = []
-    hosts = {node.name: node.spec.name.host for node in description.nodes}
     described = {node.name: node for node in description.nodes}
+    hosts = {node.name: node.spec.name.host for node in description.nodes}
     for node in fleet.all():
-        record = node.record()
         short = node.name.short
         if node.manager is not None and short in described and described[short].spec.name == node.name:
             nodes[short] = node
             values = [one for one in values if one.name != short] + [by_unit(node, described[short])]
             continue
+        record = node.record()
         if record is None:
             continue
         if short in nodes and hosts.get(short) != node.name.host:

@@ -135,6 +135,11 @@ def _is_plain(status: Status) -> bool:
 
 def begin(node: Node) -> Stop:
     """Look whom a stop is for, by identity; nothing is sent yet."""
+    if node.unit is not None:
+        from multi.controller.managed import stop_of
+
+        if (stop := stop_of(node)) is not None:
+            return stop
     for _ in range(_TRIES):
         status = settled(node)
         if status.is_loading:
@@ -142,11 +147,6 @@ def begin(node: Node) -> Stop:
             continue  # it is down now, or has a keeper
         fd = node.keeper_fd(status) if status.has_keeper else -1
         if fd >= 0 or not status.has_keeper:
-    if node.unit is not None:
-        from multi.controller.managed import stop_of
-
-        if (stop := stop_of(node)) is not None:
-            return stop
             return Stop(node, status, fd)
         # its keeper has ended between the two looks; the next one tells what has become of the node
     raise NodeError(
