@@ -7,7 +7,7 @@ answer that was cut is no answer.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from multi.deploy.steps import Command
@@ -67,6 +67,8 @@ class HostFacts(NamedTuple):
     folders: frozenset[str] = frozenset()  # of those that a deploy needs
     files: Mapping[str, str] = {}  # path → SHA-256, of units and what goes with them
     wanted: frozenset[str] = frozenset()  # units that are started at boot
+    recorded_units: Mapping[str, str] = {}  # by the last deploy: unit → digest of what it means
+    recorded_files: Mapping[str, str] = {}  # and file → its digest
     nodes: Mapping[str, NodeFact] = {}  # by unit
     lock: str | None = None
     disk_free: int | None = None
@@ -111,10 +113,9 @@ class Question(NamedTuple):
         return Command(argv, stdin=SCRIPT.encode(), timeout=TIMEOUT)
 
 
-#: Where units lie that nobody has asked for by name.
+#: Where managers' files lie, beside those in the home of who logs in.
 FOLDERS = (
-    *("/etc/systemd/system", "/etc/supervisor/conf.d", "/etc/supervisord.d", "/etc/supervisord/conf.d"),
-    *("/etc/logrotate.d", "/etc/tmpfiles.d", "/etc/sudoers.d", "/etc/multi"),
+    *("/etc/systemd/system", "/etc/supervisor/conf.d", "/etc/supervisord.d", "/etc/supervisord/conf.d", "/etc/multi"),
 )
 
 SCRIPT = r"""
@@ -153,10 +154,11 @@ file() {
   if [ -n "$found" ]; then say file "$1" "$found"; elif [ -e "$1" ]; then say file "$1" unreadable; fi
 }
 while [ "$count" -gt 0 ]; do file "$1"; shift; count=$((count - 1)); done
-for folder in "$@"; do
+slice=$(printf %s "$project" | tr - _)
+for folder in "$@" "$HOME/.config/systemd/user" "$HOME/.config/multi"; do
   [ -d "$folder" ] || continue
   for one in "$folder"/multi-"$project"[@.]* "$folder"/multi-"$project" "$folder"/multi-"$project"[@.]*.d/* \
-    "$folder/$project"/*; do
+    "$folder/$project"/* "$folder/multi-$slice.slice"; do
     if [ -f "$one" ] && [ ! -L "$one" ]; then file "$one"; fi
   done
   for one in "$folder"/*.wants/multi-"$project"[@.]* "$folder"/multi-"$project"[@.]*.wants/*; do
@@ -237,6 +239,9 @@ fi
 if [ -n "$multi" ] && [ -d "$path/current" ]; then
   line=$(cd "$path/current" && "$multi" status --json 2>/dev/null | tr -d '\n\t')
   if [ -n "$line" ]; then say keepers "$line"; fi
+fi
+if [ -r "$path/.multi/units" ]; then
+  while IFS=$t read -r kind name found; do say "recorded-$kind" "$name" "$found"; done < "$path/.multi/units"
 fi
 lock=$(cat "$path/.multi/lock" 2>/dev/null | tr '\n\t' '  ')
 if [ -n "$lock" ]; then say lock "$lock"; fi
@@ -327,6 +332,8 @@ def parse(host: str, text: str) -> HostFacts:
         folders=frozenset(fields[0] for fields in many.get("folder", [])),
         files={fields[0]: fields[1] for fields in many.get("file", [])},
         wanted=frozenset(fields[0] for fields in many.get("wanted", [])),
+        recorded_units={fields[0]: fields[1] for fields in many.get("recorded-unit", [])},
+        recorded_files={fields[0]: fields[1] for fields in many.get("recorded-file", [])},
         nodes=nodes,
         lock=field("lock"),
         disk_free=None if disk is None else disk * 1024,
@@ -380,12 +387,3 @@ def _keepers(text: str | None, current: str | None, current_age: float | None, n
 def _version(text: str | None) -> str | None:
     """`multi v0.1.0` → 0.1.0."""
     return text.rpartition(" ")[2].removeprefix("v") if text else None
-
-
-def unreadable(facts: HostFacts) -> list[str]:
-    """Files that are there, but can't be read by who logs in."""
-    return [path for path, digest in facts.files.items() if digest == "unreadable"]
-
-
-def by_name(facts: Iterable[HostFacts]) -> dict[str, HostFacts]:
-    return {one.host: one for one in facts}

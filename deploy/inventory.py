@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -62,7 +63,7 @@ class Inventory:
         self._text = text
         self._prefix = prefix
         folder = os.path.basename(description.folder)
-        self.project = description.name or folder
+        self.project = _slug(description.name or folder) or "project"
         deployment = description.deployment
         tables = [deployment.deploy]
         chosen = list(deployment.hosts)
@@ -106,6 +107,7 @@ class Inventory:
                 deployment.lines[name],
             )
         self._described: dict[tuple[str, str], list[Described]] = {}
+        self._fitting: dict[str, set[str]] = {}
         self._places = self._spread()
 
     # ---- which hosts
@@ -156,6 +158,10 @@ class Inventory:
         hosts = self._places[node]
         return [name for name in self.hosts if name in hosts]
 
+    def fitting(self, node: str) -> list[str]:
+        """The hosts that a node may run on, by what the description says of it."""
+        return [name for name in self.hosts if name in self._fitting[node]]
+
     def _described_for(self, host: Host) -> list[Described]:
         """The description's nodes as they are on a host like this one."""
         settings = host.settings
@@ -180,7 +186,7 @@ class Inventory:
             key = (node.hosts, node.roles)
             if key not in of_section:
                 of_section[key] = _fitting(node, self.hosts, tables)
-            found = of_section[key]
+            found = self._fitting[node.name] = of_section[key]
             if node.spec.singleton and len(found) > 1:
                 found = {next(name for name in self.hosts if name in found)}
             places[node.name] = found
@@ -231,6 +237,11 @@ def _fitting(node: Described, hosts: dict[str, Host], tables: dict[str, dict[str
     if node.roles:
         found = {name for name in found if set(node.roles) & set(hosts[name].roles)}
     return found
+
+
+def _slug(text: str) -> str:
+    """A name as it may be part of names of files and units."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:60]
 
 
 def _parts(texts: Iterable[str]) -> list[str]:

@@ -71,6 +71,11 @@ def quote(word: Word, *, reveal: bool = False) -> str:
     return shlex.quote(word)
 
 
+def digest(content: str | bytes) -> str:
+    """SHA-256, as sha256sum prints it."""
+    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
+
+
 class Command(NamedTuple):
     """A program to be run on a host, by the words of its command line.
 
@@ -134,7 +139,7 @@ class File(NamedTuple):
     @property
     def digest(self) -> str:
         """SHA-256 of the content, as sha256sum prints it."""
-        return hashlib.sha256(self.content).hexdigest()
+        return digest(self.content)
 
     def __str__(self) -> str:
         return f"{self.path} ({len(self.content)} bytes, {self.mode:04o}{f', {self.owner}' if self.owner else ''})"

@@ -1,0 +1,113 @@
+"""What has to be done on each host, and why: the description and the facts of the hosts make a plan. Pure: no host is touched.
+
+A fleet that is as it should be gives an empty plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from multi.deploy import steps as kinds
+from multi.deploy.facts import HostFacts
+from multi.deploy.hostplan import HostPlanner
+from multi.deploy.inventory import Host, Inventory
+from multi.deploy.rendering import Renderer
+from multi.deploy.steps import ONCE, SWITCH, Command, HostPlan, Plan, Secret, Step, batches
+from multi.deploy.wanted import Kept, Release, hook, secrets_text
+
+
+def make_plan(
+    inventory: Inventory,
+    hosts: Sequence[Host],
+    facts: Mapping[str, HostFacts],
+    release: Release | None,
+    *,
+    renderer: Renderer | None = None,
+    secrets: Mapping[str, Secret] | None = None,
+    kept: Mapping[str, Kept] | None = None,
+    password: bool = False,
+) -> Plan:
+    """The plan for these hosts. Without a release their units alone are brought into line, and nodes that are down started.
+
+    `secrets` are the secret variables by name; `password`: that of sudo is known. `kept`, by host, stands for
+    the description where a host goes back to `release` as it was (`rollback`).
+    """
+    renderer = renderer or Renderer(inventory, secrets=secrets)
+    if release is not None and not release.is_there:
+        release = _known(release, facts.values())
+    text = secrets_text(secrets) if secrets else None
+    plans: dict[str, HostPlan] = {}
+    for host in hosts:
+        planner = HostPlanner(
+            inventory,
+            host,
+            facts[host.name],
+            release,
+            renderer,
+            secrets=text,
+            kept=(kept or {}).get(host.name),
+            password=password,
+        )
+        plans[host.name] = planner.plan()
+    changing = [name for name, plan in plans.items() if plan.of(SWITCH)]
+    notes = [
+        f"{node.name} is one in the project and runs on {inventory.places(node.name)[0]} only"
+        for node in inventory.description.nodes
+        if node.spec.singleton and _fits_several(inventory, node.name)
+    ]
+    return Plan(
+        inventory.project,
+        release.name if release is not None else None,
+        plans,
+        batches(changing, inventory.settings.serial),
+        (*_gone_singletons(inventory, plans), *_migrations(inventory, hosts, plans, release)),
+        tuple(notes),
+    )
+
+
+def _known(release: Release, facts: Iterable[HostFacts]) -> Release:
+    """The release under the name that it has on hosts already, so that all of them end on one."""
+    names = [found.name for one in facts if (found := one.by_digest(release.digest)) is not None]
+    return release._replace(name=max(names)) if names else release
+
+
+def _fits_several(inventory: Inventory, node: str) -> bool:
+    return len(inventory.fitting(node)) > 1
+
+
+def _gone_singletons(inventory: Inventory, plans: dict[str, HostPlan]) -> list[Step]:
+    """Stops of nodes of which there is to be one, and which now run elsewhere: before any host starts its own."""
+    single = {node.name for node in inventory.description.nodes if node.spec.singleton}
+    found = []
+    for name, plan in plans.items():
+        gone = single.difference(inventory.names(inventory.hosts[name]))
+        moved = [step for step in plan.steps if step.kind == kinds.STOP and step.node in gone and step.phase == SWITCH]
+        if moved:
+            found += [step._replace(phase=ONCE) for step in moved]
+            plans[name] = plan._replace(steps=tuple(step for step in plan.steps if step not in moved))
+    return found
+
+
+def _migrations(
+    inventory: Inventory, hosts: Sequence[Host], plans: Mapping[str, HostPlan], release: Release | None
+) -> list[Step]:
+    """The hooks that run once for the fleet: on the first host that gets another release."""
+    commands = inventory.settings.hooks.get("migrate", ())
+    if release is None or release.is_there or not commands:
+        return []
+    chosen = next(
+        (host for host in hosts if plans[host.name].error is None and plans[host.name].current != release.name), None
+    )
+    if chosen is None:
+        return []
+    return [
+        Step(
+            chosen.name,
+            kinds.HOOK,
+            f"migrate: {Command(words)}",
+            "once for the fleet, before any node runs the release",
+            hook(chosen, words, release.name),
+            ONCE,
+        )
+        for words in commands
+    ]
