@@ -161,11 +161,6 @@ class SupervisordFormat(UnitFormat):
     def _values(self, node: NodeSpec, target: Target, priority: int | None) -> dict[str, Any]:
         has_keeper = target.multi is not None
         owner = None if target.user else node.user or target.owner
-        if has_keeper and owner and not target.homes.get(owner) and not target.state_dir:
-            raise ConfigurationError(
-                f"{node.name.short}: where {owner} has its home directory isn't known, and supervisord leaves HOME as it is, so its "
-                f"keeper would look for its nodes elsewhere: give --home {owner}=DIR, or --state-dir"
-            )
         policy = node.policy
         stop = stop_time(node, target)
         given = node.options.get("logfile")
@@ -173,6 +168,9 @@ class SupervisordFormat(UnitFormat):
         if given and not has_keeper:
             log_file = os.path.join(node.cwd, names.expand(os.path.expanduser(str(given)), node.name))
         argv = programs.keeper(node, target) if has_keeper else [*_reader(node), *programs.own(node, target)]
+        if owner and not target.homes.get(owner):
+            # supervisord leaves it that of whoever started it; without one the system's list of users is asked
+            argv = ["/usr/bin/env", "-u", "HOME", *argv]
         own_ready = policy.get("ready_after") if node.kind == "command" else None
         return {
             "project": target.project,
