@@ -289,8 +289,9 @@ class Runner:
         ]
         names = [name for name in names if self.reports[name].state in (DONE, UNCHANGED, PREPARED)]
         self._each(names, self._finish_one)
-        for name in names:
-            self.reports[name].state = DONE if self.reports[name].plan.steps else UNCHANGED
+        for one in self.reports.values():
+            if one.state == PREPARED:
+                one.state = DONE
 
     def _finish_one(self, report: HostReport) -> None:
         for step in report.plan.of(FINISH):

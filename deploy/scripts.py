@@ -113,6 +113,8 @@ rm -rf "$part"
 mkdir -p "$(dirname "$path")"
 uv=
 PATH=$PATH:$HOME/.local/bin:/usr/local/bin
+# the owner of a project is often nobody who has a home
+if [ ! -w "$HOME" ]; then PIP_NO_CACHE_DIR=1 UV_NO_CACHE=1; export PIP_NO_CACHE_DIR UV_NO_CACHE; fi
 case $installer in
   uv) uv=$(command -v uv) || { echo "uv is not installed here (PATH: $PATH); put installer = \\"pip\\"" >&2; exit 1; } ;;
   auto) uv=$(command -v uv) || uv= ;;

@@ -69,6 +69,10 @@ class Source:
     def _members(self, paths: Sequence[str]) -> Iterator[bytes]:
         raise NotImplementedError
 
+    def read(self, path: str) -> bytes:
+        """The content of one of the files."""
+        raise NotImplementedError
+
 
 # ---- the manifest
 
@@ -127,6 +131,17 @@ class Folder(Source):
     def _members(self, paths: Sequence[str]) -> Iterator[bytes]:
         for path in paths:
             yield from _file(os.path.join(self.folder, path), path, self.entries[path])
+
+    def read(self, path: str) -> bytes:
+        return _read(os.path.join(self.folder, path))
+
+
+def _read(place: str) -> bytes:
+    try:
+        with open(place, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise DeployError(f"{place} can't be read: {error.strerror}") from None
 
 
 def _walk(top: str, patterns: Sequence[str], digests: Digests) -> Iterator[tuple[str, Entry]]:
@@ -280,6 +295,9 @@ class Commit(Source):
         if wanted:
             raise DeployError(f"git archive left out {', '.join(sorted(wanted)[:3])}; see the commit's .gitattributes")
 
+    def read(self, path: str) -> bytes:
+        return _git(self.folder, "cat-file", "blob", self.entries[path].digest.removeprefix("git:"))
+
     def _member(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[bytes]:
         info = _info(member.name, PROGRAM if member.mode & 0o100 else FILE, member.size)
         info.type, info.linkname = member.type, member.linkname
@@ -327,20 +345,30 @@ def _git(folder: str, *words: str, feed: bytes | None = None, may_fail: bool = F
 
 
 class Wheel(Source):
-    """One wheel, to be installed into the release's environment."""
+    """A wheel, to be installed into the release's environment, and the files of the project that a deploy needs beside it."""
 
-    def __init__(self, path: str, digests: Digests | None = None) -> None:
-        self.path = path
-        try:
-            status = os.stat(path)
-        except OSError as error:
-            raise ConfigurationError(f"the wheel {path} can't be read: {error.strerror}") from None
-        if not stat.S_ISREG(status.st_mode) or not path.endswith(".whl"):
+    def __init__(self, path: str, beside: Mapping[str, str] | None = None, digests: Digests | None = None) -> None:
+        """`beside`: names in the release → files here."""
+        if not path.endswith(".whl"):
             raise ConfigurationError(f"{path} is no wheel (NAME-VERSION-….whl)")
+        self.path = path
         self.name = os.path.basename(path)
-        entry = Entry(FILE, status.st_size, (digests or Digests()).of(path, status))
-        super().__init__({self.name: entry}, "-".join(self.name.split("-")[1:2]) or entry.digest[:10])
+        self._places = {self.name: path, **(beside or {})}
+        known = digests or Digests()
+        entries = {}
+        for name, place in self._places.items():
+            try:
+                status = os.stat(place)
+            except OSError as error:
+                raise ConfigurationError(f"{place} can't be read: {error.strerror}") from None
+            if not stat.S_ISREG(status.st_mode):
+                raise ConfigurationError(f"{place} is no file")
+            entries[name] = Entry(FILE, status.st_size, known.of(place, status))
+        super().__init__(entries, "-".join(self.name.split("-")[1:2]) or entries[self.name].digest[:10])
 
     def _members(self, paths: Sequence[str]) -> Iterator[bytes]:
         for path in paths:
-            yield from _file(self.path, path, self.entries[path])
+            yield from _file(self._places[path], path, self.entries[path])
+
+    def read(self, path: str) -> bytes:
+        return _read(self._places[path])

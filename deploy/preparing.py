@@ -1,0 +1,179 @@
+"""Prepares hosts for deploys: the owner, the folders, Python with its environments; what is the machine's and no release's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from multi.deploy import steps as kinds
+from multi.deploy.base import Session
+from multi.deploy.facts import PASSWORD, HostFacts
+from multi.deploy.inventory import Host, Inventory
+from multi.deploy.managers import may_be_root
+from multi.deploy.settings import SYSTEMD_USER
+from multi.deploy.steps import PREPARE, Command, Do, File, HostPlan, Plan, Step
+from multi.errors import HostUnreachable
+
+#: The least Python that runs multi.
+MINIMUM = (3, 11)
+
+#: owner's user, group, interpreter → a line for each that is there.
+_PROBE = """
+PATH=$PATH:$HOME/.local/bin:/usr/local/bin:/usr/sbin:/sbin
+id -u "$1" >/dev/null 2>&1 && echo user
+[ -z "$2" ] || getent group "$2" >/dev/null 2>&1 && echo group
+"$3" -c 'import venv, ensurepip' >/dev/null 2>&1 && echo venv
+command -v uv >/dev/null 2>&1 && echo uv
+command -v apt-get >/dev/null 2>&1 && echo apt
+command -v useradd >/dev/null 2>&1 && echo useradd
+{ [ -e "/var/lib/systemd/linger/$1" ] && echo linger; } || :
+owner=$(stat -c %U "$4" 2>/dev/null) && echo "owner $owner" || :
+"""
+
+
+class Probe(NamedTuple):
+    """What preparing wants to know beside the facts."""
+
+    found: frozenset[str]
+
+    def __contains__(self, word: object) -> bool:
+        return word in self.found
+
+    @property
+    def owner(self) -> str | None:
+        """Whom the project's folder belongs to."""
+        return next((word.partition(" ")[2] for word in self.found if word.startswith("owner ")), None)
+
+
+def probe(session: Session, login: str) -> Probe:
+    """Ask a host."""
+    settings = session.host.settings
+    user, _, group = (settings.owner or login).partition(":")
+    argv = ("sh", "-c", _PROBE, "multi-probe", user, group, settings.python, settings.path)
+    result = session.run(Command(argv, timeout=60))
+    if result.code is None:
+        raise HostUnreachable(session.host.name, result.err)
+    return Probe(frozenset(result.out.splitlines()))
+
+
+def make_plan(
+    inventory: Inventory,
+    hosts: Sequence[Host],
+    facts: Mapping[str, HostFacts],
+    probes: Mapping[str, Probe],
+    *,
+    password: bool = False,
+    sudoers: Mapping[str, Sequence[File]] | None = None,
+) -> Plan:
+    """What is missing on each host. `sudoers`: files by host that are to be there too."""
+    plans = {}
+    for host in hosts:
+        known = facts[host.name]
+        if known.error is not None:
+            plans[host.name] = HostPlan(host.name, None, error=known.error)
+            continue
+        planner = _Planner(host, known, probes[host.name], may_be_root(known, host.settings, password=password))
+        plans[host.name] = planner.plan((sudoers or {}).get(host.name, ()))
+    return Plan(inventory.project, None, plans, [])
+
+
+class _Planner:
+    def __init__(self, host: Host, facts: HostFacts, found: Probe, root: bool) -> None:
+        self.host = host
+        self.settings = host.settings
+        self.facts = facts
+        self.found = found
+        self.root = root
+        self.user, _, self.group = (self.settings.owner or facts.user).partition(":")
+        self.steps: list[Step] = []
+        self.error: str | None = None
+
+    def plan(self, sudoers: Sequence[File]) -> HostPlan:
+        self._owner()
+        self._python()
+        self._folders()
+        if self.settings.manager == SYSTEMD_USER and "linger" not in self.found:
+            argv = ("loginctl", "enable-linger", self.user)
+            self._add(f"let {self.user}'s units run without a login", "they would end with it", self._as_root(argv))
+        for file in sudoers:
+            if self.facts.files.get(file.path) != file.digest:
+                self._add(f"write {file.path}", "what the login may do without a password", file, kinds.WRITE)
+        return HostPlan(self.host.name, self.facts.current, tuple(self.steps) if not self.error else (), (), self.error)
+
+    def _add(self, title: str, reason: str, do: Do, kind: str = kinds.RUN) -> None:
+        self.steps.append(Step(self.host.name, kind, title, reason, do, PREPARE))
+
+    def _as_root(self, argv: tuple[str, ...]) -> Command:
+        if not self.root and self.error is None:
+            how = (
+                "give sudo's password with --ask-sudo-password"
+                if self.facts.sudo == PASSWORD
+                else "log in as root once"
+            )
+            self.error = f"{self.facts.user} may not run {argv[0]} as root there, and it has to be: {how}"
+        return Command(argv, sudo=True, timeout=900)
+
+    def _owner(self) -> None:
+        if "group" not in self.found and self.group:
+            self._add(
+                f"make the group {self.group}", "it is missing", self._as_root(("groupadd", "--system", self.group))
+            )
+        if "user" in self.found:
+            return
+        group = ("--gid", self.group) if self.group else ("--user-group",)
+        argv: tuple[str, ...] = (
+            "useradd",
+            "--system",
+            *group,
+            "--create-home",
+            "--shell",
+            "/usr/sbin/nologin",
+            self.user,
+        )
+        if "useradd" not in self.found:
+            argv = ("adduser", "-S", "-D", *(("-G", self.group) if self.group else ()), self.user)
+        self._add(f"make the user {self.user}", "the project is to be theirs", self._as_root(argv))
+
+    def _python(self) -> None:
+        settings, version = self.settings, self.facts.python
+        if settings.installer == "none":
+            if version is None:
+                self.error = f"there is no interpreter {settings.python} there that runs; name the project's own"
+            return
+        agentless = settings.agentless is True
+        if version is not None and not agentless and tuple(map(int, version.split(".")[:2])) < MINIMUM:
+            self.error = (
+                f"its {settings.python} is Python {version}, and multi needs 3.11; install a newer one and name it "
+                "(python = …), or serve the host without multi (agentless = true)"
+            )
+            return
+        has_tool = "venv" in self.found or "uv" in self.found
+        if version is not None and has_tool:
+            return
+        name = settings.python.rpartition("/")[2]
+        if "apt" in self.found and settings.python in (name, f"/usr/bin/{name}"):
+            argv = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "-q", name, f"{name}-venv")
+            what = "no Python" if version is None else "no tool for virtual environments"
+            self._add(f"install {name} and {name}-venv", f"there is {what}", self._as_root(argv))
+        elif version is None:
+            self.error = f'there is no interpreter {settings.python} there; install it, or name another: python = "…"'
+        else:
+            self.error = (
+                f"{settings.python} can make no virtual environments (no venv) and there is no uv; install one of them"
+            )
+
+    def _folders(self) -> None:
+        settings = self.settings
+        folders = (settings.path, settings.releases, settings.environments, settings.shared_folder, settings.own)
+        missing = [folder for folder in folders if folder not in self.facts.folders]
+        is_theirs = self.found.owner in (None, self.user)
+        if not missing and is_theirs:
+            return
+        reason = "they are missing" if missing else f"they belong to {self.found.owner}, and are to be {self.user}'s"
+        wanted = tuple(missing or folders)
+        if self.user == self.facts.user and not self.root:
+            self._add(f"make {', '.join(wanted)}", reason, Command(("mkdir", "-p", *wanted), timeout=60))
+            return
+        group = ("-g", self.group) if self.group else ()
+        argv = ("install", "-d", "-m", "0755", "-o", self.user, *group, *wanted)
+        self._add(f"make {', '.join(wanted)}", reason, self._as_root(argv))
