@@ -369,7 +369,7 @@ def _keepers(text: str | None, current: str | None, current_age: float | None, n
         return {}  # a multi that is broken tells nothing; its nodes are then found missing
     found = {}
     for value in values:
-        manager = value.get("manager") or "multi"
+        manager = value.get("run_by") or "multi"
         if manager not in ("multi", "keeper"):
             continue  # run by systemd or supervisord, which have told of it themselves
         short = str(value["node"]).partition("@")[0]
