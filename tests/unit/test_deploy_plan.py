@@ -1,0 +1,547 @@
+"""Plans of deploys: what is found and what is wanted give the steps; and a fleet in memory that they are carried out on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from multi.deploy.facts import (
+    FOLDERS,
+    RUNNING,
+    HostFacts,
+    NodeFact,
+    Question,
+    ReleaseFact,
+    parse,
+    unreachable,
+)
+from multi.deploy.inventory import Inventory
+from multi.deploy.plan import make_plan
+from multi.deploy.runner import Runner
+from multi.deploy.simulation import Fault, Simulation, answer
+from multi.deploy.steps import PREPARE, SWITCH, Command, Plan, Secret, batches
+from multi.deploy.wanted import Kept, Release, kept_at
+from multi.errors import DeployError
+from multi.nodes.description import describe
+
+TOML = """
+name = "shop"
+[defaults]
+app = "shop.tasks"
+[deploy]
+serial = [1, "50%"]
+min_healthy_time = 0
+[hosts."app[1:4]"]
+[nodes.w]
+count = 2
+"""
+
+
+def inventory(text: str = TOML, **more: Any) -> Inventory:
+    return Inventory(describe(text, "/home/me/shop/multi.toml", host="here").check(), text, **more)
+
+
+def release(version: str = "1", **more: Any) -> Release:
+    given = {"requirements": "requirements.lock", "requirements_digest": "r1", "has_multi": True, **more}
+    return Release(f"r{version}", version, f"digest-{version}", **given)
+
+
+def fresh(*names: str, **more: Any) -> dict[str, HostFacts]:
+    """Hosts with systemd, on which nothing has been deployed."""
+    given: dict[str, Any] = {
+        "hostname": "h",
+        "user": "deploy",
+        "uid": 1000,
+        "home": "/home/deploy",
+        "sudo": "free",
+        "python": "3.12.1",
+        "systemd": 252,
+        "disk_free": 10 << 30,
+        "clock": 1000.0,
+    }
+    return {name: HostFacts(name, **{**given, **more}) for name in names}
+
+
+class Fleet:
+    """A description's hosts in memory, to which releases are pushed."""
+
+    def __init__(self, text: str = TOML, facts: dict[str, HostFacts] | None = None) -> None:
+        self.inventory = inventory(text)
+        self.facts = facts or fresh(*self.inventory.hosts)
+        self.done: list[tuple[str, str]] = []
+
+    def plan(self, wanted: Release | None, **more: Any) -> Plan:
+        return make_plan(self.inventory, list(self.inventory.hosts.values()), self.facts, wanted, **more)
+
+    def push(self, wanted: Release | None, faults: Iterable[Fault] = (), **more: Any) -> bool:
+        hosts = list(self.inventory.hosts.values())
+        simulation = Simulation(hosts, self.facts, faults=faults)
+        report = Runner(self.plan(wanted, **more), hosts, simulation, lambda _: None).run()
+        self.facts, self.done = simulation.facts, simulation.done
+        return report.ok
+
+    def ages(self) -> set[tuple[str | None, str | None]]:
+        """The release that is current and the one that runs, of all hosts and nodes."""
+        return {(one.current, node.release) for one in self.facts.values() for node in one.nodes.values()}
+
+    def of(self, host: str) -> list[str]:
+        return [line for name, line in self.done if name == host]
+
+
+def titles(plan: Plan, host: str, phase: str | None = None) -> list[str]:
+    return [step.title for step in plan.hosts[host].steps if phase in (None, step.phase)]
+
+
+# ---- what a push does
+
+
+def test_a_first_push_lays_everything_down_and_the_next_one_has_nothing_to_do() -> None:
+    fleet = Fleet()
+    plan = fleet.plan(release())
+    assert titles(plan, "app2", PREPARE)[1:2] == ["upload r1"]
+    assert titles(plan, "app2", PREPARE)[2].startswith("build environment ")
+    assert [line for line in titles(plan, "app2", SWITCH) if line.startswith(("current", "start", "enable"))] == [
+        "current -> r1",
+        "enable multi-shop.target",
+        "start w1",
+        "start w2",
+    ]
+    assert plan.batches == [["app1"], ["app2", "app3"], ["app4"]]
+    assert fleet.push(release())
+    assert fleet.ages() == {("r1", "r1")}
+    again = fleet.plan(release("1")._replace(name="made-later"))
+    assert again.is_empty, [step.title for step in again.steps()]
+    assert again.release == "r1"  # the same content, under the name that it has
+
+
+def test_a_change_of_code_uploads_and_restarts_one_node_after_the_other_and_builds_nothing() -> None:
+    fleet = Fleet()
+    fleet.push(release())
+    plan = fleet.plan(release("2"))
+    kinds = [step.kind for step in plan.hosts["app1"].steps]
+    assert "build" not in kinds
+    assert "write" not in [step.kind for step in plan.hosts["app1"].steps if "/etc/" in step.title]
+    assert [step.reason for step in plan.hosts["app1"].steps if step.kind == "restart"] == ["it runs r1", "it runs r1"]
+    upload = next(step.do for step in plan.hosts["app1"].steps if step.kind == "upload")
+    assert str(upload) == "/srv/shop/releases/r2, what is the same from /srv/shop/releases/r1"
+    assert fleet.push(release("2"))
+    lines = fleet.of("app1")
+    first, second = (lines.index(f"sudo -n systemctl restart multi-shop@{name}.service") for name in ("w1", "w2"))
+    assert first < second
+    assert any("systemctl show" in line for line in lines[first:second]), "the second waits until the first is up"
+    assert fleet.ages() == {("r2", "r2")}
+
+
+def test_other_requirements_get_an_environment_of_their_own_and_the_same_ones_share_one() -> None:
+    fleet = Fleet()
+    fleet.push(release())
+    assert any(step.kind == "build" for step in fleet.plan(release("2", requirements_digest="r2")).steps())
+    fleet.push(release("2", requirements_digest="r2"))
+    assert len(fleet.facts["app1"].environments) == 2
+    assert not any(step.kind == "build" for step in fleet.plan(release("3")).steps())
+
+
+def test_a_changed_node_is_restarted_and_no_other() -> None:
+    text = TOML + "[nodes.images]\n"
+    fleet = Fleet(text)
+    fleet.push(release())
+    fleet.inventory = inventory(text + "concurrency = 3\n")
+    plan = fleet.plan(release())
+    assert [step.node for step in plan.hosts["app1"].steps if step.kind == "restart"] == ["images"]
+    assert fleet.push(release())
+    assert fleet.plan(release()).is_empty
+
+
+def test_a_node_more_restarts_no_other() -> None:
+    fleet = Fleet()
+    fleet.push(release())
+    fleet.inventory = inventory(TOML.replace("count = 2", "count = 3"))
+    plan = fleet.plan(release())
+    assert "write /etc/systemd/system/multi-shop.target" in titles(plan, "app1")
+    assert [(step.kind, step.node) for step in plan.hosts["app1"].steps if step.node and step.kind != "gate"] == [
+        ("start", "w3")
+    ]
+
+
+def test_a_unit_that_somebody_has_changed_is_written_again_and_its_nodes_are_restarted() -> None:
+    fleet = Fleet()
+    fleet.push(release())
+    path = "/etc/systemd/system/multi-shop@.service"
+    fleet.facts["app1"] = fleet.facts["app1"]._replace(files={**fleet.facts["app1"].files, path: "other"})
+    plan = fleet.plan(release())
+    assert [step.node for step in plan.hosts["app1"].steps if step.kind == "restart"] == ["w1", "w2"]
+    assert not plan.hosts["app2"].steps
+
+
+def test_nodes_that_are_gone_from_the_description_are_stopped_and_their_units_removed() -> None:
+    text = TOML + "[nodes.images]\nconcurrency = 3\n"
+    fleet = Fleet(text)
+    fleet.push(release())
+    fleet.inventory = inventory(TOML)
+    plan = fleet.plan(release())
+    found = titles(plan, "app1")
+    assert found.index("stop images") < found.index("remove /etc/systemd/system/multi-shop@images.service")
+    assert fleet.push(release())
+    assert fleet.facts["app1"].nodes["multi-shop@images.service"].state == "stopped"
+    assert fleet.plan(release()).is_empty
+
+
+def test_a_node_that_runs_an_older_release_than_the_link_says_is_restarted() -> None:
+    fleet = Fleet()
+    fleet.push(release())
+    nodes = dict(fleet.facts["app3"].nodes)
+    nodes["multi-shop@w2.service"] = nodes["multi-shop@w2.service"]._replace(release="r0")
+    nodes["multi-shop@w1.service"] = nodes["multi-shop@w1.service"]._replace(state="failed")
+    fleet.facts["app3"] = fleet.facts["app3"]._replace(nodes=nodes)
+    steps = [step for step in fleet.plan(release()).steps() if step.kind == "restart"]
+    assert [(step.host, step.node, step.reason) for step in steps] == [
+        ("app3", "w1", "it has failed"),
+        ("app3", "w2", "it runs r0 still"),
+    ]
+
+
+def test_secrets_are_written_for_the_owner_alone_and_are_never_shown() -> None:
+    text = TOML.replace("[deploy]", '[deploy]\nowner = "shop"\nsecrets = { DB = { env = "DB" } }')
+    fleet = Fleet(text)
+    secrets = {"DB": Secret('hunter2 "x"')}
+    plan = fleet.plan(release(), secrets=secrets)
+    step = next(step for step in plan.hosts["app1"].steps if step.title == "write secret variables")
+    assert (step.do.path, step.do.mode, step.do.owner) == ("/srv/shop/shared/secrets.env", 0o600, "shop")  # type: ignore[union-attr]
+    assert step.do.content == b'DB="hunter2 \\"x\\""\n'  # type: ignore[union-attr]
+    assert "hunter2" not in str(plan.json())
+    assert "hunter2" not in repr(plan)
+    assert fleet.push(release(), secrets=secrets)
+    assert fleet.plan(release(), secrets=secrets).is_empty
+    changed = fleet.plan(release(), secrets={"DB": Secret("other")})
+    assert {step.reason for step in changed.steps() if step.kind == "restart"} == {"secret variables have changed"}
+
+
+def test_a_migration_runs_once_on_a_host_that_has_the_release_before_any_node_does() -> None:
+    fleet = Fleet(
+        TOML.replace("[deploy]", '[deploy]\nhooks = { migrate = "python manage.py migrate", after_restart = "true" }')
+    )
+    assert fleet.push(release())
+    lines = [line for _, line in fleet.done]
+    (number,) = (number for number, line in enumerate(lines) if "manage.py migrate" in line)
+    assert "cd /srv/shop/releases/r1 && env PATH=/srv/shop/releases/r1/.venv/bin:" in lines[number]
+    assert sum(line.startswith("upload") for line in lines[:number]) == 4
+    assert not any("systemctl start" in line for line in lines[:number])
+    assert fleet.plan(release()).is_empty
+
+
+def test_old_releases_go_and_the_one_before_stays() -> None:
+    fleet = Fleet(TOML.replace("[deploy]", "[deploy]\nkeep = 2"))
+    for version in "1234":
+        assert fleet.push(release(version, requirements_digest=version))
+    assert [one.name for one in fleet.facts["app1"].releases] == ["r3", "r4"]
+    assert len(fleet.facts["app1"].environments) == 2
+
+
+# ---- managers
+
+
+def supervised(**more: Any) -> HostFacts:
+    given = {"systemd": None, "supervisord": "4.2.5", "supervisor_dir": "/etc/supervisor/conf.d", **more}
+    return fresh("app1", **given)["app1"]
+
+
+def test_one_push_covers_systemd_supervisord_and_keepers() -> None:
+    text = TOML.replace("[hosts.", '[hosts.old]\ninstaller = "none"\npython = "/opt/py36/bin/python"\n[hosts.', 1)
+    facts = fresh("app1", "app2")
+    facts["app3"] = supervised()._replace(host="app3")
+    facts["app4"] = fresh("app4", systemd=None)["app4"]
+    facts["old"] = supervised(python="3.6.9")._replace(host="old")
+    fleet = Fleet(text, facts)
+    assert fleet.push(release()), fleet.done
+    assert fleet.ages() == {("r1", "r1")}
+    assert {(name, node.manager) for name, one in fleet.facts.items() for node in one.nodes.values()} == {
+        ("app1", "systemd"),
+        ("app2", "systemd"),
+        ("app3", "supervisord"),
+        ("app4", "multi"),
+        ("old", "supervisord"),
+    }
+    assert "sudo -n supervisorctl update shop-w1" in fleet.of("old")
+    assert "cd /srv/shop/current && /srv/shop/current/.venv/bin/multi up --only w1" in fleet.of("app4")
+    assert fleet.plan(release()).is_empty
+
+
+def test_agentless_units_need_nothing_of_multi() -> None:
+    text = (
+        TOML.replace("[deploy]", '[deploy]\ninstaller = "none"\npython = "/opt/py36/bin/python"')
+        + 'engine = "celery"\n'
+    )
+    plan = Fleet(
+        text, {name: supervised(python="3.6.9")._replace(host=name) for name in fresh("app1", "app2", "app3", "app4")}
+    ).plan(release())
+    (step,) = (step for step in plan.hosts["app1"].steps if step.title.endswith("multi-shop.w1.conf"))
+    text = step.do.content.decode()  # type: ignore[union-attr]
+    assert "command=/opt/py36/bin/python -m celery -A shop.tasks worker" in text
+    assert "current/.venv" not in text
+
+
+def test_a_node_that_goes_from_supervisord_to_systemd_is_stopped_there_before_it_starts_here() -> None:
+    both = fresh("app1", supervisord="4.2.5", supervisor_dir="/etc/supervisor/conf.d")
+    text = TOML.replace("app[1:4]", "app1")
+    fleet = Fleet(text.replace("[deploy]", '[deploy]\nmanager = "supervisord"'), both)
+    assert fleet.push(release())
+    assert {node.manager for node in fleet.facts["app1"].nodes.values()} == {"supervisord"}
+    fleet.inventory = inventory(text)
+    plan = fleet.plan(release())
+    found = titles(plan, "app1")
+    assert found.index("stop w1") < found.index("stop w2") < found.index("start w1")
+    assert "remove /etc/supervisor/conf.d/multi-shop.w1.conf" in found
+    assert "have supervisord forget shop-w1" in found
+    assert fleet.push(release())
+    up = [(node.unit, node.manager) for node in fleet.facts["app1"].nodes.values() if node.state == RUNNING]
+    assert up == [("multi-shop@w1.service", "systemd"), ("multi-shop@w2.service", "systemd")]
+    assert fleet.plan(release()).is_empty
+
+
+def test_programs_of_others_whose_names_begin_alike_are_left_alone() -> None:
+    theirs = {
+        "shop-web": NodeFact("shop-web", "supervisord", RUNNING),
+        "nginx": NodeFact("nginx", "supervisord", RUNNING),
+        "multi-shop.eu@w1.service": NodeFact("multi-shop.eu@w1.service", "systemd", RUNNING),
+    }
+    files = {"/etc/systemd/system/multi-shop.eu.target": "x", "/etc/systemd/system/multi-shop.eu@.service": "x"}
+    fleet = Fleet(TOML, fresh("app1", "app2", "app3", "app4", nodes=theirs, files=files))
+    plan = fleet.plan(release())
+    assert not [step.title for step in plan.steps() if step.kind in ("stop", "remove") and "way back" not in step.title]
+
+
+def test_what_is_one_in_the_project_runs_on_one_host_and_moves_only_after_it_has_stopped() -> None:
+    text = TOML + '[nodes.beat]\nkind = "beat"\nengine = "celery"\nhosts = ["app2"]\n'
+    fleet = Fleet(text)
+    assert fleet.push(release())
+    assert [name for name, one in fleet.facts.items() if "multi-shop@beat.service" in one.nodes] == ["app2"]
+    fleet.inventory = inventory(text.replace('hosts = ["app2"]', 'hosts = ["app1", "app3"]'))
+    plan = fleet.plan(release())
+    assert [(step.host, step.title) for step in plan.once] == [("app2", "stop beat")]
+    assert plan.notes == ("beat is one in the project and runs on app1 only",)
+    assert fleet.push(release())
+    up = [
+        name
+        for name, one in fleet.facts.items()
+        for node in one.nodes.values()
+        if "beat" in node.unit and node.state == RUNNING
+    ]
+    assert up == ["app1"]
+
+
+# ---- what can't be
+
+
+@pytest.mark.parametrize(
+    ("facts", "keys", "told"),
+    [
+        ({"sudo": "password"}, "", "sudo asks deploy for a password there; give it with --ask-sudo-password"),
+        ({"sudo": "none"}, "", "there is no sudo for deploy"),
+        ({"systemd": None}, 'manager = "systemd"', "it is not run by systemd"),
+        ({"systemd": None}, "agentless = true", "neither systemd nor supervisord runs there"),
+        (
+            {"systemd": None, "supervisor_error": "no such file"},
+            'manager = "supervisord"',
+            "supervisord doesn't answer there (no such file)",
+        ),
+        ({"python": None}, 'python = "python3.13"', "there is no interpreter python3.13 there that runs"),
+        ({"python": "3.9.2"}, "", "its python3 is Python 3.9.2, and multi, which the requirements name, needs 3.11"),
+        ({"disk_free": 1 << 20}, "", "1 MB are free on its disk, and a release wants 500 MB"),
+        ({"inodes_free": 7}, "", "only 7 inodes are free"),
+        (
+            {"systemd_user": False},
+            'manager = "systemd-user"',
+            "no systemd runs for deploy; as root: loginctl enable-linger deploy",
+        ),
+    ],
+)
+def test_what_would_fail_half_way_is_refused_before_anything_is_done(
+    facts: dict[str, Any], keys: str, told: str
+) -> None:
+    fleet = Fleet(TOML.replace("[deploy]", f"[deploy]\n{keys}"), fresh("app1", "app2", "app3", "app4"))
+    fleet.facts["app2"] = fresh("app2", **facts)["app2"]
+    plan = fleet.plan(release())
+    error = plan.hosts["app2"].error
+    assert error is not None
+    assert told in error
+    assert not plan.hosts["app2"].steps
+
+
+def test_a_host_that_is_unreachable_has_no_steps_and_comes_into_line_with_the_next_push() -> None:
+    fleet = Fleet()
+    fleet.push(release())
+    before = fleet.facts["app3"]
+    fleet.facts["app3"] = unreachable("app3", "no route to host")
+    assert fleet.plan(release("2")).errors == {"app3": "no route to host"}
+    fleet.push(release("2"))
+    fleet.facts["app3"] = before
+    plan = fleet.plan(release("2")._replace(name="another-name"))
+    assert {step.host for step in plan.steps()} == {"app3"}
+    assert plan.release == "r2"
+    fleet.push(release("2"))
+    assert fleet.ages() == {("r2", "r2")}
+
+
+# ---- failures and the way back
+
+
+@pytest.mark.parametrize(
+    "text", ["upload", "build", "link /srv/shop/current", "restart multi-shop@w2", "daemon-reload", "write /etc"]
+)
+@pytest.mark.parametrize("host", ["app1", "app3"])
+def test_whatever_fails_all_hosts_end_on_the_release_before(text: str, host: str) -> None:
+    fleet = Fleet()
+    assert fleet.push(release())
+    before = {name: one.files for name, one in fleet.facts.items()}
+    fleet.inventory = inventory(TOML.replace("count = 2", "count = 2\nconcurrency = 3"))
+    assert not fleet.push(release("2", requirements_digest="r2"), [Fault(text, host)])
+    assert fleet.ages() == {("r1", "r1")}
+    assert {name: one.files for name, one in fleet.facts.items()} == before
+    assert fleet.push(release("2", requirements_digest="r2")), fleet.done
+    assert fleet.ages() == {("r2", "r2")}
+
+
+def test_a_failed_first_push_leaves_nothing_that_runs() -> None:
+    fleet = Fleet()
+    assert not fleet.push(release(), [Fault("start multi-shop@w2", "app3")])
+    assert {one.current for one in fleet.facts.values()} == {None}
+    assert {node.state for one in fleet.facts.values() for node in one.nodes.values()} == {"stopped"}
+    assert {path for one in fleet.facts.values() for path in one.files} == set()
+
+
+def test_a_rollback_takes_the_units_that_the_release_had_and_builds_nothing() -> None:
+    fleet = Fleet()
+    assert fleet.push(release())
+    hosts = list(fleet.inventory.hosts.values())
+    first = Simulation(hosts, fleet.facts)
+    assert fleet.push(release("1"))
+    plan = Fleet().plan(release())
+    kept = next(step.do for step in plan.hosts["app1"].steps if step.title == "keep the units")
+    assert kept.path == kept_at("/srv/shop/.multi", "r1")  # type: ignore[union-attr]
+    found = Kept.read(kept.content.decode())  # type: ignore[union-attr]
+    assert found is not None
+    before = {name: one.files for name, one in first.facts.items()}
+    fleet.inventory = inventory(TOML.replace("count = 2", "count = 2\nconcurrency = 3"))
+    assert fleet.push(release("2", requirements_digest="r2"))
+    back = Release("r1", "1", "digest-1", is_there=True)
+    plan = fleet.plan(back, kept=dict.fromkeys(fleet.inventory.hosts, found))
+    assert {step.kind for step in plan.steps()}.isdisjoint({"upload", "build"})
+    assert fleet.push(back, kept=dict.fromkeys(fleet.inventory.hosts, found))
+    assert fleet.ages() == {("r1", "r1")}
+    assert {name: one.files for name, one in fleet.facts.items()} == before
+    assert fleet.plan(Release("r9", "9", "d9", is_there=True)).errors["app1"] == (
+        "the release r9 is not there; there are: r1, r2"
+    )
+
+
+# ---- parts
+
+
+@pytest.mark.parametrize(
+    ("count", "serial", "sizes"),
+    [
+        (10, [1, "25%"], [1, 2, 2, 2, 2, 1]),
+        (10, [1, 5, "20%"], [1, 5, 2, 2]),
+        (3, ["25%"], [1, 1, 1]),
+        (4, ["100%"], [4]),
+        (4, [100], [4]),
+        (0, [1], []),
+    ],
+)
+def test_batches(count: int, serial: list[int | str], sizes: list[int]) -> None:
+    hosts = [f"h{number}" for number in range(count)]
+    found = batches(hosts, serial)
+    assert [len(batch) for batch in found] == sizes
+    assert [name for batch in found for name in batch] == hosts
+
+
+def test_a_command_is_quoted_once_and_reaches_its_user() -> None:
+    command = Command(("echo", "a b", "$x", Secret("pw")), cwd="/a b", env={"N": "1 2"}, user="shop")
+    assert str(command) == "cd '/a b' && sudo -n -u shop env N='1 2' echo 'a b' '$x' ***"
+    assert command.line(login="shop", reveal=True) == "cd '/a b' && env N='1 2' echo 'a b' '$x' pw"
+    assert command.line(login="root") == "cd '/a b' && runuser -u shop -- env N='1 2' echo 'a b' '$x' ***"
+    assert Command(("id",), sudo=True).line(login="root") == "id"
+    assert Command(("id",), sudo=True).line(login="x") == "sudo -n id"
+
+
+def test_a_secret_can_not_be_joined_formatted_or_stored() -> None:
+    import pickle
+
+    secret = Secret("hunter2")
+    assert f"{secret} {secret!r} {secret!s}" == "*** *** ***"
+    assert secret == Secret("hunter2")
+    with pytest.raises(TypeError):
+        " ".join([secret])  # type: ignore[list-item]
+    with pytest.raises(TypeError):
+        pickle.dumps(secret)
+
+
+def test_what_a_host_says_of_itself_is_read_as_it_was() -> None:
+    node = NodeFact("multi-shop@w1.service", "systemd", RUNNING, 7, "r1", 12.0)
+    facts = HostFacts(
+        "h",
+        hostname="box",
+        system="Linux 6.1",
+        user="deploy",
+        home="/home/deploy",
+        uid=1000,
+        sudo="free",
+        python="3.12.1",
+        uv=True,
+        systemd=252,
+        linger=True,
+        supervisord="4.2.5",
+        supervisor_dir="/etc/supervisor/conf.d",
+        multi="0.1.0",
+        current="r1",
+        current_age=20.0,
+        releases=(ReleaseFact("r1", "abc", "e1", True), ReleaseFact("r0", "abd")),
+        environments=frozenset({"e1"}),
+        folders=frozenset({"/srv/shop"}),
+        files={"/etc/x y": "d"},
+        wanted=frozenset({"multi-shop.target"}),
+        recorded_units={"u": "d"},
+        recorded_files={"/f": "d"},
+        nodes={node.unit: node, "w9": NodeFact("w9", "multi", RUNNING, 9, "r1", 3.0)},
+        lock="somebody",
+        disk_free=1024,
+        inodes_free=5,
+        clock=1000.0,
+        nofile=1024,
+    )
+    assert parse("h", "Welcome!\n" + answer(facts)) == facts
+
+
+def test_an_answer_that_was_cut_is_none() -> None:
+    text = answer(fresh("h")["h"])
+    for cut in (text[: len(text) // 2], "", text.removesuffix("end\n"), "Account expired\n"):
+        with pytest.raises(DeployError, match="its answer about itself was cut"):
+            parse("h", cut)
+
+
+def test_a_process_of_unknown_folder_runs_what_was_current_when_it_began() -> None:
+    def told(age: int) -> str | None:
+        node = NodeFact("multi-shop@w1.service", "systemd", RUNNING, 7, None, float(age))
+        facts = fresh("h", current="r1", current_age=100.0, nodes={node.unit: node})["h"]
+        return parse("h", answer(facts)).nodes[node.unit].release
+
+    assert (told(50), told(100), told(101)) == ("r1", "r1", None)
+
+
+def test_the_question_is_one_that_any_shell_understands() -> None:
+    import shutil
+    import subprocess
+
+    command = Question("/nonexistent/shop", "shop", "python3", ("/etc/passwd",), FOLDERS).command()
+    shells = [shell for shell in ("dash", "bash", "busybox") if shutil.which(shell)]
+    assert shells
+    for shell in shells:
+        words = [shell, *(["sh"] if shell == "busybox" else []), *map(str, command.argv[1:])]
+        said = subprocess.run(words, input=command.stdin, capture_output=True, timeout=60, check=True)
+        facts = parse("h", said.stdout.decode())
+        assert facts.current is None
+        assert len(facts.files["/etc/passwd"]) == 64
+        assert facts.disk_free
+        assert said.stderr == b""
