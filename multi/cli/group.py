@@ -46,6 +46,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "describe": ("multi.cli.describe:describe", "Everything that is known about a node."),
     "why": ("multi.cli.why:why", "What has happened to a node, and who asked for it."),
     "stack": ("multi.cli.stack:stack", "Where every process and thread of a node is."),
+    "render": ("multi.cli.render:render", "Write nodes down for systemd, supervisord and others."),
     "help": ("multi.cli.help:help_", "Help about a command."),
     "worker": ("multi.cli.worker:worker", "Run a worker in the foreground."),
 }
@@ -55,6 +56,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Run nodes": ("start", "stop", "stopwait", "restart", "reload", "kill", "pause", "resume", "scale"),
     "Look at nodes": ("status", "top", "logs", "ps", "stack", "describe", "why", "ls", "probe"),
     "Describe nodes in multi.toml": ("up", "down", "check", "init", "schema"),
+    "Have systemd or supervisord run nodes": ("render",),
     "As celery multi": ("show", "names", "expand", "get", "help"),
     "More": ("adopt", "forget", "worker"),
 }

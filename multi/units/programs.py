@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from multi.nodes.spec import NodeSpec
     from multi.units.base import Target
 
+_EVERYWHERE = "/bin/sh"
 #: Of the policy, what is no option of `multi start`.
 _NOT_GIVEN = ("longest_task",)
 
@@ -35,6 +36,17 @@ class Variables(NamedTuple):
 
     public: dict[str, str]
     secret: dict[str, str]
+
+
+def check(spec: NodeSpec) -> None:
+    """Raise `ConfigurationError` for what the node's engine can't do, whatever there is on this machine: another one is
+    meant."""
+    probe = copy.copy(spec)
+    # engines look whether programs are there, and this one is everywhere
+    probe.executable, probe.cwd = _EVERYWHERE, "/"
+    if spec.engine == "command" and spec.command:
+        probe.command = [_EVERYWHERE, *spec.command[1:]]
+    probe.check()
 
 
 def own(spec: NodeSpec, target: Target) -> list[str]:
