@@ -22,8 +22,8 @@ def of(nodes: Iterable[tuple[Node, Status]]) -> dict[str, str]:
     descriptions: dict[str, Description | str] = {}
     found = {}
     for node, status in nodes:
-        if not status.workers:
-            continue
+        if not status.workers or node.manager is not None:
+            continue  # what a unit runs is compared by multi install
         record = node.record()
         if not record:
             continue

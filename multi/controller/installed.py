@@ -60,13 +60,13 @@ def write(places: Places, project: Project, found: dict[str, Installed]) -> None
     secure(places.kept, parents=True)
     secure(os.path.dirname(where))
     with translated(where):
-        if not any(one.files for one in found.values()):
+        if not any(one.files or one.units for one in found.values()):
             if os.path.exists(where):
                 os.unlink(where)
             return
         temporary = f"{where}.{os.getpid()}"
         with open(temporary, "w", encoding="utf-8") as file:
-            managers = {name: one.as_json() for name, one in found.items() if one.files}
+            managers = {name: one.as_json() for name, one in found.items() if one.files or one.units}
             json.dump({"version": VERSION, "managers": managers}, file, indent=1)
             file.write("\n")
         os.replace(temporary, where)

@@ -65,32 +65,43 @@ def _of_systemd(project: Project, noted: installed.Installed | None, *, user: bo
 
     systemd = Systemd(user=user)
     units: list[Unit] = [SystemdUnit(systemd, unit, node) for unit, node in names.items()]
+    target = f"multi-{project.key}.target"
     try:
-        said = systemd.show([*names])
+        said = systemd.show([*names, target])
     except ManagerError as error:
         for one in units:
             one.told(silent(error))
         return units
     for one in units:
         one.told(said.get(one.id, GONE))
+    if said.get(target, GONE).at_boot:
+        wanted = {unit for unit, _ in _in_folders(project, _folders(user=user), only_wanted=True)}
+        for one in units:
+            if one.id in wanted:
+                one.told(one.standing._replace(at_boot=True))
     return [one for one in units if one.standing.is_known]
 
 
 def _folders(*, user: bool) -> Sequence[str]:
     if not user:
         return _SYSTEM
-    config = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
     runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
-    return (os.path.join(config, "systemd/user"), os.path.join(runtime, "systemd/user"))
+    return (own_units(), os.path.join(runtime, "systemd/user"))
 
 
-def _in_folders(project: Project, folders: Sequence[str]) -> list[tuple[str, str]]:
+def own_units() -> str:
+    """Where a user's own systemd has its units."""
+    return os.path.join(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"), "systemd/user")
+
+
+def _in_folders(project: Project, folders: Sequence[str], *, only_wanted: bool = False) -> list[tuple[str, str]]:
     """Units by the names that `multi render systemd` gives them, multi-PROJECT@NODE.service: those that the project's target
-    wants, and those with a file of their own."""
+    wants, and (but for `only_wanted`) those with a file of their own."""
     found = []
     start = f"multi-{project.key}@"
     for folder in folders:
-        units = [os.path.basename(path) for path in glob.glob(os.path.join(folder, f"{glob.escape(start)}*.service"))]
+        paths = [] if only_wanted else glob.glob(os.path.join(folder, f"{glob.escape(start)}*.service"))
+        units = [os.path.basename(path) for path in paths]
         try:
             with open(os.path.join(folder, f"multi-{project.key}.target"), encoding="utf-8") as file:
                 units += re.findall(rf"^Wants=({re.escape(start)}\S+\.service)$", file.read(), re.MULTILINE)

@@ -46,7 +46,7 @@ def included(path: str) -> str:
     for pattern in patterns:
         full = os.path.join(os.path.dirname(os.path.abspath(path)), pattern)
         if os.path.basename(full).startswith("*"):
-            return full
+            return os.path.dirname(full)
     raise ManagerError(
         f"{path} reads no other files, so there is no place for those of multi; add to it: [include] files = conf.d/*.conf"
     )

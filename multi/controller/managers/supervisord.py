@@ -169,6 +169,8 @@ class SupervisordUnit(Unit):
         super().__init__(id, node)
         self.supervisord = supervisord
         self._log: str | None = None
+        #: whether its files have changed, so that it is to be put in anew before it is started
+        self.is_new = False
 
     def ask(self) -> Standing:
         found = self.supervisord.process(self.id)
@@ -186,7 +188,16 @@ class SupervisordUnit(Unit):
         _ = self.standing
         return self._log
 
+    @property
+    def group(self) -> str:
+        """The group that it is in."""
+        return self.id.partition(":")[0]
+
     def start(self) -> Errand | None:
+        if self.is_new:
+            self.supervisord.remove(self.group)
+            self.supervisord.add(self.group)
+            self.is_new = False
         try:
             self.supervisord.call("supervisor.startProcess", self.id, False)
         except Fault as fault:

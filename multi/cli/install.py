@@ -1,0 +1,395 @@
+"""`multi install`, `multi enable`, `multi disable`: nodes as units of this host's systemd or supervisord."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from multi.cli import stop as stopping
+from multi.cli.group import DONE, FAILED, INTERRUPTED
+from multi.cli.guard import FORCE, refuse_last_consumers
+from multi.cli.nodes import NodesCommand, Request, json_option, nodes_argument, state_dir_option
+from multi.cli.policy import SPAN
+from multi.cli.restart import Batch, ways
+from multi.cli.rolling import roll_on
+from multi.cli.screen import Screen, complain
+from multi.cli.stop import ladder_options
+from multi.controller import installed, project
+from multi.controller import stop as stopper
+from multi.controller.applying_units import Applied, not_at_boot, release
+from multi.controller.installation import (
+    KEEP,
+    MOVE,
+    RESTART,
+    START,
+    STOP,
+    Host,
+    Installation,
+    Step,
+    find_host,
+    target_here,
+)
+from multi.controller.installing import CHANGED
+from multi.controller.managed import UnitStart
+from multi.controller.node import Node
+from multi.controller.units import SUPERVISORD, SYSTEMD
+from multi.errors import ConfigurationError, NodeError
+from multi.nodes.spec import NodeSpec
+from multi.units.base import ERROR, HARDENING
+
+_TIMEOUT = 120.0
+_VERBS = {START: "start", RESTART: "restart", MOVE: "take over", STOP: "stop"}
+
+
+def where(function: Any) -> Any:
+    """Which manager is meant, and whose."""
+    for option in reversed(
+        (
+            click.option("--user/--system", "user", default=None, help="Your own systemd, or the machine's (as root)."),
+            click.option("--supervisord", "config", metavar="FILE", help="The configuration file of the supervisord."),
+            click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing."),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def turning(function: Any) -> Any:
+    """How the nodes that have changed are restarted."""
+    for option in (
+        click.option(
+            "--timeout", type=SPAN, metavar="SPAN", default=_TIMEOUT, help="How long a node may take to get ready."
+        ),
+        FORCE,
+        json_option,
+        state_dir_option,
+    ):
+        function = option(function)
+    return ways(ladder_options(function))
+
+
+@click.command(cls=NodesCommand)
+@click.argument("manager", type=click.Choice((SYSTEMD, SUPERVISORD)))
+@nodes_argument
+@where
+@click.option("--hardening", type=click.Choice(HARDENING), help="How much systemd keeps nodes from (basic).")
+@click.option(
+    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="A setting of the format, as multi render has them."
+)
+@turning
+@click.pass_context
+def install(ctx: click.Context, /, manager: str, nodes: tuple[str, ...], **given: Any) -> None:
+    """Have systemd or supervisord run the nodes of multi.toml: now, and whenever the machine is started.
+
+    What differs from what is there is shown, written and loaded; then the nodes that have changed are restarted, and no
+    others. Each finishes its tasks first. A node that runs by itself, or as another manager's, is handed over: it is stopped
+    there before it is started here. With names, only these nodes are added to those that are installed already.
+
+    \b
+    multi install systemd --dry-run
+    multi install systemd
+    multi install systemd --user w1 w2
+    multi install supervisord --rolling --batch 25%
+    """
+    request = Request(ctx, given)
+    host = find_host(manager, user=given["user"], config=given["config"])
+    description = project.description(request.cwd).check()
+    if not description.nodes:
+        raise ConfigurationError(f"{description.path} describes no nodes; add a table for them: [nodes.NAME]")
+    described = {node.name: node for node in description.nodes}
+    chosen = _chosen(request, host, nodes, list(described))
+    after = {name: [need.target[0] for need in node.needs if need.kind == "node"] for name, node in described.items()}
+    more: dict[str, Any] = {
+        "after": after,
+        "templates_dir": description.templates,
+        "settings": _settings(given["settings"]),
+    }
+    if given["hardening"]:
+        more["hardening"] = given["hardening"]
+    ctx.exit(_install(request, host, [described[name].spec for name in chosen], given, **more))
+
+
+def _chosen(request: Request, host: Host, texts: Sequence[str], described: list[str]) -> list[str]:
+    """The described nodes that are to be units: all, or those named here and those that are units already."""
+    if not texts:
+        return described
+    wanted: list[str] = []
+    for text in texts:
+        found = project.members(request.cwd, text) or [text]
+        unknown = [name for name in found if name not in described]
+        if unknown:
+            raise ConfigurationError(
+                f"multi.toml describes no node {unknown[0]!r}; it describes {', '.join(described)}"
+            )
+        wanted += found
+    home = request.fleet.current
+    before = installed.read(request.fleet.places, home).get(host.manager) if home is not None else None
+    there = before.units if before is not None else {}
+    return [name for name in described if name in wanted or name in there]
+
+
+@click.command(cls=NodesCommand)
+@nodes_argument
+@where
+@click.option("--now", is_flag=True, help="Hand them over at once, not when the machine is started.")
+@turning
+@click.pass_context
+def enable(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
+    """Let the nodes that run now come back after a reboot, as they are: as units of systemd, or of supervisord.
+
+    They run on as they do; with --now their manager takes them over at once. What is run by a unit already is only marked to
+    be started at boot.
+
+    \b
+    multi enable
+    multi enable w1 w2 --now
+    multi enable --supervisord /etc/supervisor/supervisord.conf
+    """
+    request = Request(ctx, given)
+    host = find_host(None, user=given["user"], config=given["config"])
+    every = request.nodes(nodes) if nodes else request.fleet.all()
+    running = [node for node in every if node.status().is_up]
+    if not running:
+        raise NodeError(
+            "no node runs here, so there is nothing to come back; start them first: multi start, or multi up"
+        )
+    if down := [node for node in every if node not in running and nodes]:
+        raise NodeError(f"{down[0]} does not run; start it first: multi start {down[0].name.short}")
+    specs = _specs(request, host, running)
+    ctx.exit(_install(request, host, specs, given, turn=bool(given["now"])))
+
+
+@click.command(cls=NodesCommand)
+@nodes_argument
+@click.option("--now", is_flag=True, help="Stop them, too, and remove their units.")
+@ladder_options
+@click.option("--timeout", type=SPAN, metavar="SPAN", help="With --now: how long to wait for their end (for ever).")
+@click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
+@FORCE
+@state_dir_option
+@click.pass_context
+def disable(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
+    """Nodes that are units are no longer started with the machine. They run on, unless --now stops them.
+
+    \b
+    multi disable
+    multi disable w1 --now
+    """
+    request = Request(ctx, given)
+    fleet, screen = request.fleet, request.screen
+    noted = installed.read(fleet.places, fleet.current) if fleet.current is not None else {}
+    named = {node.name.short for node in request.nodes(nodes)} if nodes else None
+    screen.header()
+    code = DONE
+    found = False
+    for one in noted.values():
+        names = [name for name in one.units if named is None or name in named]
+        if not names:
+            continue
+        found = True
+        who = Host(one.manager, one.user, one.config)
+        screen.section(
+            f"{'Would no longer start' if given['dry_run'] else 'No longer starting'} with the machine, by {who}:"
+        )
+        for name in names:
+            screen.line(f"    {name}")
+        if given["dry_run"]:
+            continue
+        not_at_boot(one, names)
+        if given["now"]:
+            gone = [node for node in fleet.all() if node.name.short in names and node.manager is not None]
+            if not given["force"]:
+                refuse_last_consumers(fleet, gone)
+            stops = stopping.send(screen, [stopper.begin(node) for node in gone], given)
+            code = max(code, stopping.wait(screen, stops, given["timeout"]))
+        if code == DONE and (given["now"] or one.manager == SUPERVISORD):
+            release(fleet, one, names, keeps=not given["now"])
+    if not found:
+        raise NodeError("no unit of these was installed here; multi status shows who runs the nodes")
+    ctx.exit(code)
+
+
+def _specs(request: Request, host: Host, running: Sequence[Node]) -> list[NodeSpec]:
+    """What the nodes are that run now, as they were started, and as multi.toml describes them those that are units of the
+    manager already."""
+    home = request.fleet.current
+    before = installed.read(request.fleet.places, home).get(host.manager) if home is not None else None
+    there = before.units if before is not None else {}
+    described: dict[str, NodeSpec] = {}
+    if there and project.find_file(request.cwd) is not None:
+        described = {node.name: node.spec for node in project.description(request.cwd).check().nodes}
+    kept = {node.name.short: node.spec() for node in running}
+    found = []
+    for name in dict.fromkeys([*there, *kept]):
+        spec = (described.get(name) if name in there else None) or kept.get(name) or described.get(name)
+        if spec is None:
+            raise NodeError(f"nothing is known here of how {name} is run: multi.toml doesn't describe it")
+        found.append(spec)
+    return found
+
+
+# ---- doing it
+
+
+def _install(
+    request: Request,
+    host: Host,
+    specs: Sequence[NodeSpec],
+    given: dict[str, Any],
+    *,
+    turn: bool = True,
+    **more: Any,
+) -> int:
+    """Bring the nodes to their manager; the exit code. Without `turn` nothing is started or stopped."""
+    fleet = request.fleet
+    if fleet.current is None:
+        raise ConfigurationError("there is no project here; go to the folder of its multi.toml, or name it with -A")
+    target = target_here(host, fleet.current, fleet.places, **more)
+    wanted = Installation(fleet, host, specs, target)
+    screen = request.screen
+    screen.quiet = screen.quiet or given["as_json"]
+    screen.header()
+    _show_plan(screen, wanted, turn=turn, dry=given["dry_run"])
+    _check(wanted, force=given["force"])
+    code = DONE
+    failed: list[Node] = []
+    turns = [step for step in wanted.steps if step.action != KEEP] if turn else []
+    _guard(request, turns, given)
+    if not given["dry_run"] and not (wanted.is_empty if turn else not wanted.changes):
+        applied = Applied(wanted)
+        applied.prepare()
+        if turn:
+            applied.load()
+            code, failed = _turn(request, wanted, turns, given)
+            if code not in (FAILED, INTERRUPTED):
+                applied.finish()
+        _linger(screen, host)
+    if given["as_json"]:
+        click.echo(json.dumps(_as_json(wanted, failed), indent=1))
+    return code
+
+
+def _show_plan(screen: Screen, wanted: Installation, *, turn: bool, dry: bool) -> None:
+    for note in wanted.format.notes(wanted.specs, wanted.target):
+        complain(f"note: {note}")
+    who = wanted.host
+    if wanted.is_empty:
+        screen.section(f"Nothing to do: {len(wanted.steps)} node{'s' * (len(wanted.steps) != 1)} of {who} as wanted.")
+        return
+    screen.section(f"{'Would be done' if dry else 'To do'} for {who}:")
+    for change in wanted.changes:
+        why = f"  ({change.file.why})" if change.file is not None and change.file.why else ""
+        screen.line(f"    {change.action:8} {change.path}{why}")
+        for line in change.diff() if screen.verbose or change.action == CHANGED else ():
+            screen.line(f"      {screen.paint(line, {'+': True, '-': False}.get(line[:1]))}")
+    for step in wanted.steps:
+        if step.action != KEEP and turn:
+            screen.line(f"    {_VERBS[step.action]:8} {step.node.name.short}  ({step.why})")
+        elif step.action in (MOVE, START) and not turn:
+            screen.line(f"    at boot  {step.node.name.short}  (until then: {step.why})")
+
+
+def _check(wanted: Installation, *, force: bool) -> None:
+    if wanted.foreign and not force:
+        raise NodeError(
+            f"{', '.join(wanted.foreign)}: there is such a file already that multi has not written. Move it away, or have it "
+            "replaced with --force"
+        )
+    changed = {change.path for change in wanted.changes}
+    problems = wanted.format.check(wanted.files) if changed else []
+    for problem in problems:
+        if problem.level != ERROR:
+            complain(f"warning: {problem}")
+    if errors := [problem for problem in problems if problem.level == ERROR]:
+        raise ConfigurationError("\n".join(map(str, errors)))
+
+
+def _guard(request: Request, turns: Sequence[Step], given: dict[str, Any]) -> None:
+    """What is stopped for good must not leave a queue without a consumer while other nodes stay up; what is restarted, as with
+    `multi up`, is away for a moment only."""
+    going = [step.node for step in turns if step.action == STOP]
+    if going and not given["force"]:
+        refuse_last_consumers(request.fleet, going)
+
+
+def _turn(
+    request: Request, wanted: Installation, turns: Sequence[Step], given: dict[str, Any]
+) -> tuple[int, list[Node]]:
+    """Stop, hand over, restart and start; the exit code, and what has failed."""
+    code = DONE
+    gone = [step.node for step in turns if step.action == STOP]
+    if gone:
+        stops = stopping.send(request.screen, [stopper.begin(node) for node in gone], given)
+        code = stopping.wait(request.screen, stops, None)
+    nodes = [step.node for step in turns if step.action != STOP]
+    starts = {str(step.node): UnitStart(step.node, step.unit) for step in turns if step.action != STOP}
+    for node in nodes:
+        node.place.make()
+    if not nodes:
+        return code, []
+    if given["rolling"]:
+        return max(code, roll_on(request, nodes, dict(starts))), []
+    batch = Batch(request, nodes, dict(starts))
+    try:
+        code = max(code, batch.run())
+    except KeyboardInterrupt:
+        batch.let_go()
+        code = INTERRUPTED
+    return code, batch.failed
+
+
+def _linger(screen: Screen, host: Host) -> None:
+    """A user's own systemd runs without a session only if it was told to."""
+    if not host.user or os.geteuid() == 0:
+        return
+    import pwd
+
+    name = pwd.getpwuid(os.geteuid()).pw_name
+    if os.path.exists(f"/var/lib/systemd/linger/{name}"):
+        return
+    try:
+        done = subprocess.run(["loginctl", "enable-linger"], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return
+    if done.returncode:
+        complain(
+            f"your systemd ends with your last session, and its nodes with it; have root run: loginctl enable-linger {name} "
+            f"({' '.join(done.stderr.split())})"
+        )
+    else:
+        screen.line(f"    > linger: your systemd now runs without a session of yours, too ({name})")
+
+
+def _settings(given: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise ConfigurationError(f"--set {text}: it should be NAME=VALUE")
+        found[name] = value
+    return found
+
+
+def _as_json(wanted: Installation, failed: Sequence[Node]) -> dict[str, Any]:
+    return {
+        "manager": wanted.host.manager,
+        "files": [{"path": change.path, "action": change.action} for change in wanted.changes],
+        "nodes": [
+            {
+                "node": step.node.name.short,
+                "unit": step.unit.id,
+                "action": step.action,
+                "why": step.why,
+                "failed": step.node in failed,
+            }
+            for step in wanted.steps
+        ],
+    }
+
+
+__all__: list[str] = ["disable", "enable", "install"]
