@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from typing import Any
 
@@ -13,7 +14,8 @@ from multi.cli.nodes import state_dir_option
 from multi.cli.screen import Screen, clock, complain
 from multi.controller.adopt import Candidate, take_over
 from multi.controller.fleet import Fleet
-from multi.controller.foreign import find
+from multi.controller.foreign import find, why_none
+from multi.controller.node import Node
 from multi.urls import mask
 
 
@@ -43,10 +45,13 @@ def adopt(ctx: click.Context, /, chosen: tuple[str, ...], **given: Any) -> None:
     screen = Screen(quiet=given["quiet"] or bool(before.get("quiet")), color=not given["no_color"])
     state_dir = given["state_dir"] or before.get("state_dir")
     app = given["app"] or before.get("app")
-    found = (Candidate(foreign, state_dir) for foreign in find() if app is None or foreign.app == app)
-    candidates = [candidate for candidate in found if not candidate.is_taken]
+    every = [Candidate(foreign, state_dir) for foreign in find() if app is None or foreign.app == app]
+    candidates = [candidate for candidate in every if not candidate.is_taken]
+    already: list[Node] = []
     if chosen:
-        candidates = [_meant(word, candidates) for word in chosen]
+        meant = [_meant(word, every, app, state_dir) for word in chosen]
+        candidates = [one for one in dict.fromkeys(meant) if isinstance(one, Candidate)]
+        already = [one for one in meant if isinstance(one, Node)]
     taking = bool(chosen) or given["every"]
     if given["as_json"]:
         import json
@@ -54,6 +59,10 @@ def adopt(ctx: click.Context, /, chosen: tuple[str, ...], **given: Any) -> None:
         codes = [_take(screen, candidate, state_dir, quiet=True) if taking else DONE for candidate in candidates]
         screen.show(json.dumps([_as_json(candidate) for candidate in candidates], indent=2))
         ctx.exit(max(codes, default=DONE))
+    for node in dict.fromkeys(already):
+        screen.line(f"{node} is a node already (pid {node.status().keeper_pid}): multi status {node.name.short}")
+    if already and not candidates:
+        ctx.exit(DONE)
     if not candidates:
         screen.show("No Celery workers run here, but for those of nodes (`multi ls --all` lists these).")
         ctx.exit(DONE)
@@ -72,28 +81,39 @@ def adopt(ctx: click.Context, /, chosen: tuple[str, ...], **given: Any) -> None:
     ctx.exit(max(code, FAILED if refused and (chosen or not able) else DONE))
 
 
-def _meant(word: str, candidates: list[Candidate]) -> Candidate:
+def _meant(word: str, candidates: list[Candidate], app: str | None, state_dir: str | None) -> Candidate | Node:
+    """What this pid or name means: a process, or a node that runs already."""
     found = [
         candidate
         for candidate in candidates
         if word == str(candidate.foreign.pid)
-        or (candidate.node is not None and word in (str(candidate.node), candidate.node.name.short))
+        or (candidate.name is not None and word in (str(candidate.name), candidate.name.short))
     ]
+    found = [one for one in found if not one.is_taken] or found
     if len(found) == 1:
-        return found[0]
+        return found[0].node if found[0].is_taken and found[0].node else found[0]
     if found:
         raise click.UsageError(
             f"{word!r} may be one of several processes; name its pid: {', '.join(str(c.foreign.pid) for c in found)}"
         )
-    there = ", ".join(f"{c.node or '?'} ({c.foreign.pid})" for c in candidates) or "none"
-    complain(f"no Celery worker that could be taken over is called {word!r}; there are: {there}")
+    for node in Fleet(os.getcwd(), None, state_dir).all(everywhere=True):
+        status = node.status()
+        pids = [str(status.keeper_pid), *(str(worker["pid"]) for worker in status.workers)]
+        if status.has_keeper and word in (str(node), node.name.short, *pids):
+            return node
+    there = ", ".join(f"{c.name or '?'} ({c.foreign.pid})" for c in candidates if not c.is_taken) or "none"
+    of_app = f" of the app {app}" if app else ""
+    why = f"no Celery worker or beat{of_app} that runs here is called {word!r}"
+    if word.isdecimal() and why_none(int(word)):
+        why = why_none(int(word))
+    complain(f"{why}; there are: {there}")
     raise click.exceptions.Exit(UNKNOWN)
 
 
 def _show(screen: Screen, candidate: Candidate) -> None:
     """What it is, and what would be kept of it."""
     foreign = candidate.foreign
-    what = f"{candidate.node or 'celery ' + foreign.kind} (pid {foreign.pid}, {foreign.kind}"
+    what = f"{candidate.name or 'celery ' + foreign.kind} (pid {foreign.pid}, {foreign.kind}"
     since = f", since {clock(foreign.created)}" if foreign.created else ""
     screen.show(f"{what}{since})")
     screen.show(f"    runs       {mask(shlex.join(foreign.words))}")
@@ -108,7 +128,11 @@ def _show(screen: Screen, candidate: Candidate) -> None:
     if spec.user:
         screen.show(f"    user       {spec.user}")
     screen.show(f"    keeps      {len(spec.env)} variables of its environment: {_some(sorted(spec.env))}")
-    screen.show(f"    later      {mask(shlex.join(spec.argv(None)))}")
+    if candidate.pidfile:
+        screen.show(
+            f"    pid file   {candidate.pidfile} will hold the pid of its keeper, which is what to send signals to"
+        )
+    screen.show(f"    later      {mask(shlex.join(candidate.later))}")
     for line in candidate.differences():
         screen.show(f"    differs    {mask(line)}")
     if foreign.terminal:
@@ -127,12 +151,13 @@ def _as_json(candidate: Candidate) -> dict[str, Any]:
         "kind": foreign.kind,
         "since": foreign.created or None,
         "argv": [mask(word) for word in foreign.words],
-        "node": str(candidate.node) if candidate.node is not None else None,
+        "node": str(candidate.name) if candidate.name is not None else None,
         "refusal": candidate.refusal or None,
         "cwd": spec.cwd if spec else foreign.cwd,
         "user": spec.user if spec else None,
         "env": sorted(spec.env) if spec else [],
-        "later": [mask(word) for word in spec.argv(None)] if spec else None,
+        "pidfile": candidate.pidfile,
+        "later": [mask(word) for word in candidate.later] if spec else None,
         "differences": [mask(line) for line in candidate.differences()] if spec else [],
     }
 

@@ -6,26 +6,28 @@ import glob
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import click
 
+from multi.cli.check import findings
 from multi.cli.group import DONE, FAILED
 from multi.cli.nodes import NodesCommand, Request, state_dir_option
 from multi.cli.screen import complain
 from multi.controller import project
 from multi.controller.node import Node
 from multi.errors import ConfigurationError, NodeError
-from multi.nodes.description import Description, DescriptionError, describe
+from multi.nodes.description import ERROR, Description, DescriptionError, describe
 from multi.nodes.description.plan import Known, plan
-from multi.nodes.description.portrait import portrait
+from multi.nodes.description.portrait import portrait, seen_from
 from multi.nodes.description.sample import sample
 from multi.nodes.description.sources import celery, celeryd, compose, supervisor, systemd
 from multi.nodes.description.sources.base import Imported
 from multi.nodes.description.writing import render
 from multi.nodes.engines.celery import LAUNCHER
 from multi.nodes.names import this_host
+from multi.nodes.spec import KEPT_NAMES, KEPT_PREFIXES, NodeSpec
 from multi.urls import mask
 
 _SCHEMA = "Every key: docs/multi.toml.md; for editors: multi schema. Checked by `multi check`, applied by `multi up`."
@@ -50,9 +52,9 @@ _SCHEMA = "Every key: docs/multi.toml.md; for editors: multi schema. Checked by 
 def init(ctx: click.Context, /, **given: Any) -> None:
     """Write a multi.toml: a commented one, or one that says what runs now or what another tool's file says.
 
-    With nodes that run in this folder's project and neither --from nor -A, they are described: `multi up` then finds nothing
-    to do. After --from, each node's old command line is compared with the one that multi will run, and whatever could not be
-    taken over is named.
+    With nodes that run in this folder's project and neither --from nor -A, they are described: for those that run `multi up`
+    then finds nothing to do. What `multi check` would find is told, and nodes that are down for that are left out. After --from,
+    each node's old command line is compared with the one that multi will run, and whatever could not be taken over is named.
 
     \b
     multi init -A shop.tasks
@@ -62,7 +64,7 @@ def init(ctx: click.Context, /, **given: Any) -> None:
     multi init --from /etc/default/celeryd -o -
     """
     request = Request(ctx, given)
-    if given["source"] and given["from_nodes"]:
+    if given["source"] is not None and given["from_nodes"]:
         raise ConfigurationError("--from or --from-nodes, not both")
     output = given["output"]
     path = "-" if output == "-" else os.path.join(request.cwd, os.path.expanduser(output))
@@ -71,8 +73,8 @@ def init(ctx: click.Context, /, **given: Any) -> None:
             f"{path} is there already; --force writes over it, -o FILE writes another, -o - prints it"
         )
     folder = request.cwd if path == "-" else os.path.dirname(path)
-    known = [] if given["source"] else _known(request)
-    if given["source"]:
+    known = [] if given["source"] is not None else _known(request)
+    if given["source"] is not None:
         _of_file(ctx, request, given, path, folder)
     elif given["from_nodes"] or (known and "app" not in request.options and any(node.status().is_up for node in known)):
         _of_nodes(ctx, request, known, path, folder)
@@ -134,30 +136,78 @@ def _of_nodes(ctx: click.Context, request: Request, known: list[Node], path: str
             f"project; write it there: multi init --from-nodes -o {shlex.quote(os.path.join(current.location, project.FILE))}"
         )
     specs = {node: spec for node in known if (spec := node.spec()) is not None}
-    host = this_host()
-    values = {node.name.short: portrait(spec, folder, sys.executable, host) for node, spec in specs.items()}
     # a project without a name is known by its folder; with one it would be another
     name = None if current.key == project.of(None, current.location).key else current.key
     settings, _ = project.read_settings(folder)
-    text = render(values, name=name, state_dir=settings.get("state_dir"), head=["The nodes as they are.", _SCHEMA])
-    is_private = any(mask(str(value)) != str(value) for each in values.values() for value in _texts(each))
-    _write(path, text, private=is_private)
+    where = path if path != "-" else os.path.join(folder, project.FILE)
+
+    def write(specs: Mapping[Node, NodeSpec], head: list[str]) -> tuple[str, Description]:
+        values = {node.name.short: portrait(spec, folder, sys.executable, this_host()) for node, spec in specs.items()}
+        text = render(values, name=name, state_dir=settings.get("state_dir"), head=head)
+        return text, _described(text, where)
+
+    head = ["The nodes as they are.", _SCHEMA]
+    text, found = write(specs, head)
+    problems = _problems(found, specs)
+    out = {node: lines for node, lines in problems.items() if lines and not node.status().is_up}
+    if out and len(out) < len(specs):
+        specs = {node: spec for node, spec in specs.items() if node not in out}
+        head += [f"Left out: {node} ({node.status().state}): {'; '.join(lines)}" for node, lines in out.items()]
+        text, found = write(specs, head)
+    with_password, taken_over = _private(specs)
+    _write(path, text, private=with_password or bool(taken_over))
+    for node, lines in problems.items():
+        for line in lines:
+            left = ", and is left out" if node not in specs else ""
+            complain(f"{node} is {node.status().state}{left}; `multi check` would say: {line}")
+    code = FAILED if any(problems.values()) else DONE
+    _warn(path, with_password, taken_over)
     if path == "-":
-        return
-    found = _described(text, path)
-    _told(request, path, f"describes {len(values)} node{'s' if len(values) > 1 else ''}")
+        ctx.exit(code)
+    _told(request, path, f"describes {len(specs)} node{'s' if len(specs) > 1 else ''}")
     proof = plan(found, [Known(node.name.short, spec, "running", True) for node, spec in specs.items()])
     reasons = {step.name: step.why for step in proof.steps}
-    code = DONE
     for node in specs:
-        lines = reasons[node.name.short]
-        request.screen.item(node, "; ".join(lines) or "as it is", good=not lines)
+        lines, status = list(reasons[node.name.short]), node.status()
+        down = "" if status.is_up else f" ({status.state} now: `multi up` starts it)"
+        request.screen.item(node, f"{'; '.join(lines) or 'as it is'}{down}", good=not lines and status.is_up)
         code = FAILED if lines else code
-    if is_private:
-        complain(
-            f"{path} holds passwords, so only you can read it; keep it out of version control, or move them to an env file"
-        )
     ctx.exit(code)
+
+
+def _problems(found: Description, nodes: Iterable[Node]) -> dict[Node, list[str]]:
+    """What keeps described nodes from being started here."""
+    by_name = {one.name: one for one in found.nodes}
+    of_table: dict[str, list[str]] = {}
+    for one in found.nodes:
+        if one.section not in of_table:
+            errors = [problem for problem in findings(found, [one]) if problem.level == ERROR]
+            of_table[one.section] = [f"{problem.key}: {problem.text}" for problem in errors]
+    return {node: of_table[by_name[node.name.short].section] for node in nodes}
+
+
+def _private(specs: Mapping[Node, NodeSpec]) -> tuple[bool, dict[Node, list[str]]]:
+    """Whether there are passwords; and of each node the variables that it has from whoever started it, who may have secrets
+    in them."""
+    texts = [text for spec in specs.values() for text in (*_texts(spec.options), *_texts(spec.env), *spec.rest)]
+    others = {
+        node: [one for one in sorted(spec.env) if not one.startswith(KEPT_PREFIXES) and one not in KEPT_NAMES]
+        for node, spec in specs.items()
+    }
+    return any(mask(text) != text for text in texts), {node: names for node, names in others.items() if names}
+
+
+def _warn(path: str, with_password: bool, taken_over: Mapping[Node, list[str]]) -> None:
+    what = "what is printed" if path == "-" else f"{path}, which only you can read,"
+    for node, names in taken_over.items():
+        listed = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+        count = "a variable" if len(names) == 1 else f"{len(names)} variables"
+        complain(
+            f"{what} holds {count} of {node} with what it was set to ({listed}): keep what it needs, and put what is secret "
+            "into an env file"
+        )
+    if with_password:
+        complain(f"{what} holds passwords; keep it out of version control, or move them to an env file")
 
 
 def _texts(value: object) -> list[str]:
@@ -172,13 +222,15 @@ def _texts(value: object) -> list[str]:
 
 
 def _of_file(ctx: click.Context, request: Request, given: dict[str, Any], path: str, folder: str) -> None:
+    if not given["source"].strip():
+        raise ConfigurationError("--from: its value is empty (a variable that is not set?); name the file to take over")
     source = os.path.join(request.here, os.path.expanduser(given["source"]))
     imported = _read(source, given["instances"])
     if not imported.nodes:
         for line in imported.left:
             complain(f"not taken over: {line}")
         raise ConfigurationError(f"{source}: nothing in it can become a node")
-    values = {node.name: node.values for node in imported.nodes}
+    values = {node.name: _seen_from(folder, node.values) for node in imported.nodes}
     head = [f"Taken over from {source}.", _SCHEMA]
     name = os.path.basename(folder)
     text = render(values, name=name if any(map(str.isalnum, name)) else None, head=head)
@@ -189,6 +241,13 @@ def _of_file(ctx: click.Context, request: Request, given: dict[str, Any], path: 
     _told(request, path, f"describes {len(found.nodes)} node{'s' if len(found.nodes) > 1 else ''} of {source}")
     _compare(request, imported, found, err=path == "-")
     ctx.exit(DONE)
+
+
+def _seen_from(folder: str, values: dict[str, Any]) -> dict[str, Any]:
+    """The paths of files in the form that a description in `folder` has."""
+    files = values.get("env_files") or []
+    short = [("-" if one.startswith("-") else "") + seen_from(folder, one.removeprefix("-")) for one in files]
+    return {**values, **({"env_files": short} if short else {})}
 
 
 def _compare(request: Request, imported: Imported, found: Description, *, err: bool) -> None:

@@ -40,6 +40,24 @@ __all__ = [
     "state_dir_option",
 ]
 
+#: What can't be empty, of the worker's options and of our own; of the others an empty one may mean none, as --pidfile= .
+_NEVER_EMPTY = frozenset(
+    {
+        *(
+            "app",
+            "broker",
+            "result_backend",
+            "loader",
+            "config",
+            "workdir",
+            "executable",
+            "loglevel",
+            "concurrency",
+            "pool",
+        ),
+        *("cmd", "engine", "user", "uid", "group", "gid", "env-file", "env"),
+    }
+)
 ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL)
 
 
@@ -56,6 +74,7 @@ class Request:
         self._before: dict[str, Value] = {name: value for name, value in before.items() if name in BY_NAME}
         self._scopes: dict[str, list[Scope]] = {}  # by full name
         self._own: dict[str, dict[str, Any]] = {}
+        self._refuse_empty()
         self.own = {name: value for name, value in given.items() if by_name(name) is None}
         self.options = self._values([], str(self.own.get("kind") or "worker"))
         self.rest: list[str] = self._line.rest or []
@@ -74,6 +93,17 @@ class Request:
             state_dir = os.path.join(self.here, state_dir)
         self.fleet = Fleet(self.cwd, str(app) if app else None, state_dir)
         self.naming = self._naming()
+
+    def _refuse_empty(self) -> None:
+        """An empty value is no way to leave an option out, but mostly a variable of the shell that has none."""
+        empty = [given.word for given in self._line.everything if given.value == "" and _name(given) in _NEVER_EMPTY]
+        empty += [
+            by.spellings[-1] for name, by in BY_NAME.items() if name in _NEVER_EMPTY and self._before.get(name) == ""
+        ]
+        if empty:
+            raise ConfigurationError(
+                f"{empty[0].rstrip('=')}: its value is empty (a variable that is not set?); leave the option out, or give it one"
+            )
 
     def _naming(self) -> Naming:
         host = str(self.options.pop("hostname", None) or "")
@@ -265,6 +295,11 @@ class Request:
         if found is None:
             raise ConfigurationError(f"--executable {given}: there is no such program on the PATH")
         return found
+
+
+def _name(given: Given) -> str:
+    option = by_spelling(given.spelling)
+    return option.name if option is not None and not given.is_own else given.spelling.lstrip("-")
 
 
 def is_foreign(given: Given) -> bool:

@@ -59,7 +59,11 @@ SHAPE = (
         help="multi, celery, command or a third party's (multi; command with --cmd).",
     ),
     click.option("--kind", type=click.Choice(("worker", "beat", "command")), help="What the node is (worker)."),
-    click.option("--singleton", is_flag=True, help="One in the project: stopped before another one starts."),
+    click.option(
+        "--singleton",
+        is_flag=True,
+        help="One of its kind in the project (of a command: of this program); stopped before another one starts.",
+    ),
     click.option("--cmd", metavar="COMMAND", help="Run this program; or what stands in place of `-m celery worker`."),
     click.option("--env", multiple=True, metavar="NAME[=VALUE]", help="Keep this variable with the node."),
     click.option(

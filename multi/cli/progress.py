@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from multi.cli.screen import Screen
 from multi.controller import activity
-from multi.controller.activity import Activity
+from multi.controller.activity import BEFORE, Activity
 from multi.controller.node import Node, Status
 
 #: Nothing is told of what takes no longer than this.
@@ -95,7 +95,7 @@ def busy(found: Activity) -> str:
         text += f", oldest {span(found.oldest_seconds)}"
         if oldest.name:
             text += f" ({oldest.name})"
-    return text
+    return f"{text}, as far as was known {BEFORE}" if found.source == BEFORE else text
 
 
 def gist(found: Activity) -> str:

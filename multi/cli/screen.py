@@ -78,13 +78,13 @@ class Screen:
 
     def rows(self, head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
         """The lines of such a table."""
-        widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+        widths = [max(cells_of(row[column]) for row in [head, *rows]) for column in range(len(head))]
         lines = []
         for number, row in enumerate([head, *rows]):
-            cells = [
-                cell.rjust(width) if column in right else cell.ljust(width)
-                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ]
+            cells = []
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True)):
+                space = " " * (width - cells_of(cell))
+                cells.append(space + cell if column in right else cell + space)
             text = "  ".join(cells).rstrip()
             lines.append(click.style(text, bold=True) if number == 0 and self.color else text)
         return lines
@@ -97,6 +97,17 @@ class Screen:
         shown = "".join(f"{_cut(line, width)}\x1b[K\r\n" for line in lines[: height - 1])
         sys.stdout.write(f"\x1b[H{shown}\x1b[J")
         sys.stdout.flush()
+
+
+def cells_of(text: str) -> int:
+    """How many columns of a terminal a text takes: Chinese signs take two, accents that are put on others none."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import category, east_asian_width
+
+    return sum(
+        0 if category(sign) in ("Mn", "Me", "Cf") else 2 if east_asian_width(sign) in ("W", "F") else 1 for sign in text
+    )
 
 
 def _cut(text: str, width: int) -> str:

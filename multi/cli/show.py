@@ -13,6 +13,7 @@ from multi.cli.start import specification
 from multi.controller.node import Node
 from multi.errors import NodeNotFound
 from multi.nodes import names as naming
+from multi.nodes.shown import shown
 
 
 @click.command(cls=NodesCommand, passes_on=True)
@@ -23,6 +24,9 @@ from multi.nodes import names as naming
 @click.pass_context
 def show(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
     """The command line of each node, as `multi start` would run it. Starts and changes nothing.
+
+    What the keeper does in the worker's place (directory, umask, user, pid and log file) stands in it as it was given; --json
+    has the words that are run, and these apart.
 
     \b
     multi show 2 -A proj -l INFO
@@ -61,11 +65,11 @@ def get(ctx: click.Context, /, node: str, nodes: tuple[str, ...], **given: Any) 
 
 
 def _show(request: Request, nodes: list[Node], *, as_json: bool) -> None:
-    shown = []
+    found = []
     for node in nodes:
         spec, _ = specification(request, node)
         spec.check()
-        shown.append((node, record_of(node, spec, make=False), spec))
+        found.append((node, record_of(node, spec, make=False), spec))
     if as_json:
         import json
 
@@ -75,15 +79,15 @@ def _show(request: Request, nodes: list[Node], *, as_json: bool) -> None:
                 **{key: record[key] for key in ("kind", "engine", "argv", "cwd", "umask", "log_file", "pidfile")},
                 "env": sorted(spec.environment),
             }
-            for node, record, spec in shown
+            for node, record, spec in found
         ]
         request.screen.show(json.dumps(listed, indent=2))
         return
     from multi.urls import mask
 
-    for _, record, spec in shown:
+    for _, record, spec in found:
         secrets = [f"{name}={mask(value)}" for name, value in spec.environment.items() if spec.env.get(name) != value]
-        request.screen.show(mask(" ".join([*secrets, shlex.join(record["argv"])])))
+        request.screen.show(mask(" ".join([*secrets, shlex.join(shown(spec, record["argv"]))])))
 
 
 @click.command(cls=NodesCommand)

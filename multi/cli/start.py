@@ -34,6 +34,9 @@ from multi.errors import ConfigurationError, NodeError
 from multi.nodes import options as table
 from multi.nodes.spec import NodeSpec, difference, kept_environment
 
+#: How an interpreter says that it can't run multi's worker.
+_NO_MULTI = ": No module named multi"
+
 
 @click.command(cls=OptionalValue, passes_on=True, spelling="--watch", alone=HERE, looks=looks_like_path)
 @nodes_argument
@@ -258,6 +261,15 @@ def show(screen: Screen, result: Result, timeout: float, *, restarted: bool = Fa
             f"{node}: what it could not start with is not kept; `multi start {node.name.short}` starts it as it was before"
             if result.kept
             else f"{node} is not kept, since it never ran"
+        )
+    if any(line.endswith(_NO_MULTI) for line in result.lines):
+        again = (
+            f"multi start {node.name.short} --engine celery" if result.kept == result.wanted else "add --engine celery"
+        )
+        python = (result.wanted or {}).get("executable")
+        complain(
+            f"{node}: {python} has no multi. Where it is a Celery project's: {again}; where it is one of multi's, install multi "
+            "there, or leave out --executable"
         )
     return USAGE if result.code == USAGE else FAILED
 

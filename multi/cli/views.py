@@ -97,7 +97,7 @@ class View:
     @property
     def row(self) -> list[str]:
         """Its line of the table."""
-        status, stats = self.status, self.stats
+        status = self.status
         if not status.has_keeper:
             return [str(self.node), self.state, *["-"] * (len(HEAD) - 2)]
         return [
@@ -108,7 +108,7 @@ class View:
             str(status.record.get("restarts", 0)),
             f"{self.cpu:.1f}%",
             size(self.usage.memory),
-            f"{stats.pool}:{stats.concurrency}" if stats is not None and stats.pool else "-",
+            f"{self.pool}:{self.concurrency or '?'}" if self.pool else "-",
             ",".join(self.queues) or "-",
             str(self.activity.active) if self.activity is not None else "-",
         ]
@@ -117,6 +117,18 @@ class View:
     def queues(self) -> list[str]:
         """What it consumes from, as far as that is known."""
         return [] if self.activity is None else self.activity.queues
+
+    @property
+    def pool(self) -> str:
+        """How it runs its tasks; "" where that is not known."""
+        found = self.stats if self.stats is not None else self.activity
+        return found.pool if found is not None else ""
+
+    @property
+    def concurrency(self) -> int | None:
+        """How many at once."""
+        found = self.stats if self.stats is not None else self.activity
+        return found.concurrency if found is not None and found.pool else None
 
     @property
     def note(self) -> str:
@@ -139,7 +151,7 @@ class View:
     @property
     def _news(self) -> str:
         status = self.status
-        if status.state == CRASHED:
+        if status.state == CRASHED and self.node.manager is None:
             return "its keeper and its worker are gone without a word (killed, or the machine was restarted)"
         reload = status.record.get("reload") or {}
         if reload.get("state") == "failed":
@@ -175,8 +187,8 @@ class View:
             "cpu_percent": round(self.cpu, 2),
             "memory": self.usage.memory,
             "memory_kind": self.usage.memory_kind,
-            "pool": stats.pool if stats is not None else None,
-            "concurrency": stats.concurrency if stats is not None else None,
+            "pool": self.pool or None,
+            "concurrency": self.concurrency,
             "queues": self.queues,
             "active": self.activity.active if self.activity is not None else 0,
             "oldest": self.activity.oldest_seconds if self.activity is not None else None,

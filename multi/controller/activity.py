@@ -5,9 +5,13 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
+from multi.controller.keeper.standing import STOPPING
 from multi.controller.node import Node, Status
 from multi.rundir import RunDir
 from multi.stats import NodeStats, StatsPage
+
+#: The source of what was known of an adopted worker before it was told to stop.
+BEFORE = "before the stop"
 
 
 class Running(NamedTuple):
@@ -29,6 +33,8 @@ class Activity(NamedTuple):
     tasks: list[Running]
     queues: list[str]
     source: str
+    pool: str = ""  # of a worker that has no page, which tells it otherwise
+    concurrency: int = 0
 
     @property
     def oldest(self) -> Running | None:
@@ -77,4 +83,6 @@ def _asked(node: Node, status: Status) -> Activity | None:
         return None
     from multi.controller import asking  # speaks to brokers, which few nodes need
 
+    if status.state == STOPPING:
+        return asking.remembered(node, status)
     return asking.activity(node) if asking.can_ask(node) else None

@@ -22,10 +22,11 @@ from multi.errors import ConfigurationError, MultiError
 from multi.nodes import commandline, names
 from multi.nodes.names import NodeName
 from multi.nodes.options import Value
+from multi.nodes.shown import shown
 from multi.nodes.spec import NodeSpec
 
-#: The keeper does these itself, so they don't come back in the worker's command line.
-OF_THE_KEEPER = frozenset({"detach", "pidfile", "logfile", "workdir", "uid", "gid", "umask", "executable", "hostname"})
+#: These are said otherwise of a node: it is in the background by itself, and its host is part of its name.
+SAID_OTHERWISE = frozenset({"detach", "executable", "hostname", "uid", "gid"})
 _PATIENCE = 30.0
 _LOOK = 0.5
 #: Asked of the project's own interpreter, once: where its workers can be asked what they do.
@@ -43,33 +44,32 @@ sys.stdout.write(json.dumps({"url": url, "options": options, "namespace": app.co
 
 class Candidate:
     """A running worker and the node that it would become. `refusal` says why not, where it can't be; `is_taken` that it is a
-    node already, by an earlier adoption."""
+    node already, by an earlier adoption. `name` is there where its command line tells it, also of one that is refused."""
 
     def __init__(self, foreign: Foreign, state_dir: str | None) -> None:
         self.foreign = foreign
         self.refusal = foreign.refusal
         self.is_taken = False
+        self.name: NodeName | None = None
         self.node: Node | None = None
         self.spec: NodeSpec | None = None
-        if not self.refusal:
-            try:
-                self._read(state_dir)
-            except MultiError as error:
-                self.refusal = str(error)
+        try:
+            line = commandline.parse(foreign.options, {}, is_worker=True)
+            given = commandline.values([line.common], foreign.kind)
+            if not foreign.is_hidden:
+                self.name = self._named(given)
+            if not self.refusal:
+                self._read(given, line.rest, state_dir)
+        except MultiError as error:
+            self.refusal = self.refusal or str(error)
 
-    def _read(self, state_dir: str | None) -> None:
-        foreign = self.foreign
-        line = commandline.parse(foreign.options, {})
-        given = commandline.values([line.common], foreign.kind)
+    def _read(self, given: dict[str, Value], rest: list[str] | None, state_dir: str | None) -> None:
+        foreign, name = self.foreign, self.name
+        assert name is not None
         cwd = foreign.cwd
         if workdir := given.get("workdir"):
             cwd = os.path.join(cwd, str(workdir))
-        name = self._name(given)
-        options: dict[str, Value] = {
-            option: value
-            for option, value in given.items()
-            if option not in OF_THE_KEEPER or option in ("pidfile", "logfile")
-        }
+        options = {option: value for option, value in given.items() if option not in SAID_OTHERWISE}
         app = options.get("app") or foreign.env.get("CELERY_APP")
         fleet = Fleet(cwd, str(app) if app else None, state_dir)
         (self.node,) = fleet.to_start([str(name)])
@@ -86,7 +86,7 @@ class Candidate:
             executable=foreign.executable,
             cwd=cwd,
             options=options,
-            rest=line.rest,
+            rest=rest,
             env=worth_keeping(foreign.env),
             umask=foreign.umask,
             kind=foreign.kind,
@@ -95,7 +95,7 @@ class Candidate:
         )
         self.spec.check()
 
-    def _name(self, given: dict[str, Value]) -> NodeName:
+    def _named(self, given: dict[str, Value]) -> NodeName:
         """As Celery names it: `-n`, where a bare name is the host's, else celery@ this host."""
         host = names.this_host()
         if self.foreign.kind == "beat":
@@ -114,20 +114,44 @@ class Candidate:
 
         return pwd.getpwuid(self.foreign.uid).pw_name
 
+    @property
+    def later(self) -> list[str]:
+        """The command line of its next start, with what its keeper will do of it."""
+        assert self.spec is not None
+        return shown(self.spec, self.spec.argv(None))
+
+    @property
+    def pidfile(self) -> str | None:
+        """The pid file that it has written, which will name the keeper."""
+        given = self.spec.options.get("pidfile") if self.spec else None
+        if not given or self.spec is None:
+            return None
+        return os.path.join(self.spec.cwd, names.expand(os.path.expanduser(str(given)), self.spec.name))
+
     def differences(self) -> list[str]:
         """What of its options would be another at the next start, option by option; empty is the proof that none is."""
-        assert self.spec is not None
-        before = commandline.values([commandline.parse(self.foreign.options, {}).common], self.foreign.kind)
-        words = self.spec.argv(None)
-        at = words.index(self.foreign.kind)
+        kind = self.foreign.kind
+        before = commandline.values([commandline.parse(self.foreign.options, {}, is_worker=True).common], kind)
+        words = self.later
+        at = words.index(kind)
         # the interpreter and the launcher stand before Celery's own words
-        after = commandline.values([commandline.parse([*words[2:at], *words[at + 1 :]], {}).common], self.foreign.kind)
+        line = commandline.parse([*words[2:at], *words[at + 1 :]], {}, is_worker=True)
+        after = commandline.values([line.common], kind)
         hidden = {option for option in before if option not in after and self._is_secret(str(before[option]))}
+        assert self.spec is not None
+        before = {option: self._filled(option, value) for option, value in before.items()}
+        after = {option: self._filled(option, value) for option, value in after.items()}
         return [
             f"{option}: {before.get(option, '(not given)')} -> {after.get(option, '(not given)')}"
-            for option in sorted({*before, *after} - OF_THE_KEEPER - hidden)
+            for option in sorted({*before, *after} - SAID_OTHERWISE - hidden)
             if before.get(option) != after.get(option)
         ]
+
+    def _filled(self, option: str, value: Value) -> Value:
+        """A path as it is used."""
+        if option not in ("logfile", "pidfile", "workdir") or self.spec is None:
+            return value
+        return os.path.join(self.spec.cwd, names.expand_once(str(value), self.spec.name))
 
     @staticmethod
     def _is_secret(value: str) -> bool:

@@ -11,13 +11,17 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from multi.controller.activity import Activity, Running
-from multi.controller.node import Node
+from multi.controller.activity import BEFORE, Activity, Running
+from multi.controller.keeper import record as keeper_record
+from multi.controller.keeper.node import RUNNING
+from multi.controller.node import Node, Status
 from multi.errors import MultiError
 from multi.remote import call
 
 #: A worker answers in a few milliseconds, or is busy with a task in its only process.
 TIMEOUT = 0.5
+#: Modules of Celery's pools that are called otherwise on its command line.
+_POOLS = {"thread": "threads"}
 
 
 def place(node: Node) -> str:
@@ -31,10 +35,11 @@ def can_ask(node: Node) -> bool:
 
 
 def activity(node: Node) -> Activity | None:
-    """What it runs and what it consumes from, in its own words; None without an answer."""
+    """What it runs, what it consumes from and in what pool, in its own words; None without an answer."""
     try:
         running = _ask(node, "active")
-        queues = _ask(node, "active_queues")
+        queues = _ask(node, "active_queues") if running is not None else None
+        stats = _ask(node, "stats") if queues is not None else None
     except (MultiError, OSError):
         return None
     if running is None or queues is None:
@@ -50,9 +55,52 @@ def activity(node: Node) -> Activity | None:
         )
         for task in running
     ]
+    pool = (stats or {}).get("pool") or {}
+    module = str(pool.get("implementation", "")).partition(":")[0].rpartition(".")[2]
+    most = pool.get("max-concurrency")
+    return Activity(
+        len(tasks),
+        _oldest(tasks),
+        tasks,
+        [str(queue["name"]) for queue in queues],
+        "remote control",
+        _POOLS.get(module, module),
+        most if isinstance(most, int) else 0,
+    )
+
+
+def remember(node: Node, status: Status) -> None:
+    """Keep what it does, for it is about to be stopped: from then on a Celery worker answers nobody."""
+    worker = status.worker
+    if worker is None or not worker.get("foreign") or status.state != RUNNING or not can_ask(node):
+        return
+    found = activity(node)
+    if found is None:
+        return
+    value = {"pid": worker["pid"], "start": worker["start"], "tasks": found.tasks, "queues": found.queues}
+    try:
+        keeper_record.write(_memory(node), {**value, "pool": found.pool, "concurrency": found.concurrency})
+    except OSError:
+        pass  # it is told less then
+
+
+def remembered(node: Node, status: Status) -> Activity | None:
+    """What it did when it was told to stop; None where nobody knew."""
+    worker, found = status.worker, keeper_record.read(_memory(node))
+    if worker is None or any(found.get(key) != worker[key] for key in ("pid", "start")):
+        return None
+    tasks = [Running(*task) for task in found["tasks"]]
+    pool, concurrency = str(found["pool"]), int(found["concurrency"])
+    return Activity(len(tasks), _oldest(tasks), tasks, found["queues"], BEFORE, pool, concurrency)
+
+
+def _oldest(tasks: Sequence[Running]) -> float | None:
     begun = [task.since for task in tasks if task.since]
-    oldest = max(0.0, time.time() - min(begun)) if begun else None
-    return Activity(len(tasks), oldest, tasks, [str(queue["name"]) for queue in queues], "remote control")
+    return max(0.0, time.time() - min(begun)) if begun else None
+
+
+def _memory(node: Node) -> str:
+    return os.path.join(node.place.run, "asked.json")
 
 
 def leave(node: Node, queues: Sequence[str]) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import psutil
 
@@ -21,10 +21,10 @@ _KINDS = ("worker", "beat")
 _BEFORE = frozenset(("-A", "--app", "-b", "--broker", "--result-backend", "--loader", "--config", "--workdir"))
 #: Who looks after its children by itself, and how it is told about them.
 MANAGERS = {
-    "supervisord": "supervisord starts it again by itself; stop it there first: supervisorctl stop NAME",
+    "supervisord": "supervisord starts it again by itself; stop it there first: supervisorctl stop {program}",
     "circusd": "circus starts it again by itself; stop it there first: circusctl stop NAME",
-    "runsv": "runit starts it again by itself; stop it there first: sv down NAME",
-    "s6-supervise": "s6 starts it again by itself; stop it there first: s6-svc -d DIRECTORY",
+    "runsv": "runit starts it again by itself; stop it there first: sv down {service}",
+    "s6-supervise": "s6 starts it again by itself; stop it there first: s6-svc -d {service}",
     "pm2": "pm2 starts it again by itself; stop it there first: pm2 stop NAME",
     "honcho": "honcho looks after it; stop honcho first",
     "foreman": "foreman looks after it; stop foreman first",
@@ -33,6 +33,8 @@ MANAGERS = {
 _NOT_MANAGING = re.compile(
     r"(user@\d+|sshd?(@.*)?|cron|crond|atd|getty@.*|dbus.*|screen.*|tmux.*|code-server.*)\.service"
 )
+#: A program that is a step between a manager and the worker, as in ExecStart=/bin/sh -c '…'.
+_SHELLS = ("sh", "bash", "dash", "env", "chpst", "setpriv", "runuser")
 _SHOWN_BY_TITLE = re.compile(r"\[?celery(d|beat)\b.*:")
 
 
@@ -52,6 +54,7 @@ class Foreign:
         self.children = 0
         self.terminal = ""
         self.refusal = ""
+        self.is_hidden = False  # what is known of it is a title, and no command line
 
     @property
     def app(self) -> str:
@@ -75,7 +78,7 @@ class Foreign:
             self.cwd = _named(self.env.get("PWD", ""), process.cwd())
             self.executable = self._interpreter()
             self.umask = _umask(self.pid)
-            self.refusal = _managed(process)
+            self.refusal = _managed(process, self.env)
         except psutil.AccessDenied:
             import pwd
 
@@ -120,6 +123,7 @@ def find() -> list[Foreign]:
         workers.append(worker)
     for pid in hidden:
         worker = Foreign(pid, ["celery", "worker"])
+        worker.is_hidden = True
         worker.look(0)
         worker.refusal = worker.refusal or (
             "its command line is hidden behind a title (setproctitle), so it could not be started again; stop it, and start "
@@ -127,6 +131,25 @@ def find() -> list[Foreign]:
         )
         workers.append(worker)
     return sorted(workers, key=lambda worker: (worker.created, worker.pid))
+
+
+def why_none(pid: int) -> str:
+    """Why the process of this number is none of those that `find` finds; empty where it is one."""
+    try:
+        process = psutil.Process(pid)
+        name, parents = process.name(), process.parents()
+        if name.startswith("multi:") or any(parent.name().startswith("multi:") for parent in parents):
+            return f"the process {pid} ({name}) belongs to a node already; see multi ps"
+        for parent in parents:
+            if is_celery(_cmdline(parent)):
+                return f"the process {pid} is a child of the {split(_cmdline(parent))[0]} {parent.pid}; adopt that one"
+        if is_celery(_cmdline(process)):
+            return ""
+    except psutil.NoSuchProcess:
+        return f"there is no process {pid}"
+    except psutil.AccessDenied:
+        return f"the process {pid} can't be looked at; run multi adopt as its user, or as root"
+    return f"the process {pid} ({name}) is no Celery worker or beat"
 
 
 def is_celery(words: list[str]) -> bool:
@@ -194,21 +217,37 @@ def _umask(pid: int) -> int:
     return 0o022
 
 
-def _managed(process: psutil.Process) -> str:
+def _managed(process: psutil.Process, env: Mapping[str, str]) -> str:
     """Why it must stay with whoever looks after it; empty where nobody does."""
     if _other_namespace(process.pid):
         return "it runs in a container; what is in a container is started and stopped by whoever runs that"
-    for parent in process.parents():
+    parents = process.parents()
+    for parent in parents:
         name = parent.name()
+        words = _cmdline(parent)
         for manager, way in MANAGERS.items():
-            if name == manager or any(os.path.basename(word) == manager for word in _cmdline(parent)[:2]):
-                return way
+            if name == manager or any(os.path.basename(word) == manager for word in words[:2]):
+                service = words[1] if len(words) > 1 and not words[1].startswith("-") else "SERVICE"
+                return way.format(program=_program_of_supervisord(env), service=service)
         if name.startswith("multi:"):
             return f"it is a node already, or a task of one (its keeper is {name}); see multi ls --all"
-    unit = _unit(process.pid)
-    if unit:
-        return f"systemd looks after it, as {unit.split()[-1]}; stop it there first, for good: systemctl disable --now {unit}"
-    return ""
+    unit = unit_in(_cgroup(process.pid), env)
+    if not unit and _is_started_by_systemd(process, parents, env):
+        unit = "--user UNIT" if env.get("MANAGERPID") else "UNIT"
+    if not unit:
+        return ""
+    which = f"as {unit.split()[-1]}"
+    if unit.endswith("UNIT"):
+        which = f"as which unit tells systemctl {unit.replace('UNIT', 'status')} {process.pid}"
+    return f"systemd looks after it, {which}; stop it there first, for good: systemctl disable --now {unit}"
+
+
+def _program_of_supervisord(env: Mapping[str, str]) -> str:
+    """What supervisorctl calls it, as supervisord tells its children."""
+    name, group = env.get("SUPERVISOR_PROCESS_NAME"), env.get("SUPERVISOR_GROUP_NAME")
+    if not name:
+        return "NAME"
+    return name if group in (None, "", name) else f"{group}:{name}"
 
 
 def _cmdline(process: psutil.Process) -> list[str]:
@@ -219,18 +258,39 @@ def _cmdline(process: psutil.Process) -> list[str]:
     return found
 
 
-def _unit(pid: int) -> str:
-    """The service of systemd that a process belongs to, if it is one for it alone; with --user where it is a user's own."""
+def _cgroup(pid: int) -> str:
     try:
         with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="replace") as file:
-            lines = [line.strip().split(":", 2) for line in file]
+            return file.read()
     except OSError:
         return ""
-    path = next((line[2] for line in lines if line[0] == "0" or line[1] == "name=systemd"), "")
-    leaf = path.rpartition("/")[2]
-    if not leaf.endswith(".service") or _NOT_MANAGING.fullmatch(leaf):
-        return ""
-    return f"--user {leaf}" if "/user@" in path else leaf
+
+
+def unit_in(cgroup: str, env: Mapping[str, str]) -> str:
+    """The service of systemd that a process with this /proc/PID/cgroup belongs to, if it is one for it alone; with --user
+    where it is a user's own. On a machine with both versions of cgroups systemd may use either."""
+    lines = [line.split(":", 2) for line in cgroup.splitlines()]
+    for path in [line[2] for line in lines if len(line) == 3 and (line[0] == "0" or line[1] == "name=systemd")]:
+        leaf = path.rpartition("/")[2]
+        if leaf.endswith(".service") and not _NOT_MANAGING.fullmatch(leaf):
+            is_users = "/user@" in path or (path.startswith("/app.slice/") and bool(env.get("MANAGERPID")))
+            return f"--user {leaf}" if is_users else leaf
+    return ""
+
+
+def _is_started_by_systemd(process: psutil.Process, parents: Sequence[psutil.Process], env: Mapping[str, str]) -> bool:
+    """Whether systemd has started it itself: it tells each main process its own pid. What people start from a service of
+    theirs, as a terminal, inherits another one's."""
+    pid = env.get("SYSTEMD_EXEC_PID")
+    if pid is None:
+        return False
+    own = [process.pid]
+    for parent in parents:
+        words = _cmdline(parent)
+        if not words or os.path.basename(words[0]) not in _SHELLS or len(words) < 2:
+            break  # a shell without words is one that somebody types in
+        own.append(parent.pid)
+    return pid in map(str, own)
 
 
 def _other_namespace(pid: int) -> bool:

@@ -50,6 +50,7 @@ class Stop:
         if number == signal.SIGKILL:
             asked = self.node.ask("kill")
         else:
+            self._remember()
             more = {"again": 1} if again else {}
             asked = self.node.ask("stop", signal=number, quit_after=quit_after, kill_after=kill_after, **more)
         if not asked:
@@ -59,6 +60,12 @@ class Stop:
             except ProcessLookupError:
                 return False
         return True
+
+    def _remember(self) -> None:
+        if any(worker.get("foreign") for worker in self.status.workers):
+            from multi.controller import asking  # speaks to brokers, which few nodes need
+
+            asking.remember(self.node, self.status)
 
     def again(self) -> None:
         """Begin anew, with the keeper that the node has now."""

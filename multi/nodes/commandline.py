@@ -23,6 +23,14 @@ from multi.nodes.options import Value
 _SIGNALS = {one.name for one in signal.Signals} | {one.name.removeprefix("SIG") for one in signal.Signals}
 _RANGE = re.compile(r"(\d+)-(\d+)")
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
+#: What may stand for nodes behind a colon: names, numbers, ranges, several of them.
+_NODES = re.compile(r"[\w.@%-]+(,[\w.@%-]+)*")
+#: Three capitals or more behind a dash are meant as a signal, where one is taken.
+_LIKE_SIGNAL = re.compile(r"[A-Z]{3,}[0-9+-]*")
+#: No value of these has a colon in it.
+_PLAIN = frozenset({"concurrency", "loglevel", "optimization"})
+#: Those of these often have one, as in proj:app.
+_WITH_COLON = frozenset({"app", "broker"})
 
 #: Values that are no names and no paths: what looks like a mark in a password is none.
 _LITERAL = frozenset({"broker", "result_backend"})
@@ -86,15 +94,25 @@ class _Node(NamedTuple):
         return dict.fromkeys((short, self.name.short, self.label.typed), SHORT) | dict.fromkeys(full, FULL)
 
 
-def parse(words: Sequence[str], own: Mapping[str, bool], *, takes_signal: bool = False) -> Line:
-    """Take the words apart. `own` has the spellings of the command's own options, and whether they take a value."""
-    return _Parser(words, own, takes_signal).line
+def parse(
+    words: Sequence[str], own: Mapping[str, bool], *, takes_signal: bool = False, is_worker: bool = False
+) -> Line:
+    """Take the words apart. `own` has the spellings of the command's own options, and whether they take a value.
+
+    With `is_worker` they are the options of one worker, in which no node is meant by a colon in `-Qa:b`.
+    """
+    line = _Parser(words, own, takes_signal, None).line
+    # whether a colon within a word means nodes tell the names, all of which are known now
+    return line if is_worker else _Parser(words, own, takes_signal, line.names).line
 
 
 class _Parser:
-    def __init__(self, words: Sequence[str], own: Mapping[str, bool], takes_signal: bool) -> None:
+    def __init__(
+        self, words: Sequence[str], own: Mapping[str, bool], takes_signal: bool, names: list[str] | None
+    ) -> None:
         self.own = own
         self.takes_signal = takes_signal
+        self.names = names
         self.line = Line([], [], {}, None, None)
         self.left = list(words)
         while self.left:
@@ -113,6 +131,8 @@ class _Parser:
             elif word.startswith("--"):
                 self._long(word)
             else:
+                if takes_signal:
+                    self._refuse_like_signal(word)
                 self._short(word)
 
     def _long(self, word: str) -> None:
@@ -128,7 +148,9 @@ class _Parser:
         else:
             self._add(spelling, single if colon else None, self._value(spelling, word) if takes else None, word)
 
-    def _short(self, word: str) -> None:
+    def _short(self, word: str, whole: str = "") -> None:
+        """One word of short options: `whole` is what was typed, of which `word` is the rest behind the first flags."""
+        whole = whole or word
         spelling, more = word[:2], word[2:]
         takes = self._takes_value(spelling)
         if takes is None:
@@ -137,20 +159,70 @@ class _Parser:
         if more.startswith(":"):
             single, equals, value = more[1:].partition("=")
             if takes and not equals:
-                value = self._value(spelling, word)
+                value = self._value(spelling, whole)
             elif equals and not takes:
                 raise ConfigurationError(f"{word}: {spelling} takes no value")
-            self._add(spelling, single, value if takes else None, word)
+            self._add(spelling, single, value if takes else None, whole)
         elif takes:
-            self._add(spelling, None, more.removeprefix("=") if more else self._value(spelling, word), word)
+            if more:
+                self._joined(spelling, more.removeprefix("="), whole)
+            else:
+                self._add(spelling, None, self._value(spelling, whole), whole)
         elif more.startswith("="):
             raise ConfigurationError(f"{word}: {spelling} takes no value")
         else:
-            self._add(spelling, None, None, word)
-            if more:  # several flags in one word, the last of which may take a value
-                if self._takes_value(f"-{more[0]}") is None:
-                    raise ConfigurationError(f"{word}: {self._no_option(f'-{more[0]}')}")
-                self._short(f"-{more}")
+            self._flags(word, whole)
+
+    def _flags(self, word: str, whole: str) -> None:
+        """A flag, or several in one word, the last of which may take a value: what it says of nodes is for all of them."""
+        spelling, more = word[:2], word[2:]
+        at = len(self.line.common)
+        self._add(spelling, None, None, whole)
+        if not more:
+            return
+        if self._takes_value(f"-{more[0]}") is None:
+            raise ConfigurationError(f"{word}: {self._no_option(f'-{more[0]}')}")
+        before = {text: len(scope) for text, scope in self.line.single.items()}
+        self._short(f"-{more}", whole)
+        for text, scope in self.line.single.items():
+            if len(scope) > before.get(text, 0):
+                scope.insert(before.get(text, 0), self.line.common.pop(at))
+
+    def _joined(self, spelling: str, value: str, word: str) -> None:
+        """A value in one word with its option. To `celery multi` what stands behind a colon in it is a node: -c10:w1."""
+        option = table.by_spelling(spelling)
+        left, colon, nodes = value.partition(":")
+        if self.names is None or spelling in self.own or option is None or not colon or ":" in nodes:
+            self._add(spelling, None, value, word)
+            return
+        here = {part for name in self.names for part in (name, name.partition("@")[0]) if not part.isdecimal()}
+        parts = nodes.split(",")
+        is_named = all(part in here for part in parts)
+        is_meant = all(part in here or part.isdecimal() or _RANGE.fullmatch(part) for part in parts)
+        may_be_value = option.name in _WITH_COLON
+        if option.name in _PLAIN or (is_meant and not may_be_value):
+            self._add(spelling, nodes, left, word)
+        elif (may_be_value and not is_named) or not left or not _NODES.fullmatch(nodes):
+            self._add(spelling, None, value, word)
+        else:
+            raise ConfigurationError(
+                f"{word}: is this {value}, or {left} for {nodes}? Write {spelling} {value}, or {spelling}:{nodes} {left}"
+            )
+
+    def _refuse_like_signal(self, word: str) -> None:
+        """Refuse what is meant as a signal and is none, before it is taken for an option that changes nothing."""
+        letters = word[1:]
+        flags = all(self._takes_value(f"-{letter}") is False for letter in letters)
+        if flags or not (_LIKE_SIGNAL.fullmatch(letters) or letters.upper() in _SIGNALS):
+            return
+        known = sorted(name for name in _SIGNALS if not name.startswith("SIG"))
+        near = difflib.get_close_matches(letters.upper().removeprefix("SIG"), known, 1, 0.7)
+        takes = self._takes_value(word[:2])
+        if takes and not near:
+            return
+        meant = f" (did you mean -{near[0]}?)" if near else ""
+        value = f"; if {letters[1:]} is the value of {word[:2]}, write {word[:2]} {letters[1:]}" if takes else ""
+        raise ConfigurationError(f"{word}: there is no such signal{meant}{value}")
 
     def _value(self, spelling: str, word: str) -> str:
         following = self.left[0] if self.left else None

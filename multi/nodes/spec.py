@@ -119,6 +119,21 @@ class NodeSpec:
         """Whether the project has just one of its kind on this host, as of a beat."""
         return self.kind == "beat" if self.given_singleton is None else self.given_singleton
 
+    @property
+    def only_one_of(self) -> str | None:
+        """What there is to be one of, where it is a singleton: the beat; one program with its words; of workers those of one
+        table of multi.toml, or all that are in none. Its name can be part of a file's."""
+        if not self.singleton:
+            return None
+        if self.kind == "beat":
+            return "beat"
+        what = self.command if self.kind == "command" else [self.section] if self.section else []
+        if not what:
+            return self.kind
+        from hashlib import sha256
+
+        return f"{self.kind}.{sha256(chr(0).join(what).encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
+
     def check(self) -> None:
         """Raise `ConfigurationError` for what can't be, before anything is started."""
         if self.given_kind not in (None, *KINDS):
@@ -184,6 +199,7 @@ class NodeSpec:
             "kind": self.kind,
             "engine": self.engine,
             "singleton": self.singleton,
+            "only_one_of": self.only_one_of,
             "name": str(self.name),
             "argv": engine.argv(self, log_pattern),
             "cwd": self.cwd,

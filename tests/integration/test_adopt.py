@@ -120,6 +120,7 @@ def test_a_look_shows_what_would_be_kept_and_changes_nothing(shop: Shop) -> None
     assert f"w1@here (pid {worker.pid}, worker" in said
     assert f"directory  {shop.project.path}" in said
     assert "-Q one,two" in said
+    assert "pid file" not in said
     assert "differs" not in said
     assert "Nothing is changed yet" in said
     assert not shop.project.multi("ls", code=None).stdout.count("w1@here")
@@ -135,10 +136,21 @@ def test_an_adopted_worker_is_a_node_until_its_end(shop: Shop) -> None:
     assert sorted(found["queues"]) == ["celery", "other"]
     assert found["processes"] == 3
     until(lambda: shop.status("w1")["active"] == 1, what="its task is seen")
+    assert (found["pool"], found["concurrency"]) == ("prefork", 1)
+    assert " prefork:1 " in shop.project.multi("status", "w1").stdout
     # the pool's children and the worker are nobody's any more
     assert "No Celery workers run here" in shop.adopt().stdout
+    again = shop.adopt("w1").stdout
+    assert "w1@here is a node already" in again
+    assert "multi status w1" in again
+    assert "is a node already" in shop.adopt(str(worker.pid)).stdout
     stop = shop.project.popen("stopwait", "w1")
-    until(lambda: shop.status("w1")["state"] == "stopping", what="the stop has begun")
+    # of a worker that is told to stop Celery's remote control tells nothing any more
+    drained = until(lambda: stop.stdout and next((line for line in stop.stdout if "draining" in line), ""))
+    assert "w1@here: draining: 1 active, oldest " in drained
+    assert f" s ({shop.app}.nap), as far as was known before the stop" in drained
+    assert shop.status("w1")["state"] == "stopping"
+    assert [task["name"] for task in shop.status("w1")["tasks"]] == [f"{shop.app}.nap"]
     shop.wake()
     until(reaped(worker), 30, what="the worker has ended")
     assert stop.wait(30) == 0
@@ -208,7 +220,18 @@ def test_those_that_celery_multi_has_started_are_found_with_their_files(shop: Sh
     both = [shop.project.path / "a.pid", shop.project.path / "b.pid"]
     until(lambda: all(file.exists() for file in both), 30, what="both run")
     pids = [int(file.read_text()) for file in both]
+    assert all(file.stat().st_mode & 0o777 == 0o644 for file in both)
+    said = shop.adopt().stdout
+    for name, file in zip("ab", both, strict=True):
+        assert f"pid file   {file} will hold the pid of its keeper" in said
+        assert f"--logfile={shop.project.path}/{name}%I.log" in said or f"-f {shop.project.path}/{name}%I.log" in said
+        assert f"--pidfile={file}" in said
+    assert [one["differences"] for one in json.loads(shop.adopt("--json").stdout)] == [[], []]
     shop.adopt("--all")
+    # whoever could read them still can
+    assert [(int(file.read_text()), file.stat().st_mode & 0o777) for file in both] == [
+        (shop.running(name)["pid"], 0o644) for name in ("a", "b")
+    ]
     assert [shop.running(name)["workers"][0]["pid"] for name in ("a", "b")] == pids
     shop.project.multi("restart", "a")
     assert shop.running("a")["workers"][0]["pid"] != pids[0]
@@ -232,20 +255,50 @@ def test_what_another_manager_looks_after_stays_with_it(shop: Shop, tmp_path: Pa
     supervisor = tmp_path / "supervisord"
     supervisor.write_text(f"#!{sys.executable}\nimport subprocess, sys\nsys.exit(subprocess.call(sys.argv[1:]))\n")
     supervisor.chmod(0o755)
+    shop.project.env |= {"SUPERVISOR_PROCESS_NAME": "w_01", "SUPERVISOR_GROUP_NAME": "shop"}
     parent = shop.by_hand("worker", "-n", "w1@here", "-c", "1", under=(str(supervisor),))
-    done = shop.adopt("--all", code=1)
-    assert "supervisorctl stop" in done.stdout
+    for words in (("--all",), ("w1",), ("w1@here",)):
+        done = shop.adopt(*words, code=1)
+        assert "w1@here (pid" in done.stdout
+        assert "supervisorctl stop shop:w_01" in done.stdout
     assert not shop.project.multi("ls", code=None).stdout.count("w1@here")
     (worker,) = [pid for pid in proc.all_pids() if proc.stat(pid) and int(proc.stat(pid)[1]) == parent.pid]
     os.kill(worker, signal.SIGTERM)
     parent.wait(30)
 
 
+def test_what_systemd_has_started_stays_with_it(shop: Shop) -> None:
+    # to each main process of a unit systemd tells its own pid
+    worker = shop.by_hand(
+        "worker", "-n", "w1@here", "-c", "1", under=("sh", "-c", 'SYSTEMD_EXEC_PID=$$ exec "$@"', "sh")
+    )
+    # and a shell that it starts for one line of ExecStart is not what it looks after
+    behind = shop.by_hand(
+        "worker", "-n", "w2@here", "-c", "1", under=("sh", "-c", 'export SYSTEMD_EXEC_PID=$$; "$@"; exit 0', "sh")
+    )
+    # what a person starts from a terminal that is a unit has the terminal's
+    shop.project.env["SYSTEMD_EXEC_PID"] = str(os.getpid())
+    free = shop.by_hand("worker", "-n", "w3@here", "-c", "1")
+    found = {one["node"]: one for one in json.loads(shop.adopt("--json").stdout)}
+    for name in ("w1", "w2"):
+        assert found[f"{name}@here"]["refusal"].startswith("systemd looks after it")
+        assert "systemctl disable --now" in shop.adopt(name, code=1).stdout
+    assert found["w3@here"]["refusal"] is None
+    assert worker.poll() is behind.poll() is free.poll() is None
+    os.kill(found["w2@here"]["pid"], signal.SIGTERM)  # its shell ends with it
+
+
 def test_a_worker_that_is_not_there_is_named_with_those_that_are(shop: Shop) -> None:
-    shop.by_hand("worker", "-n", "w1@here", "-c", "1")
+    worker = shop.by_hand("worker", "-n", "w1@here", "-c", "1")
     done = shop.adopt("w2", code=4)
     assert "'w2'" in done.stderr
     assert "w1@here" in done.stderr
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    assert f"there is no process {ended.pid}" in shop.adopt(str(ended.pid), code=4).stderr
+    assert f"the process {os.getpid()} (" in shop.adopt(str(os.getpid()), code=4).stderr
+    (child, *_) = [pid for pid in proc.all_pids() if (fields := proc.stat(pid)) and int(fields[1]) == worker.pid]
+    assert f"is a child of the worker {worker.pid}" in shop.adopt(str(child), code=4).stderr
 
 
 def test_nothing_to_adopt_is_no_error(shop: Shop) -> None:

@@ -11,7 +11,7 @@ import pytest
 from celery.bin.beat import beat
 from celery.bin.celery import celery
 from celery.bin.worker import worker
-from support.multi_lines import Lines, options, ours, theirs
+from support.multi_lines import FILES, Lines, options, ours, shown, theirs
 from support.project import OURS, Project
 
 from multi.nodes import options as table
@@ -37,8 +37,7 @@ def same(words: list[str]) -> None:
     """Both programs make the same of this line: the names, a pattern for each, the options of each node."""
     assert ours("names", *words) == theirs("names", *words)
     assert ours("expand", TEMPLATE, *words) == theirs("expand", TEMPLATE, *words)
-    shown = [options(line) for line in ours("show", "--engine", "celery", *words)]
-    assert shown == [options(line) for line in theirs("show", *words)]
+    assert [options(line) for line in shown(*words)] == [options(line) for line in theirs("show", *words)]
 
 
 @pytest.mark.parametrize(
@@ -84,6 +83,13 @@ def same(words: list[str]) -> None:
         f"w1@a w1@b -c:w1@a 10 -c:w1@{HOST} 3 w1",
         f"w1 w2 w3 -c:w1@{HOST},w2@{HOST} 10",
         "p w --prefix=x -c:p 5 -c:2 6",
+        # a value in one word with its option, and the nodes behind it
+        "w1 w2 -A proj -Ofair:w1",
+        "2 -Psolo:1 -c10:1-2 -Qa,b:2 -Aproj",
+        "w1 w2 -EB:w1 -c10:w2",
+        # what keepers do in a worker's place
+        "w1 -A proj --pidfile=/var/run/%n.pid --umask=077 --workdir=/ --uid=0 --gid=0",
+        "w1 w2 --umask:w1=027 --workdir:2=/tmp --logfile=/var/log/%n%I.log",
         # what wins: a list over one, a number over a name, whatever the order
         "w1 w2 -c:w1,w2 10 -c:w1 4",
         "w1 w2 -c:1 10 -c:w1 4",
@@ -113,7 +119,7 @@ def test_get_gives_the_line_of_one_node_by_its_short_name_as_well() -> None:
     line = ("3", "-A", "proj", "-c", "3", "-c:2", "10")
     (wanted,) = theirs("get", f"celery2@{HOST}", *line)
     for name in (f"celery2@{HOST}", "celery2", "2"):
-        (found,) = ours("get", name, "--engine", "celery", *line)
+        (found,) = ours("get", name, "--engine", "celery", *line, *FILES)
         assert options(found) == options(f"python {wanted}")
     with pytest.raises(AssertionError):
         theirs("get", "celery2", *line)  # says nothing and fails
@@ -133,7 +139,7 @@ def test_the_table_has_every_option_of_celerys_worker_and_beat() -> None:
 # ---- what celery multi gets wrong
 
 
-def shown(*words: str) -> list[dict[str, object]]:
+def of_each(*words: str) -> list[dict[str, object]]:
     return [options(line) for line in ours("show", "--engine", "celery", *words)]
 
 
@@ -145,7 +151,7 @@ def refused(*words: str) -> str:
 
 def test_a_space_in_a_path_stays_in_it(folder: Path) -> None:
     assert "--statedb=/opt/my" in shlex.split(theirs("show", "w1", "--statedb=/opt/my app.db")[0])
-    (found,) = shown("w1", "--statedb=/opt/my app.db")
+    (found,) = of_each("w1", "--statedb=/opt/my app.db")
     assert found["statedb"] == "/opt/my app.db"
     there = folder / "my app"
     there.mkdir()
@@ -159,24 +165,24 @@ def test_a_percent_sign_in_a_password_is_no_mark() -> None:
     for engine in ("celery", "multi"):
         (line,) = ours("show", "--engine", engine, "w1", "-b", url)
         assert line.startswith(f"{'CELERY' if engine == 'celery' else 'MULTI'}_BROKER_URL=redis://:**@host/1 ")
-    (found,) = shown("w1", "-Q", "100%,%x,%n")
+    (found,) = of_each("w1", "-Q", "100%,%x,%n")
     assert found["queues"] == "100%,%x,w1"
 
 
 def test_a_flag_takes_no_node_for_its_value() -> None:
     assert theirs("names", "-E", "w1") == [""]
     assert ours("names", "-E", "w1") == [f"w1@{HOST}"]
-    (found,) = shown("-E", "w1")
+    (found,) = of_each("-E", "w1")
     assert found["task_events"] is True
-    first, second = shown("-E:1", "w1", "w2")
+    first, second = of_each("-E:1", "w1", "w2")
     assert ("task_events" in first, "task_events" in second) == (True, False)
 
 
 def test_a_long_option_may_have_its_value_behind_it() -> None:
     assert theirs("names", "w1", "--loglevel", "INFO") == [f"w1@{HOST}", f"INFO@{HOST}"]
-    (found,) = shown("w1", "--loglevel", "INFO", "--range-prefix", "w")
+    (found,) = of_each("w1", "--loglevel", "INFO", "--range-prefix", "w")
     assert found["loglevel"] == "INFO"
-    assert [one["concurrency"] for one in shown("w1", "--concurrency:2", "3", "w2", "-c4")] == ["4", "3"]
+    assert [one["concurrency"] for one in of_each("w1", "--concurrency:2", "3", "w2", "-c4")] == ["4", "3"]
 
 
 def test_a_value_of_a_projects_own_option_is_not_guessed() -> None:
@@ -191,15 +197,15 @@ def test_a_value_of_a_projects_own_option_is_not_guessed() -> None:
     assert "(did you mean --loglevel?)" in refused("--engine", "celery", "w1", "--loglvel", "INFO")
     assert "(did you mean -l?)" in refused("--engine", "celery", "2", "-L:1", "INFO")
     assert "goes through with --engine celery" in refused("w1", "--foo=1")
-    (found,) = shown("--foo", "--bar=1", "w1", "-Zx")
+    (found,) = of_each("--foo", "--bar=1", "w1", "-Zx")
     assert (found["--foo"], found["--bar"], found["-Zx"]) == ([""], ["1"], [""])
 
 
 def test_a_repeated_option_is_kept() -> None:
     assert options(theirs("show", "w1", "-I", "a", "-I", "b")[0])["include"] == "b"
-    (found,) = shown("w1", "-I", "a", "-I", "b", "-Q", "x", "--queues=y,z", "--tag=1", "--tag=2")
+    (found,) = of_each("w1", "-I", "a", "-I", "b", "-Q", "x", "--queues=y,z", "--tag=1", "--tag=2")
     assert (found["include"], found["queues"], found["--tag"]) == ("a,b", "x,y,z", ["1", "2"])
-    first, second = shown("w1", "w2", "-Q", "a", "-Q", "b", "-Q:2", "c", "--tag=1", "--tag=2", "--tag:1=3")
+    first, second = of_each("w1", "w2", "-Q", "a", "-Q", "b", "-Q:2", "c", "--tag=1", "--tag=2", "--tag:1=3")
     assert (first["queues"], second["queues"]) == ("a,b", "c")
     assert (first["--tag"], second["--tag"]) == (["3"], ["1", "2"])
 
@@ -224,15 +230,15 @@ def test_an_option_for_no_node_is_an_error_that_names_it(words: tuple[str, ...],
 
 def test_a_range_works_for_nodes_with_names_too() -> None:
     assert [options(line).get("concurrency") for line in theirs("show", "a", "b", "c", "-c:1-2", "10")] == [None] * 3
-    assert [one.get("concurrency") for one in shown("a", "b", "c", "-c:1-2", "10")] == ["10", "10", None]
-    assert [one.get("concurrency") for one in shown("1-2", "b", "-c:1-2", "10")] == ["10", None]  # a name is a name
+    assert [one.get("concurrency") for one in of_each("a", "b", "c", "-c:1-2", "10")] == ["10", "10", None]
+    assert [one.get("concurrency") for one in of_each("1-2", "b", "-c:1-2", "10")] == ["10", None]  # a name is a name
 
 
 def test_a_number_means_a_node_whose_host_is_a_mark_too() -> None:
     assert "concurrency" not in options(theirs("show", "w1@%h", "-c:1", "10")[0])
-    (found,) = shown("w1@%h", "-c:1", "10")
+    (found,) = of_each("w1@%h", "-c:1", "10")
     assert found["concurrency"] == "10"
-    both = shown(
+    both = of_each(
         "w1@a", "w2@a", "-c:1", "10", "-l:w1", "INFO"
     )  # there the number takes the place of all that has the name
     assert (both[0]["concurrency"], both[0]["loglevel"]) == ("10", "INFO")
@@ -240,7 +246,7 @@ def test_a_number_means_a_node_whose_host_is_a_mark_too() -> None:
 
 def test_a_count_is_meant_by_the_names_as_well() -> None:
     assert "concurrency" not in options(theirs("show", "2", "-c:celery1", "10")[0])
-    assert [one.get("concurrency") for one in shown("2", "-c:celery1", "10")] == ["10", None]
+    assert [one.get("concurrency") for one in of_each("2", "-c:celery1", "10")] == ["10", None]
 
 
 def test_any_program_can_be_run() -> None:

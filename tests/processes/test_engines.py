@@ -81,6 +81,30 @@ def test_a_singleton_is_one_of_its_kind_in_the_project(nodes: Nodes) -> None:
     assert "c2@" in nodes.run("start", "c1", code=1).stderr
 
 
+def test_singletons_of_different_programs_or_tables_run_side_by_side(nodes: Nodes) -> None:
+    words = ("--ready-after", "0.05", "--singleton")
+    nodes.run("start", "c1", "--cmd", "sleep 600", *words)
+    nodes.run("start", "c2", "--cmd", "sleep 700", *words)
+    assert "c2@" in nodes.run("start", "c3", "--cmd", "sleep 700", *words, code=1).stderr
+    nodes.run("stopwait", "c1", "c2")
+    nodes.project.write(
+        "multi.toml",
+        """
+        [defaults]
+        ready_after = 0.05
+        [nodes.flower]
+        command = "sleep 800"
+        singleton = true
+        [nodes.web]
+        command = "tail -f /dev/null"
+        singleton = true
+        """,
+    )
+    nodes.run("up")
+    assert {nodes.record(name)["state"] for name in ("flower", "web")} == {"running"}
+    assert "flower@" in nodes.run("start", "c4", "--cmd", "sleep 800", *words, code=1).stderr
+
+
 def test_of_two_singletons_that_start_at_once_one_is_left(nodes: Nodes) -> None:
     words = ("--cmd", "sleep 600", "--ready-after", "0.05", "--singleton")
     both = [nodes.project.popen("start", name, *words) for name in ("c1", "c2")]

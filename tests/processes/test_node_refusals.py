@@ -255,3 +255,19 @@ def test_the_shell_completes_commands_options_and_the_names_of_nodes(nodes: Node
     assert completed("multi start w1 -E w") == ["w2"]
     assert completed("multi restart w1 w2 -c:w") == ["-c:w1", "-c:w2"]
     assert completed("multi help wh") == ["why"]
+
+
+def test_a_signal_that_there_is_not_ends_nothing(nodes: Nodes) -> None:
+    nodes.start("w1")
+    assert "-FOO: there is no such signal" in nodes.run("stop", "w1", "-FOO", "--force", code=2).stderr
+    said = nodes.run("stop", "w1", "-USR", "--force", code=2).stderr
+    assert "did you mean -USR" in said
+    assert nodes.record("w1")["state"] == "running"
+
+
+@pytest.mark.parametrize("words", [("-A", ""), ("--app=",), ("--cmd", ""), ("--workdir:w1", "")])
+def test_an_empty_value_is_told_and_is_not_taken_for_none(nodes: Nodes, words: tuple[str, ...]) -> None:
+    for command in ("show", "start"):
+        assert "its value is empty" in nodes.run(command, "w1", *words, code=2).stderr
+    if words[0] == "-A":
+        assert "--app: its value is empty" in nodes.run(*words, "show", "w1", code=2).stderr

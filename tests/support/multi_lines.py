@@ -15,15 +15,12 @@ from celery.bin.worker import worker
 
 from multi.cli.group import run
 
-#: What `celery multi` adds of its own, or what a keeper does in the worker's place: a node is in the background by itself,
-#: its keeper writes the pid file and holds the log, and puts it into its directory, under its user and its umask; the
-#: interpreter is the first word of the command line, and not an option of Celery's worker.
-KEEPERS = frozenset({"detach", "pidfile", "logfile", "executable", "workdir", "uid", "gid", "umask"})
+#: What `celery multi` says to each worker and a keeper does not: a node is in the background by itself, and the interpreter
+#: is the first word of its command line, and no option of Celery's worker.
+KEEPERS = frozenset({"detach", "executable"})
 
-_FILES = [
-    "--pidfile=%n.pid",
-    "--logfile=%n.log",
-]  # by default it makes folders in /var for them, even to show something
+#: By default it makes folders in /var for them, even to show something.
+FILES = ["--pidfile=%n.pid", "--logfile=%n.log"]
 
 
 def theirs(command: str, *words: str) -> list[str]:
@@ -31,7 +28,7 @@ def theirs(command: str, *words: str) -> list[str]:
     said = io.StringIO()
     first, rest = (words[:1], words[1:]) if command in ("expand", "get") else ((), words)
     at = rest.index("--") if "--" in rest else len(rest)
-    line = [command, *first, *rest[:at], *_FILES, *rest[at:]]
+    line = [command, *first, *rest[:at], *FILES, *rest[at:]]
     code = MultiTool(stdout=said, stderr=said).execute_from_commandline(["multi", *line])
     assert code in (0, None), said.getvalue()
     return said.getvalue().splitlines()
@@ -46,6 +43,12 @@ def ours(command: str, *words: str) -> list[str]:
     return said.getvalue().splitlines()
 
 
+def shown(*words: str) -> list[str]:
+    """The lines that `multi show` prints of the same files that `theirs` gives."""
+    at = words.index("--") if "--" in words else len(words)
+    return ours("show", "--engine", "celery", *words[:at], *FILES, *words[at:])
+
+
 def options(line: str) -> dict[str, Any]:
     """What a shown command line says by Celery's own tables, without what keepers do themselves."""
     words = shlex.split(line)
@@ -55,6 +58,10 @@ def options(line: str) -> dict[str, Any]:
         word = words.pop(0)
         spelling, equals, value = word.partition("=")
         option = _TABLE.get(spelling)
+        if option is None and not word.startswith("--") and (first := _TABLE.get(word[:2])):
+            option, equals, value = first, "joined", word[2:]
+            if first.is_flag:
+                words.insert(0, f"-{value}")
         if word == "--":
             found["rest"] = words
             break
@@ -141,14 +148,18 @@ class Lines:
         used = pick.sample([*SHORT, *LONG, *FLAGS], pick.randint(0, 7))
         for option in used:
             groups.append(self.option(option, ""))
-            for single in self.singles(names):
-                groups.append(self.option(option, f":{single}"))
+            singles = self.singles(names)
+            for single in singles:
+                # to `celery multi` -c and -c10 are two options, of which the order decides
+                groups.append(self.option(option, f":{single}", may_join=len(singles) == 1))
                 if pick.random() < 0.15:
                     del groups[-2:-1]  # for single nodes only
         pick.shuffle(groups)
         words = [word for group in groups for word in group]
         at = pick.choice([0, len(groups)])
-        words = [*names, *words] if at == 0 or (groups and groups[-1][-1].split(":")[0] in FLAGS) else [*words, *names]
+        # a word that begins with one dash takes what follows it for a value
+        is_alone = bool(groups) and len(groups[-1]) == 1 and "=" not in groups[-1][0]
+        words = [*names, *words] if at == 0 or is_alone else [*words, *names]
         if pick.random() < 0.1:
             words.append("--append=" + pick.choice(("worker.x=%n", "a=1 b=2")))
         for screen in ("--nosplash", "--quiet", "-q", "--verbose", "--no-color"):
@@ -158,10 +169,15 @@ class Lines:
             words += ["--", "broker.x=30", "worker_y=1"]
         return words
 
-    def option(self, option: str, single: str) -> list[str]:
+    def option(self, option: str, single: str, *, may_join: bool = False) -> list[str]:
         pick = self.random
         if option in FLAGS:
             return [option + single]
+        # what -Aproj:app means is refused where there is a node app
+        if may_join and option in SHORT and option not in ("-A", "-b") and pick.random() < 0.3:
+            # a mark in such a word is not filled in there
+            plain = [value for value in SHORT[option] if ":" not in value and "%" not in value]
+            return [f"{option}{pick.choice(plain)}{single}"] if plain else [option + single, SHORT[option][0]]
         if option in SHORT:
             return [option + single, pick.choice(SHORT[option])]
         return [f"{option}{single}={pick.choice(LONG[option])}"]

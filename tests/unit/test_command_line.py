@@ -85,6 +85,77 @@ def test_what_is_wrong_or_ambiguous_is_refused_with_the_way_to_write_it(text: st
 
 
 @pytest.mark.parametrize(
+    ("text", "common", "single"),
+    [
+        ("w1 w2 -Ofair:w1", {}, {"w1": {"optimization": "fair"}}),
+        ("w1 w2 -c10:w1,2 -c3", {"concurrency": "3"}, {"w1,2": {"concurrency": "10"}}),
+        ("2 -Psolo:1 -Qa,b:1-2", {}, {"1": {"pool": "solo"}, "1-2": {"queues": "a,b"}}),
+        ("w1@h w2 -Qa:w1@h -Qb", {"queues": "b"}, {"w1@h": {"queues": "a"}}),
+        ("w1 w2 -EB:w1", {}, {"w1": {"task_events": True, "beat": True}}),
+        ("w1 w2 -EBc10:w1 -E:2", {}, {"w1": {"task_events": True, "beat": True, "concurrency": "10"}, "2": ...}),
+        ("w1 w2 -EBc:w1 10", {}, {"w1": {"task_events": True, "beat": True, "concurrency": "10"}}),
+        ("w1 -c9:w7", {}, {"w7": {"concurrency": "9"}}),  # of which it is said that there is no such node
+        ("w1 -Aproj:app -bredis://:p@h:1/0 -bh:6379", {"app": "proj:app", "broker": "h:6379"}, {}),
+        ("w1 -f/var/a:/b", {"logfile": "/var/a:/b"}, {}),
+    ],
+)
+def test_a_value_in_one_word_with_its_option_may_be_for_some_nodes(
+    text: str, common: dict[str, object], single: dict[str, object]
+) -> None:
+    line = parse(text.split(), {})
+    assert values([line.common]) == common
+    found = {nodes: values([scope]) for nodes, scope in line.single.items()}
+    assert found == {nodes: found[nodes] if what is ... else what for nodes, what in single.items()}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("app w2 -Aproj:app", "^-Aproj:app: is this proj:app, or proj for app\\? Write -A proj:app, or -A:app proj$"),
+        ("w -Qimages:w2", "^-Qimages:w2: is this images:w2, or images for w2\\? Write -Q images:w2, or -Q:w2 images$"),
+        ("w1 -c10:", "which nodes"),
+    ],
+)
+def test_a_colon_that_may_mean_two_things_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        parse(text.split(), {})
+
+
+def test_in_the_command_line_of_one_worker_no_colon_means_a_node() -> None:
+    line = parse(["-Qa:b", "-c10:w1"], {}, is_worker=True)
+    assert values([line.common]) == {"queues": "a:b", "concurrency": "10:w1"}
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("-FOO", "^-FOO: there is no such signal$"),
+        ("-USR", r"^-USR: there is no such signal \(did you mean -USR[12]\?\)$"),
+        ("-SIGTREM", r"\(did you mean -TERM\?\)"),
+        ("-QIT", r"\(did you mean -QUIT\?\); if IT is the value of -Q, write -Q IT"),
+        ("-usr1", r"\(did you mean -USR1\?\)"),
+        ("-cont", r"\(did you mean -CONT\?\)"),
+    ],
+)
+def test_what_looks_like_a_signal_and_is_none_is_refused(word: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        parse([word, "w1"], {}, takes_signal=True)
+    parse([word.replace("-FOO", "-Qa"), "w1"], {})  # where no signal is taken, it is an option
+
+
+def test_options_that_stand_in_one_word_are_no_signals() -> None:
+    line = parse(["-EBC", "-QIMAGES", "-c10", "w1"], {}, takes_signal=True)
+    assert line.signal is None
+    assert values([line.common]) == {
+        "task_events": True,
+        "beat": True,
+        "no_color": True,
+        "queues": "IMAGES",
+        "concurrency": "10",
+    }
+
+
+@pytest.mark.parametrize(
     ("word", "signal"), [("-9", "9"), ("-10", "10"), ("-TERM", "TERM"), ("-SIGINT", "SIGINT"), ("-USR1", "USR1")]
 )
 def test_a_signal_is_one_only_where_one_is_taken(word: str, signal: str) -> None:

@@ -208,12 +208,104 @@ services:
         "app": "shop",
         "loglevel": "INFO",
         "env": {"A": "1", "B": "two words"},
-        "env_files": ["shop.env"],
+        "env_files": ["/srv/shop.env"],  # beside the compose file, wherever multi.toml comes to lie
         "stop": {"kill_after": 90},
     }
     assert both["beat"]["depends_on"] == ["worker1", "worker2"]
     assert "depends_on redis: say where they listen" in left(found)
     assert "services that run no Celery: redis" in left(found)
+
+
+def test_what_supervisord_has_and_nodes_have_not_is_named() -> None:
+    text = """
+[program:w]
+command=/v/bin/celery -A proj worker
+autostart=true
+startsecs=10
+killasgroup=true
+environment=PATH="/x:%(ENV_PATH)s"
+stdout_logfile=NONE
+stdout_logfile_maxbytes=1MB
+stdout_syslog=true
+"""
+    found = supervisor.read(text, "/etc/s.conf", files, {"PATH": "/of/this/shell"}, "h")
+    assert "[program:w] startsecs 10: a worker says itself when it is ready" in left(found)
+    assert "[program:w] stdout_logfile NONE: a node has a log of its own" in left(found)
+    assert "[program:w] stdout_logfile_maxbytes 1MB" in left(found)
+    assert "[program:w] stdout_syslog true" in left(found)
+    (node,) = found.nodes
+    assert "autostart: `multi up` starts all nodes" in node.became
+    assert "killasgroup: a KILL always reaches all processes of a node" in node.became
+    assert any(note.startswith("%(ENV_PATH)s is filled in with the PATH of this shell") for note in found.notes)
+
+
+def test_a_quote_that_is_never_closed_is_named_with_its_file() -> None:
+    with pytest.raises(ConfigurationError, match=r"^/etc/q.conf: \[program:a\]: command: No closing quotation"):
+        supervisor.read("[program:a]\ncommand=sh -c 'x\n", "/etc/q.conf", files, {}, "h")
+
+
+def test_what_systemd_has_and_nodes_have_not_is_named() -> None:
+    text = """
+[Unit]
+Description=Workers
+Requires=redis.service
+After=network.target redis.service
+[Service]
+ExecStart=/v/bin/celery -A proj worker
+ExecStop=/v/bin/say goodbye
+ExecReload=/bin/kill -HUP $MAINPID
+RuntimeDirectory=celery
+TimeoutStartSec=5
+TimeoutStopSec=infinity
+Restart=on-success
+RestartSec=0
+StandardOutput=journal
+[Install]
+WantedBy=multi-user.target
+"""
+    found = systemd.read(text, "/etc/w.service", files, [], "h")
+    named = left(found).splitlines()
+    for line in (
+        "[Unit] Requires=redis.service: say in depends_on",
+        "[Unit] After=network.target redis.service: say in depends_on",
+        "[Install] WantedBy=multi-user.target",
+        "ExecStop=/v/bin/say goodbye",
+        "RuntimeDirectory=celery: the folders of pid files and logs are made",
+        "TimeoutStartSec=5: ",
+        "Restart=on-success: ",
+        "StandardOutput=journal: ",
+    ):
+        assert any(one.startswith(line) for one in named), line
+    assert len(named) == 8
+    assert values(found)["w"]["restart_delay"] == 0
+    assert "TimeoutStopSec=infinity: there is no such limit unless it is given" in found.nodes[0].became
+
+
+def test_what_compose_has_and_nodes_have_not_is_named() -> None:
+    text = """
+services:
+  w:
+    command: celery -A proj worker
+    environment: [A=1, FROM_THE_SHELL]
+    env_file: [{path: ../shop.env, required: false}]
+    restart: on-failure:3
+    deploy: {replicas: 1, update_config: {order: start-first}, resources: {limits: {memory: 1g, cpus: "2"}}}
+"""
+    found = compose.read(text, "/srv/co/compose.yaml", {})
+    assert values(found)["w"]["env_files"] == ["-/srv/shop.env"]
+    assert (values(found)["w"]["restart"], values(found)["w"]["max_crashes"]) == ("on-failure", 3)
+    assert [line.split(":")[1].strip() for line in left(found).splitlines()][1:] == [
+        "environment FROM_THE_SHELL",
+        "deploy.update_config",
+        "deploy.limits.cpus",
+    ]
+
+
+def test_an_option_for_one_node_in_one_word_with_its_value() -> None:
+    text = 'CELERYD_NODES="w1 w2"\nCELERY_BIN=/v/bin/celery\nCELERYD_OPTS="-Ofair:w1 -c10:2"\n'
+    both = values(celeryd.read(text, "/etc/default/celeryd"))
+    assert [one.get("optimization") for one in both.values()] == ["fair", None]
+    assert [one.get("concurrency") for one in both.values()] == [None, 10]
 
 
 def test_differences_of_two_command_lines() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from multi.controller.foreign import is_celery, split, worth_keeping
+from multi.controller.foreign import is_celery, split, unit_in, worth_keeping
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,22 @@ def test_other_programs_are_none(line: str) -> None:
 def test_what_belongs_to_the_session_it_was_started_in_is_not_kept() -> None:
     session = {"TERM": "xterm", "SSH_TTY": "/dev/pts/1", "SHLVL": "1", "_": "/bin/x", "NOTIFY_SOCKET": "/run/x"}
     assert worth_keeping({**session, "PATH": "/bin", "DATABASE_URL": "x"}) == {"PATH": "/bin", "DATABASE_URL": "x"}
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "env", "unit"),
+    [
+        ("0::/system.slice/celery.service\n", {}, "celery.service"),
+        ("0::/user.slice/user-1000.slice/user@1000.service/app.slice/w.service\n", {}, "--user w.service"),
+        # both versions of cgroups at once, where systemd may use either
+        ("9:name=systemd:/\n1:cpu:/\n0::/app.slice/w.service\n", {"MANAGERPID": "7"}, "--user w.service"),
+        ("2:cpu:/\n1:name=systemd:/system.slice/w@1.service\n0::/\n", {}, "w@1.service"),
+        ("0::/user.slice/user-0.slice/session-3.scope\n", {}, ""),
+        ("0::/user.slice/user-0.slice/user@0.service\n", {}, ""),
+        ("1:name=systemd:/\n0::/system.slice/ssh.service\n", {}, ""),
+        ("4:memory:/system.slice/docker.service\n0::/\n", {}, ""),
+        ("", {}, ""),
+    ],
+)
+def test_the_unit_of_a_process_is_known_by_its_cgroup(cgroup: str, env: dict[str, str], unit: str) -> None:
+    assert unit_in(cgroup, env) == unit

@@ -75,7 +75,8 @@ class Keeper:
         self._look_later()
         if node.spec.get("pidfile"):
             try:
-                self._pidfile(lambda path: record.write_text(path, f"{os.getpid()}\n"))
+                # whoever watches it may be another user, as with Celery's own
+                self._pidfile(lambda path: record.write_text(path, f"{os.getpid()}\n", 0o644))
             except OSError as error:
                 path = node.spec["pidfile"]
                 raise Unusable(

@@ -75,13 +75,15 @@ def write(path: str, value: dict[str, Any]) -> None:
     write_text(path, encode(value) + "\n")
 
 
-def write_text(path: str, text: str) -> None:
-    """The same for any text."""
+def write_text(path: str, text: str, mode: int = 0o600) -> None:
+    """The same for any text, in a file that may be read by those that `mode` says."""
     temporary = f"{path}.{os.getpid()}"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         try:
             os.write(fd, text.encode("utf-8", "surrogateescape"))
+            if mode != 0o600:
+                os.fchmod(fd, mode)  # the keeper's umask leaves others nothing
         finally:
             os.close(fd)
         os.replace(temporary, path)

@@ -1,4 +1,4 @@
-"""Of some kinds of node there is to be just one in a project on this host, as of a beat, which would send everything twice."""
+"""Of some nodes there is to be just one in a project on this host, as of a beat, which would send everything twice."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def claim(rundir: str, spec: dict[str, Any]) -> None:
-    """Be the one of this kind. Raises `Unusable`, with the other's name, while there is another.
+    """Be the one of what it says there is to be one of. Raises `Unusable`, with the other's name, while there is another.
 
     A claim counts as long as anything of its node runs, so nobody has to take it back. The file that holds it is only
     looked at and written under its lock: of two that begin at once, one comes first.
@@ -21,14 +21,14 @@ def claim(rundir: str, spec: dict[str, Any]) -> None:
     import fcntl
 
     folder, mine = os.path.split(rundir)
-    kind = spec.get("kind", "worker")
-    fd = os.open(f"{folder}/singleton.{kind}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    kind, what = spec.get("kind", "worker"), _what(spec)
+    fd = os.open(f"{folder}/singleton.{what}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         other = os.pread(fd, 4096, 0).decode("utf-8", "surrogateescape")
-        if other and other != mine and _runs(f"{folder}/{other}", kind):
+        if other and other != mine and _runs(f"{folder}/{other}", what):
             raise Unusable(
-                f"{other} runs, and there is to be one {kind} in this project (a singleton): stop it first, "
+                f"{other} runs, and there is to be one such {kind} in this project (a singleton): stop it first, "
                 f"multi stopwait {other.partition('@')[0]}"
             )
         os.ftruncate(fd, 0)
@@ -37,12 +37,16 @@ def claim(rundir: str, spec: dict[str, Any]) -> None:
         os.close(fd)
 
 
-def _runs(rundir: str, kind: str) -> bool:
-    """Whether the node there is a singleton of that kind, and anything of it runs."""
+def _what(spec: dict[str, Any]) -> str:
+    return str(spec.get("only_one_of") or spec.get("kind", "worker"))
+
+
+def _runs(rundir: str, what: str) -> bool:
+    """Whether the node there is to be the only one of this, too, and anything of it runs."""
     import fcntl
 
     spec = record.read(f"{rundir}/spec.json")
-    if not spec.get("singleton") or spec.get("kind", "worker") != kind:
+    if not spec.get("singleton") or _what(spec) != what:
         return False  # it was changed since
     for name in ("keeper.lock", "worker.lock"):
         try:

@@ -103,7 +103,7 @@ def take(found: Found, words: list[str], *, of_multi: bool = False) -> None:
         return
     python, arguments = celery
     try:
-        line = commandline.parse(_without(arguments, kind), {})
+        line = commandline.parse(_without(arguments, kind), {}, is_worker=True)
         if line.names:
             raise ConfigurationError(f"{' '.join(line.names)}: words that are no options")
     except ConfigurationError as error:
@@ -204,7 +204,7 @@ def options_of(words: list[str]) -> dict[str, Value] | None:
     if kind not in KINDS:
         return None
     try:
-        line = commandline.parse(_without(celery[1], kind), {})
+        line = commandline.parse(_without(celery[1], kind), {}, is_worker=True)
     except ConfigurationError:
         return None
     found = commandline.values([line.common], kind)

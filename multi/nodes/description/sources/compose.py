@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Mapping
@@ -78,15 +79,19 @@ def _service(imported: Imported, name: str, service: Mapping[str, Any]) -> int:
             found.values.pop("hostname", None)
         if count > 1:
             found.name = re.sub(r"[^A-Za-z0-9_.-]", "-", name) + str(number)
-        _settings(found, name, service, deploy)
+        _settings(found, name, service, deploy, os.path.dirname(os.path.abspath(imported.source)))
         imported.add(found)
     return count
 
 
-def _settings(found: Found, name: str, service: Mapping[str, Any], deploy: Mapping[str, Any]) -> None:
+def _settings(found: Found, name: str, service: Mapping[str, Any], deploy: Mapping[str, Any], folder: str) -> None:
     env = service.get("environment") or {}
     if isinstance(env, list):
-        env = dict(str(one).partition("=")[::2] for one in env if "=" in str(one))
+        env = {one.partition("=")[0]: one.partition("=")[2] if "=" in one else None for one in map(str, env)}
+    if passed := [str(key) for key, value in env.items() if value is None]:
+        found.left.append(
+            f"{name}: environment {', '.join(passed)}: passed on from whoever runs compose; set it in env, or in an env file"
+        )
     env = {str(key): _plain(value) for key, value in env.items() if value is not None}
     if env:
         found.values["env"] = {**env, **found.values.get("env", {})}
@@ -94,12 +99,12 @@ def _settings(found: Found, name: str, service: Mapping[str, Any], deploy: Mappi
     files = service.get("env_file") or []
     named = []
     for file in files if isinstance(files, list) else [files]:
-        if isinstance(file, dict):
-            named.append(("" if file.get("required", True) else "-") + str(file.get("path")))
-        else:
-            named.append(str(file))
+        is_whole = isinstance(file, dict)
+        optional = "-" if is_whole and not file.get("required", True) else ""
+        # compose reads it from the folder of its own file, wherever multi.toml lies
+        named.append(optional + os.path.normpath(os.path.join(folder, str(file.get("path") if is_whole else file))))
     if named:
-        found.set("env_files", [one.replace("./", "", 1) if one.startswith("./") else one for one in named], "env_file")
+        found.set("env_files", named, "env_file")
     if service.get("working_dir"):
         found.left.append(
             f"{name}: working_dir {service['working_dir']} is a folder of the container; say in directory where it is here"
@@ -110,12 +115,21 @@ def _settings(found: Found, name: str, service: Mapping[str, Any], deploy: Mappi
         found.set("stop.signal", str(service["stop_signal"]).removeprefix("SIG"), "stop_signal")
     if service.get("user"):
         found.left.append(f"{name}: user {service['user']} is one of the container; say in user whom it runs as here")
-    restart = str(service.get("restart", "")).partition(":")[0]
+    restart, colon, times = str(service.get("restart", "")).partition(":")
     if restart in _RESTART:
         found.set("restart", _RESTART[restart], "restart")
+    if colon:
+        found.set("max_crashes", max(1, int(times)) if times.isdecimal() else 1, "restart")
     memory = (deploy.get("resources") or {}).get("limits", {}).get("memory") or service.get("mem_limit")
     if memory:
         found.set("max_memory", str(memory).upper(), "the limit of memory")
+    for key, value in deploy.items():
+        parts = dict(value or {}) if key == "resources" else {}
+        limits = parts.pop("limits", None) or {}
+        left = [*parts, *(f"limits.{one}" for one in limits if one != "memory")]
+        if key not in ("replicas", "resources"):
+            left = [key]
+        found.left += [f"{name}: deploy.{one}" for one in left]
     for key, value in service.items():
         if key not in _TAKEN and key not in _OF_CONTAINERS:
             found.left.append(f"{name}: {key} {value if isinstance(value, str | int | float) else '…'}")

@@ -20,14 +20,12 @@ _NEEDLESS = (
     "process_name",
     "numprocs",
     "numprocs_start",
-    "autostart",
     "redirect_stderr",
-    "stdout_syslog",
-    "stderr_syslog",
 )
 _TAKEN = (
     *(
         "directory",
+        "autostart",
         "user",
         "umask",
         "environment",
@@ -136,7 +134,7 @@ def _program(
         try:
             celery.take(found, shlex.split(values["command"]))
         except ValueError as error:
-            raise ConfigurationError(f"[program:{program}]: command: {error}") from None
+            raise ConfigurationError(f"{imported.source}: [program:{program}]: command: {error}") from None
         _settings(found, values, imported, f"[program:{program}]")
         imported.add(found)
 
@@ -157,9 +155,13 @@ def _settings(found: Found, values: Mapping[str, str], imported: Imported, where
         found.set("max_crashes", max(1, int(values["startretries"])), "startretries")
     if "startsecs" in values and found.values.get("kind") == "command":
         found.set("ready_after", int(values["startsecs"]), "startsecs")
+    elif "startsecs" in values:
+        found.left.append(f"{where} startsecs {values['startsecs']}: a worker says itself when it is ready")
     signal = values.get("stopsignal", "TERM").upper()
     if signal not in ("TERM", "15", "SIGTERM"):
         found.set("stop.signal", signal, "stopsignal")
+    if _is_on(values.get("killasgroup", "false")):
+        found.became.append("killasgroup: a KILL always reaches all processes of a node")
     if "stopwaitsecs" in values:
         found.set("stop.kill_after", int(values["stopwaitsecs"]), "stopwaitsecs")
     else:
@@ -168,16 +170,30 @@ def _settings(found: Found, values: Mapping[str, str], imported: Imported, where
             "stopwaitsecs was not given, so supervisord killed after 10 s; here a node has the time that its tasks need",
         )
     log = values.get("stdout_logfile", "AUTO")
+    about_log = [key for key in ("stdout_logfile_maxbytes", "stdout_logfile_backups") if key in values]
     if log.lower() not in _AUTOMATIC and "log" not in found.values:
         found.set("log.file", log.replace("%", "%%"), "stdout_logfile")
         if "stdout_logfile_maxbytes" in values:
             found.set("log.size", _bytes(values["stdout_logfile_maxbytes"]), "stdout_logfile_maxbytes")
         if int(values.get("stdout_logfile_backups", "10")) > 0 and "stdout_logfile_backups" in values:
             found.set("log.keep", int(values["stdout_logfile_backups"]), "stdout_logfile_backups")
+        elif "stdout_logfile_backups" in values:
+            found.left.append(
+                f"{where} stdout_logfile_backups 0: of a log that is rotated one old file is kept at least"
+            )
+    else:
+        if "stdout_logfile" in values and log.lower() != "auto":
+            found.left.append(f"{where} stdout_logfile {log}: a node has a log of its own; say in log.file where it is")
+        found.left += [f"{where} {key} {values[key]}: it was about a log that is not taken over" for key in about_log]
     errors = values.get("stderr_logfile", "AUTO")
     if errors.lower() not in _AUTOMATIC and errors != log:
         found.left.append(f"{where} stderr_logfile {errors}: all that a node prints is in one log")
-    if values.get("stopasgroup", "false").lower() in ("true", "1", "yes", "on"):
+    if "stderr_logfile" in values and errors.lower() in _AUTOMATIC and errors.lower() != "auto":
+        found.left.append(f"{where} stderr_logfile {errors}: all that a node prints is in one log")
+    for key in ("stderr_logfile_maxbytes", "stderr_logfile_backups"):
+        if key in values:
+            found.left.append(f"{where} {key} {values[key]}: all that a node prints is in one log")
+    if _is_on(values.get("stopasgroup", "false")):
         found.left.append(
             f"{where} stopasgroup: the children get no TERM of their own, which would end their tasks at once"
         )
@@ -187,9 +203,15 @@ def _settings(found: Found, values: Mapping[str, str], imported: Imported, where
         found.left.append(f"{where} priority {values['priority']}: say with depends_on what has to be ready before")
     if values.get("autostart", "true").lower() in ("false", "0", "no", "off"):
         found.left.append(f"{where} autostart=false: `multi up` starts all nodes; start others by --only")
+    elif "autostart" in values:
+        found.became.append("autostart: `multi up` starts all nodes")
     for key in values:
         if key not in _NEEDLESS and key not in _TAKEN:
             found.left.append(f"{where} {key} {values[key]}")
+
+
+def _is_on(text: str) -> bool:
+    return text.strip().lower() in ("true", "1", "yes", "on")
 
 
 def environment(text: str) -> dict[str, str]:
@@ -212,6 +234,12 @@ def environment(text: str) -> dict[str, str]:
 
 def _expanded(text: str, names: Mapping[str, Any], environ: Mapping[str, str], imported: Imported) -> str:
     known = {**{f"ENV_{name}": value for name, value in environ.items()}, **names}
+    for name in re.findall(r"%\(ENV_(\w+)\)", text):
+        if name in environ:
+            _once(
+                imported.notes,
+                f"%(ENV_{name})s is filled in with the {name} of this shell, for good; supervisord's own may be another",
+            )
     try:
         return text % known
     except KeyError as error:

@@ -32,29 +32,36 @@ _RESTART = {
 }
 #: What needs no counterpart: it is about systemd itself, or is so here anyway.
 _NEEDLESS = (
-    *(
-        "Type",
-        "ExecStart",
-        "ExecStop",
-        "ExecReload",
-        "PIDFile",
-        "KillMode",
-        "NotifyAccess",
-        "GuessMainPID",
-        "RemainAfterExit",
-    ),
-    *(
-        "SyslogIdentifier",
-        "TimeoutStartSec",
-        "RuntimeDirectory",
-        "RuntimeDirectoryMode",
-        "SendSIGKILL",
-        "StartLimitBurst",
-    ),
+    *("Type", "ExecStart", "PIDFile", "KillMode", "NotifyAccess", "GuessMainPID", "RemainAfterExit", "SendSIGKILL"),
 )
+#: How a unit stops or reloads Celery, which a node does by itself.
+_BY_ITSELF = re.compile(r"\bmulti\s+(stop|stopwait|restart)\b|\bkill\b")
+#: What one should know of a key that has no counterpart.
+_INSTEAD = {
+    "SyslogIdentifier": "a node's lines are in a log of its own",
+    "TimeoutStartSec": "how long a start may take says --timeout of multi up",
+    "RuntimeDirectory": "the folders of pid files and logs are made at the start, others are not",
+    "RuntimeDirectoryMode": "the folders of pid files and logs are made at the start",
+    "StartLimitBurst": "say in max_crashes after how many crashes it is given up",
+    "StartLimitInterval": "say in healthy_after when crashes are counted anew",
+    "StartLimitIntervalSec": "say in healthy_after when crashes are counted anew",
+}
+#: In [Unit] and [Install]: what only tells about the unit.
+_WORDS = ("Description", "Documentation")
+_DEPENDS = ("Requires", "Requisite", "Wants", "BindsTo", "After")
 _TAKEN = (
     *("User", "Group", "WorkingDirectory", "Environment", "EnvironmentFile", "UMask", "Nice", "Restart", "RestartSec"),
-    *("TimeoutStopSec", "TimeoutSec", "KillSignal", "RuntimeMaxSec", "StandardOutput", "StandardError", *_LIMITS),
+    *(
+        "ExecStop",
+        "ExecReload",
+        "TimeoutStopSec",
+        "TimeoutSec",
+        "KillSignal",
+        "RuntimeMaxSec",
+        "StandardOutput",
+        "StandardError",
+        *_LIMITS,
+    ),
 )
 _UNITS = {"us": 1e-6, "ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "hr": 3600, "d": 86400, "w": 604800}
 _ESCAPES = {"n": "\n", "t": "\t", "s": " ", "\\": "\\", '"': '"', "'": "'", "r": "\r"}
@@ -67,7 +74,8 @@ def read(
     imported = Imported(path)
     name = os.path.basename(path).removesuffix(".service")
     prefix, at, instance = name.partition("@")
-    service = sections(text).get("Service", {})
+    found = sections(text)
+    service = found.get("Service", {})
     if not service.get("ExecStart"):
         raise ConfigurationError(f"{path} is no service: it has no ExecStart in a section [Service]")
     if at and not instance and not instances:
@@ -92,7 +100,22 @@ def read(
             "%": "%",
         }
         _service(imported, service, f"{prefix}{one}" if at and one.isdecimal() else one if at else name, marks, files)
+    _around(imported, found)
     return imported
+
+
+def _around(imported: Imported, found: Mapping[str, Mapping[str, list[str]]]) -> None:
+    """What the unit's other sections say."""
+    for section, keys in found.items():
+        for key, values in keys.items():
+            if section == "Service" or key in _WORDS or not values:
+                continue
+            instead = _INSTEAD.get(key, "")
+            if section == "Unit" and key in _DEPENDS:
+                instead = 'say in depends_on what has to be ready before, as in depends_on = ["tcp://127.0.0.1:6379"]'
+            if section == "Install":
+                instead = "multi.toml says nothing of the machine's start"
+            imported.left.append(f"[{section}] {key}={' '.join(values)}{': ' + instead if instead else ''}")
 
 
 def sections(text: str) -> dict[str, dict[str, list[str]]]:
@@ -253,6 +276,8 @@ def _settings(
         found.set("nice", int(value), "Nice")
     if (value := last("Restart")) in _RESTART:
         found.set("restart", _RESTART[str(value)], "Restart")
+    elif value:
+        found.left.append(f"Restart={value}: a node is restarted always, on-failure or never")
     for keys, name in (
         (("RestartSec",), "restart_delay"),
         (("TimeoutStopSec", "TimeoutSec"), "stop.kill_after"),
@@ -261,6 +286,10 @@ def _settings(
         for key in keys:
             if (value := last(key)) and value not in ("infinity", "0"):
                 found.set(name, seconds(value), key)
+            elif value and key != "RestartSec":
+                found.became.append(f"{key}={value}: there is no such limit unless it is given")
+            elif value:
+                found.set(name, 0, key)
     if (value := last("KillSignal")) and value not in ("SIGTERM", "15"):
         found.set("stop.signal", value.removeprefix("SIG"), "KillSignal")
     for key in ("StandardOutput", "StandardError"):
@@ -268,9 +297,15 @@ def _settings(
         where, colon, path = value.partition(":")
         if colon and where in ("append", "file", "truncate") and "log" not in found.values:
             found.set("log.file", path.replace("%", "%%"), key)
+        elif value and not (colon and found.values.get("log", {}).get("file") == path.replace("%", "%%")):
+            found.left.append(f"{key}={value}: all that a node prints is in a log of its own")
+    for key in ("ExecStop", "ExecReload"):
+        if (values := service.get(key)) and not _BY_ITSELF.search(" ".join(values)):
+            found.left.append(f"{key}={' '.join(values)}")
     for key in service:
         if key not in _NEEDLESS and key not in _TAKEN:
-            found.left.append(f"{key}={' '.join(service[key])}")
+            instead = f": {_INSTEAD[key]}" if key in _INSTEAD else ""
+            found.left.append(f"{key}={' '.join(service[key])}{instead}")
 
 
 def _specified(text: str, marks: Mapping[str, str]) -> str:
