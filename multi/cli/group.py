@@ -33,7 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ls": ("multi.cli.ls:ls", "The nodes that are known."),
     "forget": ("multi.cli.ls:forget", "Keep nothing more of nodes that are down."),
     "up": ("multi.cli.up:up", "Make what runs match multi.toml."),
-    "down": ("multi.cli.down:down", "Stop what multi.toml describes."),
+    "down": ("multi.cli.up:down", "Stop what multi.toml describes."),
     "install": ("multi.cli.install:install", "Have systemd or supervisord run the nodes of multi.toml."),
     "enable": ("multi.cli.install:enable", "Let the nodes that run now come back after a reboot."),
     "disable": ("multi.cli.install:disable", "No longer start nodes with the machine."),
