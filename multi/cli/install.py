@@ -51,7 +51,7 @@ def where(function: Any) -> Any:
     for option in reversed(
         (
             click.option("--user/--system", "user", default=None, help="Your own systemd, or the machine's (as root)."),
-            click.option("--supervisord", "config", metavar="FILE", help="The configuration file of the supervisord."),
+            click.option("--supervisord", "supervisord", metavar="FILE", help="The configuration file of the supervisord."),
             click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing."),
         )
     ):
@@ -97,7 +97,7 @@ def install(ctx: click.Context, /, manager: str, nodes: tuple[str, ...], **given
     multi install supervisord --rolling --batch 25%
     """
     request = Request(ctx, given)
-    host = find_host(manager, user=given["user"], config=given["config"])
+    host = find_host(manager, user=given["user"], config=given["supervisord"])
     description = project.description(request.cwd).check()
     if not description.nodes:
         raise ConfigurationError(f"{description.path} describes no nodes; add a table for them: [nodes.NAME]")
@@ -151,7 +151,7 @@ def enable(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
     multi enable --supervisord /etc/supervisor/supervisord.conf
     """
     request = Request(ctx, given)
-    host = find_host(None, user=given["user"], config=given["config"])
+    host = find_host(None, user=given["user"], config=given["supervisord"])
     every = request.nodes(nodes) if nodes else request.fleet.all()
     running = [node for node in every if node.status().is_up]
     if not running:
