@@ -33,13 +33,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ls": ("multi.cli.ls:ls", "The nodes that are known."),
     "forget": ("multi.cli.ls:forget", "Keep nothing more of nodes that are down."),
     "up": ("multi.cli.up:up", "Make what runs match multi.toml."),
-    "down": ("multi.cli.up:down", "Stop what multi.toml describes."),
+    "down": ("multi.cli.down:down", "Stop what multi.toml describes."),
     "install": ("multi.cli.install:install", "Have systemd or supervisord run the nodes of multi.toml."),
     "enable": ("multi.cli.install:enable", "Let the nodes that run now come back after a reboot."),
     "disable": ("multi.cli.install:disable", "No longer start nodes with the machine."),
     "check": ("multi.cli.check:check", "Validate multi.toml; starts nothing."),
     "schema": ("multi.cli.check:schema", "The JSON schema of multi.toml, for editors."),
     "init": ("multi.cli.init:init", "Write a multi.toml: commented, from what runs, or from another tool's file."),
+    "lint": ("multi.cli.lint:lint", "What in units of systemd, supervisord, compose and Kubernetes will lose tasks."),
     "adopt": ("multi.cli.adopt:adopt", "Take over Celery workers that run already."),
     "pause": ("multi.cli.pause:pause", "Stop consuming, with the processes kept."),
     "resume": ("multi.cli.pause:resume", "Take up consuming again."),
@@ -50,6 +51,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "why": ("multi.cli.why:why", "What has happened to a node, and who asked for it."),
     "stack": ("multi.cli.stack:stack", "Where every process and thread of a node is."),
     "render": ("multi.cli.render:render", "Write nodes down for systemd, supervisord and others."),
+    "deploy": ("multi.cli.deploy:deploy", "Bring releases to the hosts of multi.toml, over SSH."),
     "help": ("multi.cli.help:help_", "Help about a command."),
     "worker": ("multi.cli.worker:worker", "Run a worker in the foreground."),
 }
@@ -60,8 +62,9 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Look at nodes": ("status", "top", "logs", "ps", "stack", "describe", "why", "ls", "probe"),
     "Describe nodes in multi.toml": ("up", "down", "check", "init", "schema"),
     "Have systemd or supervisord run nodes": ("install", "enable", "disable", "render"),
+    "Deploy to hosts": ("deploy",),
     "As celery multi": ("show", "names", "expand", "get", "help"),
-    "More": ("adopt", "forget", "worker"),
+    "More": ("lint", "adopt", "forget", "worker"),
 }
 
 EXAMPLES = """\b
