@@ -9,9 +9,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from multi.controller.caller import caller
-from multi.controller.keeper import adoption, channel, proc
+from multi.controller.keeper import adoption, channel, lost, proc
 from multi.controller.keeper import record as keeper_record
 from multi.controller.keeper import standing as life
+from multi.controller.keeper.history import History
 from multi.controller.keeper.owner import remove_folder
 from multi.controller.places import NodePlace, NotYours, translated
 from multi.controller.tail import regular
@@ -226,6 +227,9 @@ class Node:
             if adoption.foreign_on_record(record, proc.boot_id()):
                 return
             pid = (record.get("keeper") or {}).get("pid")
+            lost.note(self.place.kept, self.place.run, record, proc.boot_id())
+            was = "given up" if record["state"] == life.FAILED else "gone"
+            History(self.place.kept).add("stopping", was=was, by=caller())
             with translated(self.place.run):
                 keeper_record.write(
                     self.rundir.status_file,

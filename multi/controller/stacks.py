@@ -25,7 +25,6 @@ _STEADY = 4
 #: A process that isn't on the stats page may be about to become another program, whose end the signal would be: only one
 #: that has lived so long (s) is asked.
 _GROWN_UP = 1.0
-_TICKS = os.sysconf("SC_CLK_TCK")
 # in the fields of /proc/PID/stat from the state on
 _STATE, _PARENT, _START = 0, 1, 19
 _STOPPED = {"T": "is stopped: kill -CONT {pid} lets it go on", "t": "is held by a debugger"}
@@ -183,7 +182,7 @@ def _family(worker: int, rows: dict[int, ChildStats], processes: dict[int, list[
 
 
 def _age(fields: list[str]) -> float:
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[_START]) / _TICKS
+    return proc.age(fields[_START])
 
 
 def _catches(pid: int) -> bool:

@@ -81,14 +81,25 @@ def _of(worker: dict[str, Any]) -> Event:
 def tell(events: Iterable[Event]) -> list[Sentence]:
     """The story, a sentence for each event that adds something."""
     found: list[Sentence] = []
+    alive: dict[Any, Event] = {}  # workers that were started, and whose end has not been told
     started: dict[Any, float] = {}
     ready: dict[Any, float] = {}
     before: Event = {}
     for event in events:
         what, pid = event["event"], event.get("pid")
         if what == "starting":
+            if event.get("role", "current") == "current":
+                found += [Sentence(event["at"], _unseen(one), BAD) for one in alive.values()]
+                alive.clear()
+            alive[pid] = event
             started[pid] = event["at"]
-        elif what == "ready":
+        elif what == "exit":
+            alive.pop(pid, None)
+        elif what == "reloaded":
+            alive = {other: one for other, one in alive.items() if other == pid}  # those before it may go on for long
+        elif what in ("lost", "stopped"):
+            alive.clear()
+        if what == "ready":
             ready.setdefault(pid, event["at"])
         lived = event["at"] - started[pid] if pid in started and what in ("exit", "ready") else None
         # an exit tells more than the verdict on it that follows
@@ -124,7 +135,7 @@ def _good(event: Event) -> bool | None:
         return None if event.get("kind") == "stop" and not event.get("oom") else BAD
     if what == "climbing":
         return BAD if event.get("step") == "kill" else None
-    return BAD if what in ("gave_up", "reload_failed", "watchdog", "crashed") else None
+    return BAD if what in ("gave_up", "reload_failed", "watchdog", "crashed", "lost") else None
 
 
 # ---- one sentence each
@@ -156,11 +167,12 @@ def _exit(event: Event, lived: float | None) -> str:
     elif event.get("code") == _KILLED and not event.get("verdict"):
         whole += "; its keeper did not do that: somebody else sent KILL"
     tasks = event.get("tasks") or []
-    if tasks:
-        shown = ", ".join(_task(task, event["at"]) for task in tasks[:_MOST_TASKS])
-        more_of = f" and {len(tasks) - _MOST_TASKS} more" if len(tasks) > _MOST_TASKS else ""
-        whole += f"; it was running {shown}{more_of}"
-    return whole
+    return whole + (f"; it was running {_listed(tasks, event['at'])}" if tasks else "")
+
+
+def _listed(tasks: list[dict[str, Any]], at: float) -> str:
+    shown = ", ".join(_task(task, at) for task in tasks[:_MOST_TASKS])
+    return shown + (f" and {len(tasks) - _MOST_TASKS} more" if len(tasks) > _MOST_TASKS else "")
 
 
 def _task(task: dict[str, Any], at: float) -> str:
@@ -178,7 +190,42 @@ def _backoff(event: Event, lived: float | None) -> str:
     return f"its keeper waits {event.get('delay', 0):g} s before it starts the next one{times}"
 
 
+def _lost(event: Event, lived: float | None) -> str:
+    keeper, workers = event.get("keeper"), event.get("workers") or []
+    pids = ", ".join(map(str, workers))
+    who = f"its keeper (pid {keeper or '?'})" + (
+        f" and its worker (pid {pids})" if workers else ", which had no worker,"
+    )
+    if event.get("said"):
+        reason = f" ({str(event['reason']).splitlines()[0]})" if event.get("reason") else ""
+        whole = f"its keeper (pid {keeper or '?'}) was gone without a word, and the worker (pid {pids}) has ended: "
+        whole += f"{event['said']}{reason}"
+    elif event.get("reboot"):
+        whole = f"{who} went with the machine, which was restarted"
+    else:
+        were = "were" if workers else "was"
+        whole = f"{who} {were} found gone, and nobody saw how: killed, by somebody or for want of memory"
+    if event.get("seen"):
+        whole += f"; the last that is on record is of {_clock(event['seen'], event['at'])}: {event.get('state', '?')}"
+    tasks = event.get("tasks") or []
+    return whole + (f"; it was running {_listed(tasks, event.get('seen') or event['at'])}" if tasks else "")
+
+
+def _unseen(event: Event) -> str:
+    return (
+        f"generation {event.get('generation', '?')} (pid {event.get('pid', '?')}) has gone meanwhile, and its end is on no "
+        "record: its keeper went with it, or the machine was restarted"
+    )
+
+
+def _clock(at: float, now: float) -> str:
+    same_day = time.strftime("%F", time.localtime(at)) == time.strftime("%F", time.localtime(now))
+    return time.strftime("%H:%M:%S" if same_day else "%Y-%m-%d %H:%M:%S", time.localtime(at))
+
+
 def _stopping(event: Event, lived: float | None) -> str:
+    if event.get("was"):
+        return f"it was {event['was']}, and was told to stay down{_by(event)}"
     return f"{event.get('signal', 'TERM')}: it was told to stop{_by(event) or ', by a signal from somebody'}"
 
 
@@ -195,6 +242,9 @@ def _paused(event: Event, lived: float | None) -> str:
     queues = event.get("queues") or "*"
     text = queues if isinstance(queues, str) else ", ".join(map(str, queues))
     what = "all queues" if text == "*" else f"the queue{'s' if ',' in text else ''} {text}"
+    if event.get("later"):
+        verb = "is not to consume" if event["event"] == "paused" else "is to consume as before"
+        return f"what is started next {verb} from {what}{_by(event)}"
     verb = "stopped consuming" if event["event"] == "paused" else "took up consuming"
     return f"it {verb} from {what}{_by(event)}"
 
@@ -231,6 +281,7 @@ _SENTENCES: dict[str, Callable[[Event, float | None], str]] = {
     "starting": _starting,
     "ready": _ready,
     "exit": _exit,
+    "lost": _lost,
     "crashed": _message("it crashed"),
     "backoff": _backoff,
     "gave_up": _message("it was given up"),
@@ -269,8 +320,10 @@ def present(status: Status, events: list[Event]) -> list[str]:
     """The present state, and what has led to it, the cause first."""
     state, record = status.state, status.record
     since = f" for {span(time.time() - status.since)}" if status.since else ""
-    last_end = next((event for event in reversed(events) if event["event"] == "exit"), None)
-    asked = next((event for event in reversed(events) if event["event"] == "stopping"), None)
+    last_end = next((event for event in reversed(events) if event["event"] in ("exit", "lost")), None)
+    # a request that came before the last start explains nothing of what is now
+    latest = next((event for event in reversed(events) if event["event"] in ("stopping", "starting", "adopted")), None)
+    asked = latest if latest is not None and latest["event"] == "stopping" else None
     message = mask_passwords(str(record.get("message") or ""))
     if state == life.STOPPED and not record:
         return ["it was never started"]
@@ -285,8 +338,9 @@ def present(status: Status, events: list[Event]) -> list[str]:
             f"it stays down until somebody starts it: multi start {name}".rstrip(),
         ]
     if state == life.BACKOFF:
-        next_start = record.get("next_start")
-        left = f"; it is started again in {span(next_start - time.time())}" if next_start else ""
+        due, at = record.get("start_due"), record.get("next_start")
+        wait = due - time.monotonic() if due else at - time.time() if at else None
+        left = f"; it is started again in {span(wait)}" if wait is not None else ""
         return [
             f"{message or 'the worker has crashed'}{left}",
             f"it has crashed {record.get('crashes', 0)} times in a row",

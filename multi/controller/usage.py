@@ -94,8 +94,8 @@ def _sum(status: Status, members: list[tuple[int, list[bytes]]], now: float, sha
                 kind = "rss"
                 share = int(fields[_RESIDENT]) * _PAGE
             total += share
-    begun = [worker["started"] for worker in status.workers]
-    span = now - min(begun) if begun else 0.0
+    ages = [proc.age(worker["start"]) if worker.get("start") else now - worker["started"] for worker in status.workers]
+    span = max(ages, default=0.0)
     seconds = ticks / _TICKS
     return Usage(len(members), seconds, 100 * seconds / span if span > 0 else 0.0, total, kind)
 

@@ -90,6 +90,22 @@ START = event("starting", pid=7, generation=2, by="ann@pts/3: multi start w1")
         ([event("reload_failed", message="no")], "the reload has failed, and the old worker went on: no"),
         ([event("paused", queues=["a", "b"], by="x")], "it stopped consuming from the queues a, b, by x"),
         ([event("resumed", queues="*")], "it took up consuming from all queues"),
+        (
+            [event("resumed", queues="*", later=True)],
+            "what is started next is to consume as before from all queues",
+        ),
+        ([event("paused", queues=["a"], later=True)], "what is started next is not to consume from the queue a"),
+        (
+            [event("stopping", was="given up", by="bob: multi stop w1")],
+            "it was given up, and was told to stay down, by bob: multi stop w1",
+        ),
+        (
+            [event("lost", keeper=6, workers=[], state="backoff")],
+            (
+                "its keeper (pid 6), which had no worker, was found gone, and nobody saw how: killed, by somebody or for want "
+                "of memory"
+            ),
+        ),
         ([event("adopted", pid=7)], "its keeper was gone; a new one adopted the worker (pid 7)"),
         ([event("adopted", pid=7, foreign=True)], "the worker 7, which ran already, became this node"),
         ([event("memory", used=300 << 20, limit=256 << 20)], "it had grown to 300 MB; at 256 MB it is replaced"),
@@ -119,6 +135,24 @@ def test_the_tasks_that_ran_are_told_with_their_secrets_masked() -> None:
     (text,) = told(ended)
     assert text.endswith("; it was running proj.pay[id-1](3,), password=***, n=2 for 42 s, t0, t1 and 2 more")
     assert "geheim" not in json.dumps(story.public(ended))
+
+
+def test_an_end_on_no_record_is_told_before_the_next_start_but_not_of_workers_that_a_reload_lets_finish() -> None:
+    incoming = event("starting", 1, pid=8, generation=3, role="incoming")
+    third = event("starting", 3, pid=9, generation=4)
+    assert told(START, third)[1].startswith("generation 2 (pid 7) has gone meanwhile, and its end is on no record")
+    gone = event("exit", 2.5, pid=8, kind="crash", text="exit status 1", code=1)
+    calm = told(START, incoming, event("reloaded", 2, pid=8, generation=3), gone, third)
+    assert not any("gone meanwhile" in text for text in calm)
+    assert len(told(START, event("lost", 1, keeper=6, workers=[7], state="running"), third)) == 3
+
+
+def test_a_stop_before_the_last_start_is_not_the_cause_of_what_is_now() -> None:
+    stop = event("stopping", -9, signal="TERM", by="root: multi restart w1")
+    later = event("stopping", 9, signal="TERM", by="root: multi stop w1")
+    status = Status("stopped", {"since": time.time(), "name": "w1@h"})
+    assert "restart" not in story.present(status, [stop, START])[0]
+    assert story.present(status, [stop, START, later])[0].endswith("by root: multi stop w1")
 
 
 def test_the_verdict_on_an_end_is_not_told_twice() -> None:
@@ -197,7 +231,7 @@ def test_the_present_state_comes_with_its_cause(
     state: str, record: dict[str, Any], events: list[dict[str, Any]], text: str
 ) -> None:
     now = time.time()
-    moments = {key: now + record[key] for key in ("since", "next_start") if key in record}
+    moments: dict[str, Any] = {key: now + record[key] for key in ("since", "next_start") if key in record}
     assert story.present(Status(state, {**record, **moments}), events)[0] == text
 
 

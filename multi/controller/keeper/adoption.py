@@ -109,8 +109,7 @@ def _foreign(node: Node, entry: dict[str, Any]) -> None:
 
 
 def _wall_start(ticks: str) -> float:
-    age = time.clock_gettime(time.CLOCK_BOOTTIME) - int(ticks) / os.sysconf("SC_CLK_TCK")
-    return time.time() - age
+    return time.time() - proc.age(ticks)
 
 
 def _go_on(node: Node, before: dict[str, Any]) -> None:
@@ -118,6 +117,7 @@ def _go_on(node: Node, before: dict[str, Any]) -> None:
     node.restarts = before.get("restarts", 0)
     node.crashes = before.get("crashes", 0)
     node.text = before.get("text", "")
+    node.engine = before.get("engine", "")
     node.ever_ready = True  # a crash of it is to be followed by a restart, like one of a worker of our own
     now = time.monotonic()
     for one in node.workers:

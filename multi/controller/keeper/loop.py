@@ -8,11 +8,11 @@ import select
 import struct
 import time
 
-from . import libc, proc, record, requests
+from . import libc, pidfile, proc, record, requests
 from .channel import Channel
 from .logfile import PAUSE
 from .node import Node, try_lock
-from .standing import STOPPING, Unusable
+from .standing import FAILED, STOPPED, STOPPING, Unusable
 from .worker import Worker, ended
 
 TYPE_CHECKING = False  # the module `typing` alone would cost the keeper 7 ms
@@ -73,18 +73,18 @@ class Keeper:
         if node.log.watch_fd >= 0:
             self.poll.register(node.log.watch_fd, select.POLLIN)
         self._look_later()
+        before = record.read(f"{node.rundir}/status.json")
         if node.spec.get("pidfile"):
             try:
-                # whoever watches it may be another user, as with Celery's own
-                self._pidfile(lambda path: record.write_text(path, f"{os.getpid()}\n", 0o644))
+                self._pidfile(lambda path: pidfile.claim(path, _known(node.rundir, before, node.boot)))
             except OSError as error:
                 path = node.spec["pidfile"]
                 raise Unusable(
                     f"the pid file {path} can't be written: {error.strerror}; name another with --pidfile"
                 ) from None
         node.has_lock = lock(node.lock)
-        before = record.read(f"{node.rundir}/status.json")
         node.generation = before.get("generation", 0)
+        node.engine = before.get("engine", "")
         if os.path.exists(f"{node.kept}/paused.json"):
             from . import pause
 
@@ -99,6 +99,10 @@ class Keeper:
             adoption.adopt(node)
             for one in node.workers:
                 self.poll.register(one.pidfd, select.POLLIN)
+        if not node.workers and before.get("state", STOPPED) not in (STOPPED, FAILED):
+            from . import lost
+
+            lost.note(node.kept, node.rundir, before, node.boot)
         alive = {str(one.generation) for one in node.workers}
         for folder in {node.rundir, node.files}:
             _clean_up(folder, alive)
@@ -129,7 +133,7 @@ class Keeper:
             self._turn()
         if node.spec.get("pidfile"):
             try:
-                self._pidfile(os.unlink)
+                self._pidfile(pidfile.release)
             except OSError:
                 pass  # somebody was quicker
         if node.hooks is not None:
@@ -295,6 +299,13 @@ def _clean_up(folder: str, alive: set[str]) -> None:
                 os.unlink(f"{folder}/{name}")
             except OSError:
                 pass  # of another user's own making
+
+
+def _known(rundir: str, before: dict[str, Any], boot: str) -> tuple[int, ...]:
+    """The processes of the node that are on record, and one that it is about to adopt."""
+    found = [*(before.get("workers") or ()), before.get("keeper") or {}] if before.get("boot") == boot else []
+    found.append(record.read(f"{rundir}/adopt.json"))
+    return tuple(one["pid"] for one in found if one.get("pid"))
 
 
 def _has_foreign(status: dict[str, Any]) -> bool:

@@ -97,6 +97,11 @@ def _refuse(why: str, rundir: str, worker_lock: int) -> int:
     os.write(2, f"{why}\n".encode("utf-8", "backslashreplace"))
     before = record.read(f"{rundir}/status.json")
     if try_lock(worker_lock):  # or the record tells of a worker that lives
+        if before.get("state"):
+            from . import lost
+
+            kept = os.path.dirname(os.path.realpath(f"{rundir}/spec.json"))
+            lost.note(kept, rundir, before, proc.boot_id())
         value = {"version": VERSION, "state": FAILED, "since": time.time(), "message": why}
         try:
             record.write(f"{rundir}/status.json", {**value, "generation": before.get("generation", 0)})

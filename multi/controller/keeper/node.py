@@ -127,6 +127,7 @@ class Node(Standing):
         one.healthy_since = one.pulse = time.monotonic()
         self.timers.pop(f"alive.{one.generation}", None)
         self.ever_ready = True
+        self.engine = one.engine
         self.trial.passed()
         self.happened("ready", generation=one.generation, pid=one.pid)
         self.watch(one)

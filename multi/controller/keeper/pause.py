@@ -10,6 +10,7 @@ import _socket
 import os
 
 from . import channel, record
+from .standing import STOPPING
 
 TYPE_CHECKING = False  # the module `typing` alone would cost the keeper 7 ms
 if TYPE_CHECKING:
@@ -63,9 +64,10 @@ def ask(node: Node, verb: str, text: str, by: str) -> None:
         node.log.say("ERROR", f"{node.name}: what is paused can't be kept, a restart will forget it: {error}")
     node.paused = after
     what = "all queues" if queues == [ALL] else ", ".join(queues)
-    node.log.say("INFO", f"{node.name}: {verb} {what}")
-    node.history.add(f"{verb}d", queues=queues, by=by)
-    for one in node.workers:
+    is_over = node.state == STOPPING  # what ends takes up nothing any more; it is meant for what follows
+    node.log.say("INFO", f"{node.name}: {verb} {what}{', from the next start on' if is_over else ''}")
+    node.history.add(f"{verb}d", queues=queues, by=by, later=True if is_over else None)
+    for one in node.workers if not is_over else ():
         if one.end is None and one.ready is not None:
             _tell(node, one, verb, queues)
             one.paused = [*after]

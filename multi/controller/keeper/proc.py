@@ -6,6 +6,7 @@ A process is known by its number, its start time and the boot it belongs to; the
 from __future__ import annotations
 
 import os
+import time
 
 
 def boot_id() -> str:
@@ -30,6 +31,11 @@ def start_time(pid: int) -> str:
     """When a living process started, in clock ticks since the boot; empty when there is none, or it is a zombie."""
     fields = stat(pid)
     return fields[19] if fields and fields[0] not in "ZX" else ""
+
+
+def age(start: str) -> float:
+    """The seconds since a process started, by a clock that nobody sets."""
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - int(start) / os.sysconf("SC_CLK_TCK"))
 
 
 def session(pid: int) -> int:

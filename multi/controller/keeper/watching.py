@@ -52,13 +52,15 @@ def _age(one: Worker) -> float:
     fields = proc.stat(one.pid)
     if not fields:
         return 0.0
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return proc.age(fields[19])
 
 
 def due(node: Node, timer: str) -> None:
     """The time of one of the timers has come."""
     if timer == "watchdog":
         _watchdog(node)
+    elif timer == "words":
+        _hear(node)
     elif timer == "abort":
         _abort(node)
     elif timer == "memory":
@@ -90,9 +92,26 @@ def _watchdog(node: Node) -> None:
     one.verdict = "watchdog"
     node.log.say("ERROR", f"{node.name}: the worker (pid {one.pid}) has not answered for {silent:.0f} s, and is ended")
     node.history.add("watchdog", generation=one.generation, pid=one.pid, silent=round(silent, 1))
-    one.signal(_signal.SIGABRT)
-    one.signal(_signal.SIGCONT)  # a process that was stopped has to go on, to say where it was
-    node.timers["abort"] = time.monotonic() + LAST_WORDS
+    from . import lastwords
+
+    one.last_words = lastwords.LastWords(node, one)
+    _hear(node)
+
+
+def _hear(node: Node) -> None:
+    """Let the children say where they are, and then the worker itself."""
+    for one in node.workers:
+        if one.verdict != "watchdog" or one.last_words is None:
+            continue
+        if one.last_words.go_on():
+            from . import lastwords
+
+            node.timers["words"] = time.monotonic() + lastwords.LOOK
+            continue
+        one.last_words = None
+        one.signal(_signal.SIGABRT)
+        one.signal(_signal.SIGCONT)  # a process that was stopped has to go on, to say where it was
+        node.timers["abort"] = time.monotonic() + LAST_WORDS
 
 
 def _abort(node: Node) -> None:

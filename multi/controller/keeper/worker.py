@@ -12,6 +12,8 @@ TYPE_CHECKING = False  # the module `typing` alone would cost the keeper 7 ms
 if TYPE_CHECKING:
     from typing import Any
 
+    from .lastwords import LastWords
+
 _NAMES = "HUP INT QUIT ILL ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STOP CONT TTIN TTOU XCPU XFSZ SYS"
 SIGNALS: dict[int, str] = {getattr(_signal, f"SIG{name}"): name for name in _NAMES.split(" ")}
 #: Ended by one of these, a worker was stopped, whoever sent it.
@@ -58,6 +60,7 @@ class Worker:
         self.healthy_since = 0.0  # on the monotonic clock, from readiness on
         self.pulse = 0.0  # on the same, when it was last heard to be alive
         self.verdict = ""  # why its keeper has ended it
+        self.last_words: LastWords | None = None  # of its children, while they are asked for them
         self.oom_kills = -1  # how many there were in its control group when it was started
         self.paused: list[str] = []  # what it was told last
         self.left_behind = False  # processes of its session ran on when it had ended
