@@ -30,6 +30,10 @@ _WHOLE = frozenset(
 )
 
 
+#: The commands that take names of nodes which were never started.
+_MAKING = ("start", "show", "names", "expand", "get")
+
+
 class NodesCommand(click.Command):
     """A command that takes nodes' names and the options of `multi worker`.
 
@@ -114,7 +118,7 @@ class NodesCommand(click.Command):
         before, comma, start = start.rpartition(",")
         nodes = next(param for param in self.params if param.name == "nodes")
         typed: list[str] = [*(ctx.params.get("nodes") or ())]
-        known = complete_names(click.Context(self, parent=ctx.parent), nodes, start)
+        known = complete_names(click.Context(self, parent=ctx.parent, info_name=ctx.info_name), nodes, start)
         found = dict.fromkeys([*(name for name in typed if name.startswith(start)), *known])
         return [CompletionItem(f"{spelling}:{before}{comma}{name}") for name in found]
 
@@ -171,7 +175,21 @@ def complete_names(ctx: click.Context, param: click.Parameter, incomplete: str) 
     except MultiError:
         return []
     taken = ctx.params.get(param.name or "") or ()
-    return [name for node in found if (name := node.name.short).startswith(incomplete) and name not in taken]
+    names = [node.name.short for node in found]
+    if ctx.info_name in _MAKING:
+        names += _described(ctx)
+    return [name for name in dict.fromkeys(names) if name.startswith(incomplete) and name not in taken]
+
+
+def _described(ctx: click.Context) -> list[str]:
+    """The nodes of multi.toml, started or not."""
+    from multi.cli.nodes import Request
+    from multi.controller import project
+
+    try:
+        return [node.name for node in project.description(Request(ctx, dict(ctx.params)).cwd).nodes]
+    except MultiError:
+        return []
 
 
 def nodes_argument(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -168,6 +169,10 @@ def exit_code(error: BaseException) -> int:
 
 def run(arguments: list[str]) -> int:
     """Run these arguments; the exit status."""
+    if "_MULTI_COMPLETE" in os.environ:
+        from multi.cli import completion
+
+        completion.install()
     try:
         result = cli.main(arguments, prog_name="multi", standalone_mode=False)
     except click.exceptions.Exit as end:

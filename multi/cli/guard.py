@@ -14,16 +14,20 @@ FORCE = click.option(
 )
 
 
-def refuse_last_consumers(fleet: Fleet, going: list[Node], *, whole: bool = False) -> None:
-    """Raise an error that names the queues which these nodes are the last ones here to consume from."""
+def refuse_last_consumers(fleet: Fleet, going: list[Node], *, whole: bool = False, reloads: bool = False) -> None:
+    """Raise an error that names the queues which these nodes are the last ones here to consume from. `reloads` tells that
+    `multi reload` would do what they are to go down for."""
     found = uncovered(fleet, going, whole=whole)
     if not found:
         return
     names = list(dict.fromkeys(node.name.short for one in found for node in one.consumers))
-    raise NodeError(
-        f"refused: {'; '.join(map(_told, found))}. To do it all the same add --force; to load new code without a gap use: "
-        f"multi reload {' '.join(names)}"
+    queues = ", ".join(dict.fromkeys(one.queue for one in found))
+    way = (
+        f"to load new code without a gap use: multi reload {' '.join(names)}"
+        if reloads
+        else f"or have another node consume from {queues} first"
     )
+    raise NodeError(f"refused: {'; '.join(map(_told, found))}. To do it all the same add --force; {way}")
 
 
 def _told(one: Uncovered) -> str:

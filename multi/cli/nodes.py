@@ -18,7 +18,7 @@ from multi.cli.screen import Screen
 from multi.controller import project
 from multi.controller.fleet import Fleet
 from multi.controller.node import Node
-from multi.errors import ConfigurationError
+from multi.errors import ConfigurationError, NodeNotFound
 from multi.nodes import commandline, names
 from multi.nodes.commandline import Given, Line, Scope
 from multi.nodes.names import Label, Naming, NodeName
@@ -137,7 +137,7 @@ class Request:
                 raise ConfigurationError("either nodes' names or --all, not both")
             return self._meant(self.fleet.all())
         if not texts:
-            hint = "w1 w2, or a number" if to_start else "w1 w2, or --all"
+            hint = "w1 w2, or a number" if to_start else "w1 w2, or --all" if "every" in self.own else "w1 w2"
             raise ConfigurationError(f"which nodes? Name them: {hint}")
         labels = self.labels(self._of_tables(texts, to_start=to_start))
         wanted = [label.text for label in labels]
@@ -172,6 +172,23 @@ class Request:
         if not texts:
             return self.all(everywhere=True)
         return self._meant(self.fleet.known([label.text for label in self.labels(texts)], everywhere=True))
+
+    def known(self, texts: Sequence[str], *, everywhere: bool = False) -> tuple[list[Node], list[NodeNotFound]]:
+        """The nodes of these names that there are, and an error for each name of which there is none."""
+        look = self.everywhere if everywhere else self.nodes
+        try:
+            return look(texts), []
+        except NodeNotFound as error:
+            if len(texts) == 1:
+                return [], [error]
+        found: dict[str, Node] = {}
+        missing: list[NodeNotFound] = []
+        for text in texts:
+            try:
+                found.update((node.place.kept, node) for node in look([text]))
+            except NodeNotFound as error:
+                missing.append(error)
+        return [*found.values()], missing
 
     def labels(self, texts: Sequence[str]) -> list[Label]:
         """What these words stand for, each node once."""
@@ -234,12 +251,22 @@ class Request:
         own = self.own_of(node)
         shape = {name: own.get(name) for name in ("engine", "kind", "cmd")}
         if not any(shape.values()) and (kept := node.spec()) is not None:
-            return kept.engine
+            # what its worker has turned out to be, as long as it is of the same app
+            found = "" if "app" in self.options_of(node) else str(node.status().record.get("engine") or "")
+            return found if kept.engine == "multi" and found else kept.engine
         command = str(shape["cmd"] or "").split()
         return str(
             shape["engine"]
             or ("command" if shape["kind"] == "command" or (command and not command[0].startswith("-")) else "multi")
         )
+
+    def _is_for_another(self, node: Node) -> bool:
+        """Whether words are given that only the engine understands which its worker has turned out to be of."""
+        kept = node.spec()
+        if kept is None or kept.engine != "multi" or self.engine_of(node) == "multi" or self.own_of(node).get("cmd"):
+            return False
+        scopes = [self._line.common, *self._scopes_of(node)]
+        return self._line.rest is not None or any(is_foreign(given) for scope in scopes for given in scope)
 
     def rest_of(self, node: Node) -> list[str]:
         """The words at the end of its command line."""
@@ -265,6 +292,8 @@ class Request:
         shape = {**own}
         if own.get("cmd"):
             shape["cmd"] = names.expand_once(str(own["cmd"]), node.name)
+        if not own.get("engine") and self._is_for_another(node):
+            shape["engine"] = self.engine_of(node)
         if own.get("env_file"):
             shape["env_file"] = [names.expand_once(path, node.name) for path in own["env_file"]]
         return NodeSpec(

@@ -93,14 +93,19 @@ def resume(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
     chosen = _chosen(request, nodes, lambda node, status: bool({*queues, pausing.EVERY} & {*pausing.paused(status)}))
     if queues and not chosen:
         raise NodeError(f"{', '.join(queues)}: paused in no running node here; `multi status` shows what is")
-    for node, status in chosen:
-        if queues and pausing.EVERY in pausing.paused(status):
-            raise NodeError(
-                f"all queues of {node} are paused, so single ones can't be resumed; resume all: multi resume {node.name.short}"
-            )
-    request.screen.header()
-    request.screen.section("Resuming nodes..." if not queues else f"Resuming {', '.join(queues)}...")
-    ctx.exit(_ask(request, "resume", [node for node, _ in chosen], queues, given["timeout"]))
+    whole = [node for node, status in chosen if queues and pausing.EVERY in pausing.paused(status)]
+    rest = [node for node, _ in chosen if node not in whole]
+    code = DONE
+    if rest:
+        request.screen.header()
+        request.screen.section("Resuming nodes..." if not queues else f"Resuming {', '.join(queues)}...")
+        code = _ask(request, "resume", rest, queues, given["timeout"])
+    for node in whole:
+        code = FAILED
+        complain(
+            f"all queues of {node} are paused, so single ones can't be resumed; resume all: multi resume {node.name.short}"
+        )
+    ctx.exit(code)
 
 
 def _queues(text: str | None) -> list[str]:
@@ -151,13 +156,25 @@ def _ask(request: Request, what: str, nodes: list[Node], queues: list[str], time
     screen = request.screen
     code = DONE
     pending: dict[str, Node] = {}
+    word = "paused" if what == "pause" else "resumed"
     for node in nodes:
-        if not pausing.ask(node, what, queues):
+        if pausing.is_of_older(node.status()):
+            complain(
+                f"{node}: not {word}: its keeper was started by an older version of multi and knows nothing of that; give it a "
+                f"present one: multi restart {node.name.short}"
+            )
+            code = FAILED
+        elif not pausing.ask(node, what, queues):
             complain(f"{node}: its keeper takes no request; see `multi status {node.name.short}`")
+            code = FAILED
+        elif pausing.is_deaf(node, node.status()):
+            complain(
+                f"{node}: not {word} yet: its worker takes no such request, being of an older version of multi most "
+                f"likely; the next one will know of it: multi reload {node.name.short}"
+            )
             code = FAILED
         else:
             pending[str(node)] = node
-    word = "paused" if what == "pause" else "resumed"
     progress = Progress(screen, len(pending), word)
     deadline = time.monotonic() + timeout
     while pending:

@@ -57,6 +57,10 @@ class Progress:
                 self._told[str(item.node)] = (item.gist, now)
                 self.screen.item(item.node, item.text)
 
+    def forget(self, node: Node) -> None:
+        """Something else was told of a node: what follows is news, and need not wait."""
+        self._told.pop(str(node), None)
+
     def close(self) -> None:
         """Nothing is left."""
         self.screen.settle()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -96,7 +98,7 @@ def restart(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None
         code = roll_on(request, chosen, starts)
         ctx.exit(code if path is None or code == INTERRUPTED else stay(request, chosen, path))
     if not given["force"]:
-        refuse_last_consumers(request.fleet, chosen)
+        refuse_last_consumers(request.fleet, chosen, reloads=changes_nothing(starts))
     batch = Batch(request, chosen, starts)
     try:
         code = batch.run()
@@ -118,7 +120,7 @@ def prepare(request: Request, nodes: list[Node]) -> dict[str, Start]:
     specs = [(node, *specification(request, node, anew=False)) for node in nodes]
     for _, spec, _ in specs:
         spec.check()
-    check_values(request, [spec for _, spec, _ in specs])
+    check_values(request, [(node, spec) for node, spec, _ in specs])
     records = [(node, record_of(node, spec)) for node, spec, _ in specs]
     refuse_shared_files(records)
     refuse_files_of_others(records, request.fleet)
@@ -141,6 +143,15 @@ def prepare(request: Request, nodes: list[Node]) -> dict[str, Start]:
     return starts
 
 
+def changes_nothing(starts: Mapping[str, Start]) -> bool:
+    """Whether nodes are to come back just as they are, which `multi reload` would do as well."""
+    for start in starts.values():
+        kept = (start.node.record() or {}).get("kept")
+        if start.record is not None and json.loads(json.dumps(start.record["kept"])) != kept:
+            return False
+    return True
+
+
 class Batch:
     """Nodes that are restarted together."""
 
@@ -153,6 +164,7 @@ class Batch:
         ladder = Ladder(parse_signal(own["signal_name"]), own.get("quit_after"), own.get("kill_after"))
         self.turns: list[Turn] = []
         self.failed: list[Node] = []
+        self.progress: Progress | None = None
         if own.get("when_idle"):
             deadline = own.get("deadline")
             until = None if deadline is None else time.monotonic() + deadline
@@ -172,7 +184,7 @@ class Batch:
             starting.together(turn.start for turn in self.turns)  # the import goes on while they end
             if sent:
                 stop_command.announce(screen, sent)
-        progress = Progress(screen, len(self.turns), "restarted")
+        progress = self.progress = Progress(screen, len(self.turns), "restarted")
         code = DONE
         try:
             for event in roll.follow(self.turns, self.timeout, progress.ticker(self._items), self._may_pause):
@@ -201,6 +213,8 @@ class Batch:
     def _tell(self, event: stopping.Down | Result | News) -> int:
         if isinstance(event, News):
             self.screen.item(event.node, event.text)
+            if self.progress is not None:
+                self.progress.forget(event.node)
             return DONE
         if isinstance(event, Result):
             turn = next(turn for turn in self.turns if turn.node is event.node)

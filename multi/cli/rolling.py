@@ -9,7 +9,7 @@ from types import FrameType
 from multi.cli.group import DONE, FAILED, INTERRUPTED
 from multi.cli.guard import refuse_last_consumers
 from multi.cli.nodes import Request
-from multi.cli.restart import Batch
+from multi.cli.restart import Batch, changes_nothing
 from multi.cli.screen import complain
 from multi.controller.node import Node
 from multi.controller.roll import in_batches
@@ -27,6 +27,7 @@ class Roll:
         self.batches = in_batches(nodes, own.get("batch") or "1")
         self.pause: float = own.get("pause") or 0.0
         self.tolerated: int = own.get("max_failures") or 0
+        self.reloads = changes_nothing(starts)
         self.new: list[Node] = []
         self.failed: list[Node] = []
         self.interrupted = False
@@ -35,7 +36,7 @@ class Roll:
         """No batch may take a queue's last consumer; looked at before the first one goes."""
         if not self.request.own["force"]:
             for batch in self.batches:
-                refuse_last_consumers(self.request.fleet, batch, whole=True)
+                refuse_last_consumers(self.request.fleet, batch, whole=True, reloads=self.reloads)
 
     def run(self) -> int:
         """Restart batch by batch; the exit code."""
@@ -59,7 +60,8 @@ class Roll:
     def _one(self, nodes: list[Node]) -> int:
         if not self.request.own["force"]:
             try:
-                refuse_last_consumers(self.request.fleet, nodes, whole=True)  # things may have changed on the way
+                # things may have changed on the way
+                refuse_last_consumers(self.request.fleet, nodes, whole=True, reloads=self.reloads)
             except NodeError as error:
                 complain(str(error))
                 self.tolerated = -1

@@ -10,6 +10,7 @@ import click
 from multi.cli.group import DONE, FAILED
 from multi.cli.nodes import NodesCommand, Request, json_option, nodes_argument, state_dir_option
 from multi.cli.screen import Screen, ago, complain
+from multi.cli.stop import ALL
 from multi.controller import stacks
 from multi.controller import stop as stopping
 from multi.controller.node import Node
@@ -19,6 +20,7 @@ from multi.stacks import Stack
 
 @click.command(cls=NodesCommand)
 @nodes_argument
+@ALL
 @json_option
 @state_dir_option
 @click.pass_context
@@ -32,6 +34,7 @@ def stack(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
     \b
     multi stack w1
     multi stack w1 w2 --json
+    multi stack --all
     """
     request = Request(ctx, given)
     screen = request.screen

@@ -104,7 +104,7 @@ def prepare(request: Request, nodes: list[Node]) -> list[Start]:
     for _, spec, _ in specs:
         spec.check()
     if any(node.status().is_up for node in nodes):
-        check_values(request, [spec for _, spec, _ in specs])
+        check_values(request, [(node, spec) for node, spec, _ in specs])
     records = [(node, record_of(node, spec)) for node, spec, _ in specs]
     refuse_shared_files(records)
     refuse_files_of_others(records, request.fleet)
@@ -151,10 +151,10 @@ def tell(
             screen.item(node, mask(shlex.join(record["argv"])))
 
 
-def check_values(request: Request, specs: list[NodeSpec]) -> None:
+def check_values(request: Request, specs: list[tuple[Node, NodeSpec]]) -> None:
     """Let the worker's own parser look at what is given, before anything is done to a node that runs."""
     checked: list[list[str]] = []
-    for spec in specs:
+    for node, spec in specs:
         options = request.options_of(spec.name)
         app = options.get("app")
         if app and spec.executable == sys.executable and locate(str(app), spec.cwd) is None:
@@ -162,7 +162,7 @@ def check_values(request: Request, specs: list[NodeSpec]) -> None:
         words = table.words(options)
         if spec.executable == sys.executable:
             words += request.rest  # of another interpreter's multi nothing is known
-        if spec.engine == "multi" and words and words not in checked:
+        if spec.engine == "multi" and words and words not in checked and request.engine_of(node) == "multi":
             checked.append(words)
             _check_words(words)
 
@@ -239,6 +239,13 @@ def show(screen: Screen, result: Result, timeout: float, *, restarted: bool = Fa
     if result.kind == OK:
         screen.item(node, f"OK (pid {result.pid}, ready in {result.seconds:.1f} s)", good=True)
         return DONE
+    if result.kind == ALREADY and restarted:
+        # it went down for us, and another command was the first to start it
+        text = f"restarted by another command at the same moment (pid {result.pid}, ready {clock(result.since)})"
+        screen.item(node, text, good=not result.message)
+        if result.message:
+            complain(f"{node} was not started with what is given here: {result.message}")
+        return FAILED if result.message else DONE
     if result.kind == ALREADY:
         screen.item(node, f"already running (pid {result.pid}, since {clock(result.since)})", good=True)
         if result.message:

@@ -11,7 +11,7 @@ import click
 from multi.cli.group import DONE, UNKNOWN
 from multi.cli.nodes import Request, json_option, nodes_argument, state_dir_option
 from multi.cli.optional import OptionalValue
-from multi.cli.screen import Screen, clock
+from multi.cli.screen import Screen, clock, complain
 from multi.cli.views import CRASHED_CODE, HEAD, RIGHT, STOPPED_CODE, UNKNOWN_CODE, View, look
 from multi.controller.node import Node
 from multi.errors import ConfigurationError
@@ -37,7 +37,7 @@ def status(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
     """What nodes are doing; without names, those of the project.
 
     The exit code is 0 when all of them run, 1 when one has crashed (also where it is started again in a moment) or was
-    given up, 3 when one is stopped, 4 for an unknown node. The pid is the keeper's, as in the pidfile.
+    given up, 3 when one is stopped, 4 for an unknown node (the others are shown). The pid is the keeper's, as in the pidfile.
 
     \b
     multi status
@@ -52,12 +52,15 @@ def status(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
         return request.nodes(nodes) if nodes else request.all()
 
     if given["watch"] is None:
-        views = look(chosen())
+        known, missing = request.known(nodes, everywhere=given["everywhere"]) if nodes else (chosen(), [])
+        views = look(known)
         if given["as_json"]:
             request.screen.show(json.dumps([view.as_json() for view in views], indent=2))
-        else:
+        elif views or not missing:
             print_table(request.screen, views)
-        ctx.exit(code_of(views))
+        for error in missing:
+            complain(str(error))
+        ctx.exit(UNKNOWN if missing else code_of(views))
     ctx.exit(_watch(request.screen, chosen, _seconds(given["watch"]), as_json=given["as_json"]))
 
 
@@ -96,7 +99,8 @@ def print_table(screen: Screen, views: list[View]) -> None:
 
 
 def lines_of(screen: Screen, views: list[View]) -> list[str]:
-    """The table's lines. What the nodes are is told where one of them is something else than a worker of multi's."""
+    """The table's lines. What the nodes are is told where one of them is something else than a worker of multi's, and whose they
+    are where they are of several projects."""
     if not views:
         return ["No nodes are known here. Start one: multi start w1 -A proj -l INFO"]
     engines = [view.engine for view in views]
@@ -110,6 +114,11 @@ def lines_of(screen: Screen, views: list[View]) -> list[str]:
         head.append("run by")
         for row, view in zip(rows, views, strict=True):
             row.append(view.run_by)
+    projects = [view.node.place.project for view in views]
+    if len({one.key for one in projects}) > 1:
+        head.append("project")
+        for row, one in zip(rows, projects, strict=True):
+            row.append(one.location)
     return screen.rows(head, rows, right) + [f"{view.node}: {view.note}" for view in views if view.note]
 
 

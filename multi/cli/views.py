@@ -10,6 +10,7 @@ from multi.cli.screen import ago, size
 from multi.controller import activity, drift, pausing, usage
 from multi.controller import stop as stopping
 from multi.controller.activity import Activity
+from multi.controller.keeper import proc
 from multi.controller.keeper.node import BACKOFF, FAILED, RUNNING, STOPPED
 from multi.controller.node import CRASHED, UNKNOWN, Node, Status
 from multi.stats import NodeStats
@@ -41,7 +42,7 @@ class View:
         if worker is not None:
             self.stats = activity.page_of(node, worker["generation"])
             self.activity = activity.of(node, status)
-            self.uptime = time.time() - worker["started"]
+            self.uptime = proc.age(worker["start"]) if worker.get("start") else time.time() - worker["started"]
 
     @property
     def code(self) -> int:

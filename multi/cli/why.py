@@ -19,6 +19,7 @@ from multi.controller.tail import Tail
 
 EVENTS, LINES = 20, 12
 _BEFORE, _AFTER = 600.0, 2.0  # seconds around an event in which the log may explain it
+_SAME = 0.05  # between what a keeper puts on record and what it says in the log
 
 
 @click.command(cls=NodesCommand)
@@ -85,7 +86,10 @@ class Story:
             self.events = self.events[-count:]
         trouble = next((event for event in reversed(every) if story.is_bad(event)), None)
         self.trouble_at = trouble["at"] if trouble is not None else None
-        self.log = _around(node, self.trouble_at, lines) if self.trouble_at is not None and lines else []
+        self.log: list[str] = []
+        if trouble is not None and lines:
+            # what was found gone may have gone long before
+            self.log = _around(node, min(trouble["at"], trouble.get("seen") or trouble["at"]), trouble["at"], lines)
 
     def as_json(self) -> dict[str, Any]:
         """The same for programs."""
@@ -127,19 +131,33 @@ class Story:
                 screen.show(f"  {line}")
 
 
-def _around(node: Node, at: float, lines: int) -> list[str]:
-    """The last lines of the log up to that moment."""
+def _around(node: Node, first: float, at: float, lines: int) -> list[str]:
+    """Lines of the log before that moment, most of all, and the first ones after it."""
     path = node.log_file
     if path is None or not os.path.isfile(path) or not os.access(path, os.R_OK):
         return []
     tail = Tail(path)
-    found: list[str] = []
+    before: list[str] = []
+    after: list[str] = []
+    room = lines // 4
+    is_over = False
     try:
-        for piece in past({str(node): tail}, Wanted(since=at - _BEFORE)):
-            if piece.entry.when is not None and piece.entry.when > at + _AFTER:
+        for piece in past({str(node): tail}, Wanted(since=first - _BEFORE)):
+            entry, said = piece.entry, piece.lines
+            when = entry.when or 0.0
+            if when > at + _AFTER or len(after) >= room > 0:
                 break
-            found += piece.lines
-            del found[: -4 * lines]
+            if entry.process == "Keeper" and when >= at - _SAME:
+                # its verdict; the lines without a time that come behind it are the next start's
+                before += said[:1]
+                is_over, said = True, said[1:]
+            is_over = is_over or when > at
+            if is_over:
+                after += said
+            else:
+                before += said
+                del before[: -4 * lines]
     finally:
         tail.close()
-    return found[-lines:]
+    del after[room:]
+    return [*before[-(lines - len(after)) :], *after]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from multi.controller import activity
+from multi.controller.keeper import channel
 from multi.controller.keeper.node import RELOADING, RUNNING
 from multi.controller.node import Node, Status
 from multi.errors import NodeError
+from multi.rundir import RunDir
 
 EVERY = "*"
 
@@ -48,6 +51,20 @@ def _ask_foreign(node: Node, status: Status, request: str, queues: Sequence[str]
             f"{node} does not answer through its broker; it may be busy in its only process, try again later"
         )
     return node.ask(request, queues=",".join(meant)) if meant else True
+
+
+def is_of_older(status: Status) -> bool:
+    """Whether the node's keeper was started by a version of multi that knew no pause, and would not hear of one."""
+    return "version" in status.record and "paused" not in status.record
+
+
+def is_deaf(node: Node, status: Status) -> bool:
+    """Whether the worker at work has no ear for orders, as those of older versions."""
+    worker = status.worker
+    if worker is None or not worker.get("ready") or worker.get("foreign"):
+        return False
+    address = channel.address(RunDir(node.place.run, worker["generation"]).control)
+    return not address.startswith("@") and not os.path.exists(address)
 
 
 def is_paused(node: Node, status: Status, queues: Sequence[str]) -> bool | None:

@@ -172,7 +172,7 @@ def force(stop: Stop) -> None:
         pass  # it has reacted after all
     if stop.status.record.get("boot") == proc.boot_id():
         for worker in stop.node.status().workers or stop.status.workers:
-            _kill_session(worker["pid"], worker["start"])
+            (_kill_family if worker.get("foreign") else _kill_session)(worker["pid"], worker["start"])
 
 
 def _kill_session(pid: int, start: str) -> None:
@@ -188,6 +188,51 @@ def _kill_session(pid: int, start: str) -> None:
             os.close(fd)
     signal.pidfd_send_signal(leader, signal.SIGKILL)
     os.close(leader)
+
+
+def _kill_family(pid: int, start: str) -> None:
+    """End a worker that was adopted while it ran, with all that descends from it: its session may be that of a terminal.
+
+    Each is stopped before its children are looked for, and killed when all are held: so none can start another meanwhile,
+    and no number can be given out anew.
+    """
+    leader = proc.open_identified(pid, start)
+    if leader < 0:
+        return
+    held = {pid: leader}
+    young = [pid]
+    try:
+        signal.pidfd_send_signal(leader, signal.SIGSTOP)
+        while young:
+            found = [child for child in proc.all_pids() if child not in held and _parent(child) in young]
+            young = []
+            for child in found:
+                fd = proc.open_identified(child, proc.start_time(child))
+                if fd < 0:
+                    continue
+                if _parent(child) not in held:
+                    os.close(fd)
+                    continue
+                held[child] = fd
+                young.append(child)
+                _send(fd, signal.SIGSTOP)
+        for fd in reversed(held.values()):
+            _send(fd, signal.SIGKILL)
+    finally:
+        for fd in held.values():
+            os.close(fd)
+
+
+def _parent(pid: int) -> int:
+    fields = proc.stat(pid)
+    return int(fields[1]) if fields else 0
+
+
+def _send(fd: int, number: int) -> None:
+    try:
+        signal.pidfd_send_signal(fd, number)
+    except (ProcessLookupError, PermissionError):
+        pass  # it has just ended, or has become another user
 
 
 def wait_down(

@@ -58,7 +58,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(("-O", "--optimization"), "NAME", "default or fair; this worker is always fair."),
     Option(("--prefetch-multiplier",), "N", "Tasks held per child."),
     Option(("--disable-prefetch",), None, "Hold no task that isn't running."),
-    Option(("-c", "--concurrency"), "N", "Child processes, threads or simultaneous async tasks."),
+    Option(("-c", "--concurrency"), "N", "Child processes, threads or simultaneous async tasks (0: as if not given)."),
     Option(
         ("-P", "--pool"),
         "POOL",

@@ -288,7 +288,7 @@ def difference(old: NodeSpec, new: NodeSpec) -> list[str]:
     for name in sorted({*old.options, *new.options}):
         before, after = old.options.get(name), new.options.get(name)
         if before != after:
-            lines.append(f"{name}: {_shown(before, mask)} -> {_shown(after, mask)}")
+            lines.append(f"{name}: {_shown(before, mask, name)} -> {_shown(after, mask, name)}")
     fields = (
         "cwd",
         "executable",
@@ -320,12 +320,14 @@ def difference(old: NodeSpec, new: NodeSpec) -> list[str]:
     return lines
 
 
-def _shown(value: object, mask: Any) -> str:
+def _shown(value: object, mask: Any, name: str = "") -> str:
     if value is None or value is False or value in ([], {}):
         return "(not given)"
     if value is True:
         return "given"
     text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if text == "0" and name == "concurrency":
+        return "0 (as if not given)"
     return mask(text) if "://" in text else text
 
 

@@ -22,10 +22,19 @@ def test_a_queues_last_consumer_goes_only_by_force(mixed: Nodes, words: tuple[st
         f"refused: w1@{HOST} is the last node here to consume from the queue 'images', while w2 stays up" in done.stderr
     )
     assert "add --force" in done.stderr
-    assert "multi reload w1" in done.stderr
+    assert ("multi reload w1" in done.stderr) == (words[0] == "restart"), "nobody else wants to load code"
+    assert ("have another node consume from images first" in done.stderr) == (words[0] != "restart")
     assert mixed.record("w1")["state"] == "running"
     assert mixed.worker("w1") == worker
     mixed.run(*words, "w1", "--force")
+
+
+def test_a_reload_is_no_advice_to_who_changes_a_node(mixed: Nodes) -> None:
+    for more in ((), ("--rolling",)):
+        done = mixed.run("restart", "w1", "-Q", "mail", *more, code=1)
+        assert "refused: " in done.stderr
+        assert "reload" not in done.stderr
+        assert "have another node consume from images first" in done.stderr
 
 
 def test_a_node_whose_queues_others_consume_too_goes(mixed: Nodes) -> None:

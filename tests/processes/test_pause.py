@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 from support.nodes import HOST, Nodes, kill
@@ -91,4 +92,43 @@ def test_the_last_consumer_of_a_queue_is_paused_only_by_force_while_others_go_on
     assert f"w1@{HOST} is the last node here to consume from the queue 'images', while w2 stays up" in done.stderr
     assert status(nodes, "w1")["queues"] == ["images"]
     nodes.run("pause", "w1", "--force")
+    assert status(nodes, "w1")["queues"] == []
+
+
+def test_of_nodes_that_are_paused_as_a_whole_single_queues_are_not_resumed_but_of_the_others_they_are(
+    nodes: Nodes,
+) -> None:
+    nodes.start("w1", "w2", more=("-Q", "a,b"))
+    nodes.run("pause", "w1", "-Q", "a")
+    nodes.run("pause", "w2", "--force")
+    done = nodes.run("resume", "-Q", "a", code=1)
+    assert f"w1@{HOST}: OK, consumes from a, b" in done.stdout
+    assert f"all queues of w2@{HOST} are paused" in done.stderr
+    assert (status(nodes, "w1")["queues"], status(nodes, "w2")["queues"]) == (["a", "b"], [])
+
+
+def test_a_keeper_of_an_older_version_is_told_at_once(nodes: Nodes) -> None:
+    nodes.start("w1")
+    path = nodes.folder("w1") / "status.json"
+    record = json.loads(path.read_text())
+    del record["paused"]  # versions that knew no pause wrote none
+    path.write_text(json.dumps(record))
+    begun = time.monotonic()
+    for verb in ("pause", "resume"):
+        done = nodes.run(verb, "w1", code=1)
+        assert f"w1@{HOST}: not {verb}d: its keeper was started by an older version of multi" in done.stderr
+        assert "multi restart w1" in done.stderr
+    assert time.monotonic() - begun < 8, "nobody waits for what can't come"
+    nodes.run("restart", "w1")
+    nodes.run("pause", "w1")
+
+
+def test_a_worker_that_takes_no_orders_is_told_at_once_and_paused_by_a_reload(nodes: Nodes) -> None:
+    nodes.project.write("plan", "ready earless\n")
+    nodes.start("w1", plan="file")
+    done = nodes.run("pause", "w1", code=1)
+    assert f"w1@{HOST}: not paused yet: its worker takes no such request" in done.stderr
+    assert "multi reload w1" in done.stderr
+    nodes.project.write("plan", "ready\n")
+    nodes.run("reload", "w1")
     assert status(nodes, "w1")["queues"] == []

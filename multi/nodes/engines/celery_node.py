@@ -467,8 +467,8 @@ class WorkerNode:
         Celery sends one after the other, each for a second or until a message is there, and looks at the last one's answer
         when the connection is closed, after the last task. A message in it would wait that long, and be lost in a kill.
         """
-        tasks = getattr(self.consumer, "task_consumer", None)
-        channel = getattr(tasks, "channel", None)
+        tasks: Any = getattr(self.consumer, "task_consumer", None)
+        channel: Any = getattr(tasks, "channel", None)
         if not getattr(channel, "_in_poll", None):
             return  # another broker, or nothing asked for
         try:
