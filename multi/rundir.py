@@ -40,6 +40,8 @@ class RunDir:
         self.lock_fd = lock_fd
         #: the queues that are paused from the start, as an order names them
         self.paused = paused
+        #: without one a unit manager has named the directory, and the worker sees to its own reload and its own files
+        self.has_keeper = lock_fd >= 0
 
     @classmethod
     def from_env(cls) -> RunDir | None:
@@ -116,6 +118,19 @@ class RunDir:
     def exit_file(self) -> str:
         """Where the worker of this generation says why it ends."""
         return os.path.join(self.files, f"exit.{self.generation}.json")
+
+    def variables(self, generation: int) -> dict[str, str]:
+        """What tells another worker process to have its files here."""
+        found = {"MULTI_RUN_DIR": self.path, "MULTI_GENERATION": str(generation)}
+        return found if self.log_file is None else {**found, "MULTI_LOG_FILE": self.log_file}
+
+    def clear(self) -> None:
+        """Remove what this worker process has shown of itself, where no keeper does."""
+        for path in () if self.has_keeper else (self.stats, self.stacks):
+            try:
+                os.unlink(path)
+            except OSError:
+                pass  # gone with the directory
 
     def release(self) -> None:
         """Close the worker's lock in this process; the lock itself lives on in the worker."""

@@ -61,7 +61,7 @@ class Signals:
             self._worker.stop_cold()
 
     def _hang_up(self) -> None:
-        if self._worker.rundir is not None:
+        if self._worker.rundir is not None and self._worker.rundir.has_keeper:
             logger.warning("HUP is for the keeper of this node, whose pid is in the pid file: nothing is done")
         elif os.isatty(0):
             self._worker.stop()

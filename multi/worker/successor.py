@@ -15,6 +15,7 @@ from collections.abc import Callable
 from multi.log import get_logger
 from multi.loop import Loop
 from multi.notify import Notifier
+from multi.rundir import RunDir
 from multi.worker.options import SUCCESSOR
 from multi.worker.pidfile import PidFile
 
@@ -29,7 +30,8 @@ WATCHDOG = "MULTI_MANAGER_WATCHDOG_USEC"
 class Successor:
     """The next generation of this worker, from its start until it is ready or has failed.
 
-    `directory` is where it is started. Raises `OSError` when it can't be (the directory or the interpreter is gone).
+    `directory` is where it is started, `rundir` this worker's own runtime directory, if it has one. Raises `OSError` when it
+    can't be started (the directory or the interpreter is gone).
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Successor:
         on_ready: Callable[[], None],
         on_failed: Callable[[], None],
         directory: str | None = None,
+        rundir: RunDir | None = None,
     ) -> None:
         self._loop = loop
         self._notifier = notifier
@@ -55,6 +58,8 @@ class Successor:
         path = os.path.join(self._directory, "notify")
         self._ears.bind(path)
         environment = {**os.environ, "NOTIFY_SOCKET": path, SUCCESSOR: "1"}
+        if rundir is not None:
+            environment |= rundir.variables(rundir.generation + 1)
         if notifier.address:
             environment[MANAGER] = notifier.address
             if notifier.watchdog_usec:

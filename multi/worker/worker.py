@@ -141,6 +141,7 @@ class Worker:
                 self.rundir.write_exit(
                     "stop" if self.exit_code == 0 or self.cold else "error", self.exit_code, self.reason
                 )
+                self.rundir.clear()
             self.loop.close()
         return self.exit_code
 
@@ -407,6 +408,7 @@ class Worker:
                 self._succeeded,
                 self._not_succeeded,
                 self.options.directory,
+                self.rundir,
             )
         except OSError as error:
             logger.error("The reload has failed, this worker goes on: %s", error)

@@ -10,6 +10,8 @@ import pytest
 from support.project import Project
 from support.wait import until
 
+from multi.stats import StatsPage
+
 PROJECT = """
 from multi import App
 app = App("proj")
@@ -82,3 +84,28 @@ def test_a_successor_that_cannot_start_leaves_the_worker_at_work(project: Projec
     finally:
         os.kill(pid, signal.SIGTERM)
     until(lambda: not pidfile.exists(), 20, what="the worker to end")
+
+
+def test_a_successor_shows_itself_in_the_runtime_directory_that_a_unit_manager_has_named(
+    project: Project, release: Path
+) -> None:
+    broker = f"sqlite:///{project.path}/queue.db"
+    folder = project.path / "run"
+    folder.mkdir()
+    project.env |= {"MULTI_BROKER_URL": broker, "MULTI_RESULT_BACKEND": broker, "MULTI_RUN_DIR": str(folder)}
+    words = ("worker", "-A", "proj", "-n", "w1@%h", "-l", "INFO", "-c", "1", "-D")
+    project.multi(*words, "--workdir", "current", "-f", "../../w1.log", "--pidfile", "../../w1.pid")
+    pidfile = project.path / "w1.pid"
+    first = int(pidfile.read_text())
+    try:
+        assert StatsPage.read(str(folder / "stats.1")).pid == first  # type: ignore[union-attr]
+        os.kill(first, signal.SIGHUP)
+        until(lambda: not os.path.exists(f"/proc/{first}"), 20, what="the first worker to hand over and end")
+        second = int(pidfile.read_text())
+        page = StatsPage.read(str(folder / "stats.2"))
+        assert page is not None
+        assert (page.pid, page.generation) == (second, 2)
+        assert not (folder / "stats.1").exists()
+    finally:
+        os.kill(int(pidfile.read_text()), signal.SIGTERM)
+    until(lambda: not pidfile.exists(), 20, what="the last worker to end")
