@@ -66,4 +66,4 @@ dist: $(READY) ## build sdist and wheel in dist/ and check what they hold
 # not in the list: for whoever changes the dependencies
 lock: $(READY)
 	@$(BIN)/uv pip compile pyproject.toml --quiet --universal --generate-hashes --python-version 3.11 --no-annotate \
-		--no-header --no-emit-index-url --extra redis --extra rabbitmq --group dev -o requirements.lock
+		--no-header --no-emit-index-url --extra all --group dev -o requirements.lock
