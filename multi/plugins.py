@@ -35,7 +35,7 @@ def find(group: str, name: str) -> Any:
     if key not in _found:
         target = _ours().get(key) or _others(group, name)
         if target is None:
-            kind, what = _WORDS.get(group, (group, "name"))
+            kind, what = words(group)
             known = ", ".join(names(group)) or f"none: is the distribution {DISTRIBUTION} installed?"
             raise ConfigurationError(f"no {kind} has the {what} {name!r}; there are: {known}")
         module, _, attributes = target.partition(":")
@@ -44,6 +44,11 @@ def find(group: str, name: str) -> Any:
             found = getattr(found, attribute)
         _found[key] = found
     return _found[key]
+
+
+def words(group: str) -> tuple[str, str]:
+    """What the implementations in a group are called, and by what they are known: a broker, by its URL scheme."""
+    return _WORDS.get(group, (group, "name"))
 
 
 def names(group: str) -> list[str]:

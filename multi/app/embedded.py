@@ -25,7 +25,7 @@ def path(defined_in: str | None, main: str | None = None) -> str:
     if folder is None:
         key = _slug(main or "") or "default"
     elif settings.get("name"):
-        key = _slug(settings["name"])
+        key = _slug(settings["name"], r"[^\w.-]+") or "default"
     else:
         from hashlib import blake2b
 
@@ -101,5 +101,5 @@ def _read(file: str) -> dict[str, Any]:
     return settings
 
 
-def _slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:60]
+def _slug(text: str, unfit: str = r"[^A-Za-z0-9._-]+") -> str:
+    return re.sub(unfit, "-", text).strip("-.")[:60]

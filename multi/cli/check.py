@@ -16,7 +16,7 @@ from multi.controller.checks import examine
 from multi.errors import ConfigurationError
 from multi.nodes import options as table
 from multi.nodes.description import ERROR, Described, Description, DescriptionError, Problem
-from multi.nodes.spec import logical_cwd
+from multi.nodes.spec import NodeSpec, logical_cwd
 
 
 @click.command()
@@ -65,39 +65,24 @@ def check(ctx: click.Context, /, file: str | None, *, as_json: bool, quiet: bool
 
 def findings(description: Description, nodes: Iterable[Described] | None = None) -> list[Problem]:
     """What is wrong with a description itself, and with what these of its nodes (all of them) need here."""
-    problems = list(description.problems)
-    broken = {problem.key.split("[")[0] for problem in problems if problem.level == ERROR}
     chosen = list(description.nodes if nodes is None else nodes)
-    found = examine(description, chosen)
-    found += _values(description, chosen)
-    # what is a consequence of something that is told already isn't told again
-    return problems + [one for one in found if f"{one.key}.{one.text.partition(':')[0]}" not in broken]
+    found = examine(description, chosen, _said_of)
+    return sorted([*description.problems, *found], key=lambda problem: problem.line)
 
 
-def _values(description: Description, nodes: list[Described]) -> list[Problem]:
+def _said_of(spec: NodeSpec) -> str:
     """What the worker's own parser has to say about the options that it would get."""
-    problems: list[Problem] = []
-    seen: set[tuple[str, ...]] = set()
-    for node in nodes:
-        spec = node.spec
-        if spec.engine != "multi" or spec.executable != sys.executable or spec.command:
-            continue  # of another interpreter's multi nothing is known
-        words = (*table.words(spec.options), *spec.rest)
-        if not words or words in seen:
-            continue
-        seen.add(words)
-        from multi.cli.worker import check_options, worker
+    if spec.engine != "multi" or spec.executable != sys.executable or spec.command:
+        return ""  # of another interpreter's multi nothing is known
+    from multi.cli.worker import check_options, worker
 
-        try:
-            check_options(worker.make_context("multi worker", list(words)).params)
-        except click.UsageError as error:
-            text = error.format_message()
-        except ConfigurationError as error:
-            text = str(error)
-        else:
-            continue
-        problems.append(Problem(description.path, node.line, f"nodes.{node.section}", text))
-    return problems
+    try:
+        check_options(worker.make_context("multi worker", [*table.words(spec.options), *spec.rest]).params)
+    except click.UsageError as error:
+        return error.format_message()
+    except ConfigurationError as error:
+        return str(error)
+    return ""
 
 
 def _count(number: int, what: str) -> str:

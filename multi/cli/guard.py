@@ -27,7 +27,12 @@ def refuse_last_consumers(fleet: Fleet, going: list[Node], *, whole: bool = Fals
         if reloads
         else f"or have another node consume from {queues} first"
     )
-    raise NodeError(f"refused: {'; '.join(map(_told, found))}. To do it all the same add --force; {way}")
+    raise NodeError(f"{refused(found)}. To do it all the same add --force; {way}")
+
+
+def refused(found: list[Uncovered]) -> str:
+    """That it isn't done, and why."""
+    return f"refused: {'; '.join(map(_told, found))}"
 
 
 def _told(one: Uncovered) -> str:

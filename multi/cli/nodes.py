@@ -40,6 +40,8 @@ __all__ = [
     "state_dir_option",
 ]
 
+#: What names the program of a node.
+_PROGRAM = frozenset({"--cmd", "-A", "--app"})
 #: What can't be empty, of the worker's options and of our own; of the others an empty one may mean none, as --pidfile= .
 _NEVER_EMPTY = frozenset(
     {
@@ -141,7 +143,18 @@ class Request:
             raise ConfigurationError(f"which nodes? Name them: {hint}")
         labels = self.labels(self._of_tables(texts, to_start=to_start))
         wanted = [label.text for label in labels]
-        return self._meant(self.fleet.to_start(wanted) if to_start else self.fleet.known(wanted), labels)
+        if not to_start:
+            return self._meant(self.fleet.known(wanted), labels)
+        return self._meant(self.fleet.to_start(wanted, own=self._said_anew(labels)), labels)
+
+    def _said_anew(self, labels: list[Label]) -> set[str]:
+        """Those of the nodes of which this command line says what they run."""
+        scopes = self._line.scopes(labels, [names.parse(label.text) for label in labels])
+        return {
+            label.text
+            for label, own in zip(labels, scopes, strict=True)
+            if any(given.spelling in _PROGRAM for scope in (self._line.common, *own) for given in scope)
+        }
 
     def _of_tables(self, texts: Sequence[str], *, to_start: bool) -> list[str]:
         """The words with the name of a table of multi.toml replaced by those of its nodes: of w with a count of 3, w1 w2 w3."""

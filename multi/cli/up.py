@@ -1,9 +1,10 @@
-"""`multi up` and `multi down`."""
+"""`multi up`."""
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import click
 
 from multi.cli.check import findings
 from multi.cli.group import DONE, FAILED
-from multi.cli.guard import FORCE, refuse_last_consumers
+from multi.cli.guard import FORCE, refused
 from multi.cli.nodes import (
     NodesCommand,
     Request,
@@ -25,27 +26,23 @@ from multi.cli.policy import SPAN
 from multi.cli.progress import Item, Progress, draining
 from multi.cli.screen import Screen, complain
 from multi.cli.start import show as show_start
-from multi.cli.stop import ladder_options
-from multi.cli.stop import send as send_stop
-from multi.cli.stop import wait as wait_down
 from multi.controller import project
 from multi.controller import start as starting
-from multi.controller import stop as stopping
-from multi.controller.applying import Applying, Began, Event, Opened, Skipped, Work
+from multi.controller.applying import Applying, Began, Event, Forgotten, Opened, Skipped, Work
 from multi.controller.described import claim, facts, with_env
 from multi.controller.fleet import Fleet
 from multi.controller.guard import uncovered
 from multi.controller.node import Node
 from multi.controller.start import Result
 from multi.controller.stop import Down
-from multi.errors import ConfigurationError
+from multi.errors import ConfigurationError, NodeError
 from multi.nodes import options as table
 from multi.nodes.description import ERROR, Description, DescriptionError, Problem
-from multi.nodes.description.needs import in_waves
-from multi.nodes.description.plan import KEEP, RESTART, START, STOP, Plan, Step, plan
+from multi.nodes.description.plan import FORGET, KEEP, RESTART, START, STOP, Plan, plan
 from multi.nodes.spec import kept_environment
 
-_VERBS = {START: "start", RESTART: "restart", STOP: "stop"}
+_AGAIN = 10.0  # seconds until it is told again what is waited for
+_VERBS = {START: "start", RESTART: "restart", STOP: "stop", FORGET: "forget"}
 
 
 def _complete_groups(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -68,15 +65,20 @@ ONLY = click.option(
 )
 
 
+#: Names are no arguments of these commands, but given as such by everybody once.
+WORDS = click.argument("words", nargs=-1, metavar="")
+DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+
+
 @click.command(cls=NodesCommand)
+@WORDS
 @ONLY
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@DRY_RUN
 @click.option(
     "--timeout",
     type=SPAN,
     metavar="SECONDS",
-    default=starting.TIMEOUT,
-    help="How long a node may take to get ready (60).",
+    help="How long a node may take to get ready (60), and when given, what it depends on to be there.",
 )
 @FORCE
 @json_option
@@ -95,23 +97,26 @@ def up(ctx: click.Context, /, **given: Any) -> None:
     """
     request = Request(ctx, given)
     screen = request.screen
-    _refuse_options(request)
-    description = project.description(request.cwd).check()
-    if not description.nodes:
-        raise ConfigurationError(f"{description.path} describes no nodes; add a table for them: [nodes.NAME]")
+    refuse_options(request)
+    description = project.description(request.cwd)
+    if not description.nodes or any(problem.level == ERROR for problem in description.problems):
+        _refuse_errors(findings(description))  # all of them, as `multi check` tells them
     fleet = request.fleet
     known = facts(fleet, description)
     shell = kept_environment(dict(os.environ), [])
     found = plan(description, known.values, given["only"], shell)
+    problems = _check(description, found)
     works = _works(fleet, found, known.nodes)
-    problems = _check(request, description, found)
-    if not given["force"]:
-        _guard(fleet, found, known.nodes)
+    refusal = "" if given["force"] else _refusal(fleet, found, known.nodes)
+    if refusal and not given["dry_run"]:
+        raise NodeError(refusal)
     if given["as_json"]:
         screen.quiet = True
     screen.header()
     _print_plan(screen, description, found, problems, dry=given["dry_run"])
-    code = DONE
+    if refusal:
+        complain(f"this would be {refusal}")
+    code = FAILED if refusal else DONE
     results: dict[str, str] = {}
     if not given["dry_run"]:
         for step in found.of(KEEP):
@@ -122,12 +127,19 @@ def up(ctx: click.Context, /, **given: Any) -> None:
     if given["as_json"]:
         steps = [{**step.as_json(), "result": results.get(step.name)} for step in found.steps]
         shown = {"description": description.path, "steps": steps, "warnings": [one.as_json() for one in problems]}
+        if refusal:
+            shown["refused"] = refusal
         click.echo(json.dumps(shown, indent=1))
     ctx.exit(code)
 
 
-def _refuse_options(request: Request) -> None:
-    """What nodes are is said by the description alone."""
+def refuse_options(request: Request) -> None:
+    """What nodes are is said by the description alone, and which of them are meant by --only."""
+    if words := request.own["words"]:
+        only = " ".join(f"--only {word}" for word in words)
+        raise ConfigurationError(
+            f"{' '.join(words)}: this is for the whole of multi.toml; for some of its nodes: {only}"
+        )
     given = {name: value for name, value in request.options.items() if name != "workdir"}
     if given or request.rest:
         words = " ".join([*table.words(given), *request.rest]) or next(iter(given))
@@ -139,31 +151,37 @@ def _works(fleet: Fleet, found: Plan, nodes: dict[str, Node]) -> list[Work]:
     works, records = [], []
     for step in found.of(START, RESTART):
         assert step.spec is not None
-        node = nodes.get(step.name) or fleet.to_start([str(step.spec.name)])[0]
+        node = nodes.get(step.name) or fleet.to_start([str(step.spec.name)], own=[str(step.spec.name)])[0]
         record = with_env(record_of(node, step.spec, make=False), step.env)
         records.append((node, record))
         works.append(Work(step, node, record, step.spec.environment))
     refuse_shared_files(records)
     refuse_files_of_others(records, fleet)
-    works += [Work(step, nodes[step.name], None, {}) for step in found.of(STOP)]
+    # what a unit runs is kept there; `multi disable` removes it
+    found.steps[:] = [step for step in found.steps if step.action != FORGET or nodes[step.name].unit is None]
+    works += [Work(step, nodes[step.name], None, {}) for step in found.of(STOP, FORGET)]
     # what is kept, but is on its way only, is waited for by those that depend on it
     needed = {need.target[0] for work in works for need in work.step.needs if need.kind == "node"}
     works += [Work(step, nodes[step.name], None, {}) for step in found.of(KEEP) if step.name in needed]
     return works
 
 
-def _check(request: Request, description: Description, found: Plan) -> list[Problem]:
+def _check(description: Description, found: Plan) -> list[Problem]:
     """The warnings; raises an error for all that would not work."""
     names = {step.name for step in found.of(START, RESTART)}
     problems = findings(description, [node for node in description.nodes if node.name in names])
-    errors = [problem for problem in problems if problem.level == ERROR]
-    if errors:
-        raise DescriptionError(errors)
+    _refuse_errors(problems)
     return problems
 
 
-def _guard(fleet: Fleet, found: Plan, nodes: dict[str, Node]) -> None:
-    """Refuse to stop the last consumer of a queue, unless a node that is started consumes from it."""
+def _refuse_errors(problems: list[Problem]) -> None:
+    errors = [problem for problem in problems if problem.level == ERROR]
+    if errors:
+        raise DescriptionError(errors)
+
+
+def _refusal(fleet: Fleet, found: Plan, nodes: dict[str, Node]) -> str:
+    """Why the last consumer of a queue is not stopped, unless a node that is started consumes from it; empty if all is well."""
     going = [nodes[step.name] for step in found.of(STOP)]
     coming = {
         queue
@@ -171,8 +189,8 @@ def _guard(fleet: Fleet, found: Plan, nodes: dict[str, Node]) -> None:
         if step.spec is not None
         for queue in str(step.spec.options.get("queues", "celery")).split(",")
     }
-    if any(one.queue not in coming for one in uncovered(fleet, going)):
-        refuse_last_consumers(fleet, going)
+    lost = [one for one in uncovered(fleet, going) if one.queue not in coming]
+    return f"{refused(lost)}. To do it all the same add --force" if lost else ""
 
 
 def _print_plan(screen: Screen, description: Description, found: Plan, problems: list[Problem], *, dry: bool) -> None:
@@ -184,25 +202,26 @@ def _print_plan(screen: Screen, description: Description, found: Plan, problems:
         screen.section(f"Nothing to do: {nodes} as {description.path} describes.")
         return
     screen.section(f"{'Would be done' if dry else 'To do'} for {description.path}:")
-    for step in found.of(START, RESTART, STOP):
-        verb = screen.paint(f"{_VERBS[step.action]:7}", step.action != STOP)
+    for step in found.of(START, RESTART, STOP, FORGET):
+        verb = screen.paint(f"{_VERBS[step.action]:7}", step.action in (START, RESTART))
         screen.line(f"    {verb} {step.name}  ({step.why[0]})" if step.why else f"    {verb} {step.name}")
         for line in step.why[1:]:
             screen.line(f"            {line}")
-        if step.needs and step.action != STOP:
+        if step.needs:
             screen.line(f"            after {', '.join(str(need) for need in step.needs)}")
     if kept:
         screen.line(f"    {kept} node{'s' if kept > 1 else ''} as described")
 
 
-def _apply(screen: Screen, works: list[Work], timeout: float) -> tuple[int, dict[str, str]]:
+def _apply(screen: Screen, works: list[Work], given: float | None) -> tuple[int, dict[str, str]]:
     """Do it, and tell of it; the exit code, and what became of each node."""
     for work in works:
         if work.record is not None and work.step.spec is not None:
             record_of(work.node, work.step.spec)  # makes the directories of its files
     screen.section("Applying...")
     progress = Progress(screen, len(works), "done")
-    applying = Applying(works, timeout, progress.ticker(lambda: _left(applying)))
+    timeout = starting.TIMEOUT if given is None else given
+    applying = Applying(works, timeout, progress.ticker(lambda: _left(applying)), given)
     teller = _Teller(screen, works, timeout)
     try:
         for event in applying.run():
@@ -221,8 +240,12 @@ def _left(applying: Applying) -> list[Item]:
             items.append(Item(work.node, "starting", "starting"))
         else:
             closed = [gate for gate in work.gates if not gate.is_open]
-            text = f"waits for {closed[0]}: {closed[0].why or 'no answer yet'}" if closed else "waits for its turn"
-            items.append(Item(work.node, text, text))
+            if closed:
+                gate, waited = closed[0], time.monotonic() - closed[0].begun
+                text = f"waits for {gate}: {gate.why or 'no answer yet'} ({waited:.0f} s of {gate.patience:g} s)"
+                items.append(Item(work.node, text, f"{gate} {gate.why} {waited // _AGAIN}"))
+            else:
+                items.append(Item(work.node, "waits for its turn", "turn"))
     return items
 
 
@@ -247,6 +270,8 @@ class _Teller:
             self.screen.item(event.node, "DOWN, killed" if event.forced else "DOWN", good=not event.forced)
             if event.message:
                 self.screen.detail(event.message)
+        elif isinstance(event, Forgotten):
+            self._forgotten(event)
         elif isinstance(event, Skipped):
             self.results[event.node.name.short] = "skipped"
             self.code = FAILED
@@ -261,77 +286,15 @@ class _Teller:
         else:
             self.screen.item(*event)
 
-
-@click.command(cls=NodesCommand)
-@ONLY
-@ladder_options
-@click.option("--timeout", type=SPAN, metavar="SECONDS", help="How long to wait (for ever).")
-@FORCE
-@state_dir_option
-@click.pass_context
-def down(ctx: click.Context, /, **given: Any) -> None:
-    """Stop the nodes of multi.toml and wait until they are gone, those first that others don't depend on.
-
-    Nodes that were started by hand under other names are left alone.
-
-    \b
-    multi down
-    multi down --only images --timeout 10m
-    """
-    request = Request(ctx, given)
-    screen = request.screen
-    _refuse_options(request)
-    description = project.description(request.cwd)
-    fleet = request.fleet
-    waves = _to_stop(fleet, description, given["only"])
-    chosen = [node for wave in waves for node in wave]
-    if given["only"] and not given["force"]:
-        refuse_last_consumers(fleet, chosen)
-    for problem in description.problems:
-        complain(f"warning: {problem}")  # what runs can be stopped all the same
-    screen.header()
-    if not chosen:
-        screen.section("Nothing to do: nothing of it runs.")
-    code = DONE
-    for wave in waves:
-        stops = send_stop(screen, [stopping.begin(node) for node in wave], given)
-        code = max(code, wait_down(screen, stops, given["timeout"]))
-        if code == FAILED:
-            break  # what others depend on stays, as long as one of them does
-    ctx.exit(code)
-
-
-def _to_stop(fleet: Fleet, description: Description, only: Sequence[str]) -> list[list[Node]]:
-    """The nodes that run, in the groups in which they are stopped."""
-    known = facts(fleet, description)
-    described = {node.name: node for node in description.nodes}
-    running: dict[str, Node] = {}
-    for one in known.values:
-        is_of_it = one.name in described or one.spec.description == description.path
-        if is_of_it and one.is_up and (not only or one.name in only or _section(one.name, one.spec, described) in only):
-            running[one.name] = known.nodes[one.name]
-    if only and not running:
-        every = {*description.sections(), *described, *(one.spec.section or "" for one in known.values)}
-        if unknown := [group for group in only if group not in every]:
-            from multi.nodes.description.problems import suggestion
-
-            raise ConfigurationError(
-                f"--only {unknown[0]}: {description.path} has no node and no table of nodes "
-                f'"{unknown[0]}"{suggestion(unknown[0], every)}'
-            )
-    after: dict[str, list[str]] = {
-        name: [need.target[0] for need in (described[name].needs if name in described else ()) if need.kind == "node"]
-        for name in running
-    }
-    try:
-        waves = in_waves(after)
-    except ValueError:
-        waves = [list(running)]  # a circle, which is among the description's problems
-    return [[running[name] for name in wave] for wave in reversed(waves)]
-
-
-def _section(name: str, spec: Any, described: dict[str, Any]) -> str:
-    return described[name].section if name in described else spec.section or ""
-
-
-__all__ = ["Step", "down", "up"]
+    def _forgotten(self, event: Forgotten) -> None:
+        name = event.node.name.short
+        if event.why:
+            self.code = FAILED
+            complain(f"{event.node} is not forgotten: {event.why}")
+            return
+        text = f"forgotten; its log stays: {event.log_file}" if event.log_file else "forgotten"
+        if name in self.results:
+            self.screen.detail(text)  # below what is told of its end
+        else:
+            self.screen.item(event.node, text)
+        self.results.setdefault(name, "forgotten")

@@ -14,8 +14,10 @@ from multi.controller.node import Node
 from multi.controller.start import ALREADY, OK, Result, Start, together
 from multi.controller.stop import Down, Stop
 from multi.controller.watch import Watch
-from multi.nodes.description.plan import RESTART, STOP, Step
+from multi.errors import NodeError
+from multi.nodes.description.plan import FORGET, RESTART, STOP, Step
 
+_GOING = (STOP, FORGET)
 _TICK = 0.2
 _NEWS = 1.0
 
@@ -41,7 +43,15 @@ class Opened(NamedTuple):
     seconds: float
 
 
-Event = Began | Skipped | Opened | Down | Result | tuple[Node, str]
+class Forgotten(NamedTuple):
+    """Nothing is kept any more of a node that is down, but for its log; or `why` tells what keeps it from that."""
+
+    node: Node
+    log_file: str | None
+    why: str = ""
+
+
+Event = Began | Skipped | Opened | Forgotten | Down | Result | tuple[Node, str]
 
 
 class Work:
@@ -76,12 +86,20 @@ class Work:
 
 
 class Applying:
-    """The whole plan on its way. `timeout` is how long a node may take to get ready."""
+    """The whole plan on its way. `timeout` is how long a node may take to get ready, `patience` the longest that what nodes
+    depend on is waited for, whatever the description says (None: as it says)."""
 
-    def __init__(self, works: list[Work], timeout: float, tick: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        works: list[Work],
+        timeout: float,
+        tick: Callable[[], None] | None = None,
+        patience: float | None = None,
+    ) -> None:
         self.works = works
         self.timeout = timeout
         self.tick = tick
+        self.patience = patience
         self._by_name = {work.name: work for work in works}
         self._gates: dict[tuple[object, ...], Gate] = {}
         self._told: set[int] = set()
@@ -118,7 +136,7 @@ class Applying:
     def _share_imports(self) -> None:
         """Nodes of one app that wait for nothing are started from one import."""
         for work in self.works:
-            if work.step.action != STOP and not work.step.needs:
+            if work.step.action not in _GOING and not work.step.needs:
                 work.node.place.make()
                 self._prepared[work.name] = start_of(work.node, work.record, work.environment)
         together(self._prepared.values())
@@ -130,7 +148,9 @@ class Applying:
                 work.is_over = True
                 yield Skipped(work.node, why)
             elif self._may_begin(work):
-                if work.step.action in (STOP, RESTART):
+                if work.step.action == FORGET:
+                    yield self._forget(work)
+                elif work.step.action in (STOP, RESTART):
                     yield from self._stop(work, watch)
                 else:
                     yield from self._start(work, watch)
@@ -147,8 +167,20 @@ class Applying:
         if is_again:
             yield from self._start(work, watch)
         else:
-            work.is_over = work.is_good = True
             yield Down(work.node, False)
+            yield self._forget(work)
+
+    @staticmethod
+    def _forget(work: Work) -> Forgotten:
+        """What is gone from the description would be started again by `multi restart --all` as long as it is kept."""
+        work.is_over = work.is_good = True
+        log_file = work.node.log_file
+        try:
+            work.node.forget()
+        except NodeError as error:
+            work.is_good = False
+            return Forgotten(work.node, log_file, str(error))
+        return Forgotten(work.node, log_file)
 
     def _start(self, work: Work, watch: Watch) -> Iterator[Event]:
         work.node.place.make()
@@ -159,7 +191,7 @@ class Applying:
 
     def _may_begin(self, work: Work) -> bool:
         """Whether all is there that it depends on; gates are opened on the way, once the nodes before it are ready."""
-        if work.step.action == STOP:
+        if work.step.action in _GOING:
             return True
         if any(not other.is_over for other in self._before(work)):
             return False
@@ -172,7 +204,7 @@ class Applying:
             key = (need, cwd, *sorted(env.items()))
             gate = self._gates.get(key)
             if gate is None:
-                gate = self._gates[key] = Gate(need, cwd, env)
+                gate = self._gates[key] = Gate(need, cwd, env, self.patience)
                 gate.look()
             if gate not in work.gates:
                 work.gates.append(gate)
@@ -191,16 +223,14 @@ class Applying:
         return bool((work.node.record() or {}).get("singleton"))
 
     def _hopeless(self, work: Work) -> str:
-        if work.step.action == STOP:
+        if work.step.action in _GOING:
             return ""
         for other in self._before(work):
             if other.is_over and not other.is_good:
                 return f"{other.name}, which it depends on, is not ready"
         for gate in work.gates:
             if gate.has_failed:
-                return (
-                    f"it depends on {gate}, which is not there after {gate.need.timeout:g} s: {gate.why or 'no answer'}"
-                )
+                return f"it depends on {gate}, which is not there after {gate.patience:g} s: {gate.why or 'no answer'}"
         return ""
 
     # ---- going on
@@ -213,7 +243,7 @@ class Applying:
                     continue
                 yield down
                 if work.step.action == STOP:
-                    work.is_over = work.is_good = True
+                    yield self._forget(work)
                     continue
                 yield from self._start(work, watch)
             if work.start is not None:

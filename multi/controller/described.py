@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, NamedTuple
 
+from multi.controller.drift import changed_files
 from multi.controller.fleet import Fleet
 from multi.controller.node import Node, Status
 from multi.controller.places import translated
@@ -58,7 +59,15 @@ def facts(fleet: Fleet, description: Description) -> Facts:
 def known(node: Node, spec: NodeSpec, record: dict[str, Any], status: Status) -> Known:
     """One node, as the plan takes it."""
     env = record.get(_ENV)
-    return Known(node.name.short, spec, status.state, status.is_up, status.message, None if env is None else tuple(env))
+    return Known(
+        node.name.short,
+        spec,
+        status.state,
+        status.is_up,
+        status.message,
+        None if env is None else tuple(env),
+        tuple(changed_files(record, status)),
+    )
 
 
 def with_env(record: dict[str, Any], env: tuple[str, ...]) -> dict[str, Any]:

@@ -27,17 +27,19 @@ def of(nodes: Iterable[tuple[Node, Status]]) -> dict[str, str]:
         record = node.record()
         if not record:
             continue
-        why = _changed_files(record, status)
+        why = changed_files(record, status)
         if record.get("description"):
-            why += _changed_description(node, status, record, descriptions)
+            why += [line for line in _changed_description(node, status, record, descriptions) if line not in why]
         if why:
             more = f", and {len(why) - _SHOWN} more" if len(why) > _SHOWN else ""
             found[node.place.kept] = "; ".join(why[:_SHOWN]) + more
     return found
 
 
-def _changed_files(record: dict[str, Any], status: Status) -> list[str]:
+def changed_files(record: dict[str, Any], status: Status) -> list[str]:
     """Files of variables that were written since its worker was started."""
+    if not status.workers:
+        return []
     started = max(worker["started"] for worker in status.workers)
     paths = [path.removeprefix("-") for path in record.get("env_files") or ()]
     return [f"{path} has changed" for path in paths if _changed(path) > started]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 
 from multi.controller import descriptors, places, project, units
 from multi.controller.node import Node
@@ -31,8 +32,9 @@ class Fleet:
             self._looked = True
         return self._current
 
-    def to_start(self, texts: list[str], host: str | None = None) -> list[Node]:
-        """The nodes of these names, known or new."""
+    def to_start(self, texts: list[str], host: str | None = None, *, own: Collection[str] = ()) -> list[Node]:
+        """The nodes of these names, known or new. Those in `own` are the current project's, since it is said what they run:
+        what another project has under the same name is another node."""
         found = []
         home = project.find(self.app, self.cwd) if self.app is not None else self.current
         for text in dict.fromkeys(texts):
@@ -40,6 +42,8 @@ class Fleet:
             is_full = "@" in text or host is not None
             if self.app is not None and home is not None:
                 known = _matching(self._of(home), name, is_full)  # an app that is named is never another project's
+            elif text in own:
+                known = [] if home is None else _matching(self._of(home), name, is_full)
             else:
                 known = self._known(name, is_full)
             if len(known) > 1:
@@ -79,7 +83,7 @@ class Fleet:
     def _known(self, name: NodeName, is_full: bool) -> list[Node]:
         if self.current is not None:
             found = _matching(self._of(self.current), name, is_full)
-            if found or self._is_certain:
+            if found or self._is_certain or project.describes(self.cwd, name.short):
                 return found
         return _matching(self.all(everywhere=True), name, is_full)
 

@@ -20,8 +20,9 @@ _LONGEST = 10.0  # that one attempt may take
 class Gate:
     """One such thing. It is tried again and again, never waited for in a way that would hold up others."""
 
-    def __init__(self, need: Need, cwd: str, env: Mapping[str, str]) -> None:
+    def __init__(self, need: Need, cwd: str, env: Mapping[str, str], longest: float | None = None) -> None:
         self.need = need
+        self.patience = need.timeout if longest is None else min(need.timeout, longest)
         self.cwd = cwd
         self.env = {**os.environ, **env}
         self.is_open = False
@@ -40,7 +41,7 @@ class Gate:
     @property
     def has_failed(self) -> bool:
         """Whether the patience with it is over."""
-        return not self.is_open and time.monotonic() - self.begun >= self.need.timeout
+        return not self.is_open and time.monotonic() - self.begun >= self.patience
 
     def look(self) -> None:
         """See how it is; begin an attempt where none is under way."""

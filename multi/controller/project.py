@@ -29,7 +29,7 @@ class Project(NamedTuple):
 def of(name: str | None, location: str) -> Project:
     """The project of that name, or without a name the one at `location`."""
     if name:
-        return Project(_slug(name), location)
+        return Project(_slug(name, r"[^\w.-]+"), location)
     import zlib
 
     stem = _slug(os.path.basename(location)) or "root"
@@ -79,6 +79,17 @@ def members(cwd: str, table: str) -> list[str]:
     found = nodes.get(table) if isinstance(nodes, dict) else None
     count = found.get("count") if isinstance(found, dict) else None
     return [f"{table}{number}" for number in range(1, count + 1)] if isinstance(count, int) and count <= 1000 else []
+
+
+def describes(cwd: str, short: str) -> bool:
+    """Whether the nearest multi.toml describes a node of this short name."""
+    nodes = read_settings(cwd)[0].get("nodes")
+    if not isinstance(nodes, dict):
+        return False
+    return any(
+        short in members(cwd, name) or (name == short and isinstance(table, dict) and "count" not in table)
+        for name, table in nodes.items()
+    )
 
 
 def find_file(cwd: str) -> str | None:
@@ -139,7 +150,7 @@ def _parse(path: str) -> dict[str, Any]:
     is_sound = isinstance(settings, dict) and all(
         isinstance(settings.get(name, "x"), str) and settings.get(name, "x") for name in ("name", "state_dir")
     )
-    if not is_sound or not re.search("[A-Za-z0-9]", settings.get("name", "x")):
+    if not is_sound or not any(map(str.isalnum, settings.get("name", "x"))):
         description("", path).check()
     _parsed[key] = settings
     return _parsed[key]
@@ -165,5 +176,5 @@ def _has_table(path: str) -> bool:
         return False  # not there, or not ours to read
 
 
-def _slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:60]
+def _slug(text: str, unfit: str = r"[^A-Za-z0-9._-]+") -> str:
+    return re.sub(unfit, "-", text).strip("-.")[:60]

@@ -1,42 +1,17 @@
-"""multi up, multi down and multi check, with real nodes."""
+"""multi up and multi down, with real nodes."""
 
 from __future__ import annotations
 
 import json
 import os
 import socket
-import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
-import pytest
-from support.nodes import FAKE, HOST, Nodes, is_alive
+from support.described import MULTI_TOML, describe
+from support.nodes import HOST, Nodes, is_alive
 from support.wait import until
-
-MULTI_TOML = """
-name = "shop"
-[defaults]
-app = "ready"
-python = "fake-python"
-[nodes.w]
-count = 2
-"""
-
-
-@pytest.fixture
-def described(nodes: Nodes) -> Nodes:
-    """A project whose nodes can be described: their interpreter answers questions as a real one does."""
-    nodes.python.write_text(
-        f'#!/bin/sh\ncase "$1" in -c) exec {sys.executable} "$@";; esac\nexec {sys.executable} {FAKE} "$@"\n'
-    )
-    nodes.project.write("ready.py", "raise SystemExit('imported')\n")
-    describe(nodes, MULTI_TOML)
-    return nodes
-
-
-def describe(nodes: Nodes, text: str) -> Path:
-    return nodes.project.write("multi.toml", text.replace('"fake-python"', '"./fake-python"'))
 
 
 def steps(nodes: Nodes, *words: str, code: int = 0) -> dict[str, Any]:
@@ -85,9 +60,9 @@ def test_nothing_is_started_when_anything_is_wrong(described: Nodes) -> None:
         described, MULTI_TOML + '[nodes.v]\ndirectory = "nowhere"\n[nodes.u]\napp = "missing"\nenv_files = ["no.env"]\n'
     )
     said = described.run("up", code=2).stderr
-    assert "multi.toml:7: nodes.v: directory: there is no directory " in said
-    assert "multi.toml:9: nodes.u: app: there is no module missing" in said
-    assert "multi.toml:9: nodes.u: env_files: the environment file " in said
+    assert "multi.toml:8: nodes.v.directory: there is no directory " in said
+    assert "multi.toml:10: nodes.u.app: there is no module missing" in said
+    assert "multi.toml:11: nodes.u.env_files[0]: the environment file " in said
     assert not list(described.state.glob("nodes/*/*"))
     describe(described, MULTI_TOML + "[nodes.v]\ncoun = 2\n[nodes.u]\nnice = 'x'\n")
     said = described.run("up", code=2).stderr
@@ -238,57 +213,93 @@ def test_commands_take_the_name_of_a_table_and_start_knows_what_is_described(des
     assert described.record("w2")["state"] == "running"
 
 
-# ---- check
+# ---- what is gone
 
 
-def test_check_finds_everything_at_once_and_starts_nothing(described: Nodes) -> None:
-    describe(
-        described,
-        MULTI_TOML
-        + """
-        [nodes.v]
-        python = "/nowhere/python"
-        [nodes.u]
-        python = "/bin/true"
-        [nodes.flower]
-        kind = "command"
-        command = "no-such-program"
-        hooks = { crashed = "also-none x" }
-        log = { file = "ready.py/x.log" }
-        [nodes.s]
-        user = "nobody-of-that-name"
-        stop = { quit_after = 9, kill_after = 6 }
-        """,
+def test_what_is_gone_from_the_file_is_stopped_and_forgotten_and_its_log_stays(described: Nodes) -> None:
+    describe(described, MULTI_TOML + "[nodes.v]\n[nodes.u]\n")
+    described.run("up")
+    described.run("stopwait", "u")
+    describe(described, MULTI_TOML)
+    assert "forget  u" in described.run("up", "--dry-run").stdout
+    said = described.run("up").stdout
+    log = described.state / "log" / "shop" / f"v@{HOST}.log"
+    assert f"v@{HOST}: DOWN\n" in said
+    assert f"forgotten; its log stays: {log}" in said
+    assert f"u@{HOST}: forgotten; its log stays: " in said
+    assert log.exists()
+    assert described.run("status").returncode == 0
+    described.run("restart", "--all")
+    assert {path.name for path in described.state.glob("nodes/shop/*@*")} == {f"w1@{HOST}", f"w2@{HOST}"}
+    assert "Nothing to do: all 2 nodes run" in described.run("up").stdout
+
+
+def test_a_dry_run_shows_the_whole_plan_also_where_it_would_be_refused(described: Nodes) -> None:
+    describe(described, MULTI_TOML + '[nodes.images]\nqueues = ["images"]\n')
+    described.run("up")
+    describe(described, MULTI_TOML.replace("count = 2", "count = 3"))
+    done = described.run("up", "--dry-run", code=1)
+    assert "stop    images" in done.stdout
+    assert "start   w3  (it is new)" in done.stdout
+    assert (
+        f"this would be refused: images@{HOST} is the last node here to consume from the queue 'images'" in done.stderr
     )
-    done = described.run("check", code=2)
-    found = json.loads(described.run("check", "--json", code=2).stdout)
-    assert not found["ok"]
-    told = [(one["key"], one["level"], one["message"].partition(":")[0]) for one in found["problems"]]
-    assert told == [
-        ("nodes.v", "error", "python"),
-        ("nodes.u", "error", "python"),
-        ("nodes.flower", "error", "--cmd"),
-        ("nodes.flower", "error", "log.file"),
-        ("nodes.flower", "error", "hooks.crashed"),
-        ("nodes.s", "error", "user"),
-        ("nodes.s", "warning", "stop"),
+    assert "multi reload" not in done.stderr  # there is no images in the file any more
+    found = json.loads(described.run("up", "--dry-run", "--json", code=1).stdout)
+    assert found["refused"].startswith("refused: images@")
+    assert described.run("up", code=1).stdout == ""
+    assert described.record("images")["state"] == "running"
+
+
+# ---- what has changed around nodes
+
+
+def test_a_changed_environment_file_restarts_the_nodes_that_read_it_and_no_others(described: Nodes) -> None:
+    path = described.project.write("shop.env", "A=1\n")
+    describe(described, MULTI_TOML + '[nodes.v]\nenv_files = ["shop.env"]\n')
+    described.run("up")
+    before = described.keeper("w1")
+    path.write_text("A=2\n")
+    started = described.record("v")["workers"][0]["started"]
+    os.utime(path, (started + 1, started + 1))
+    assert f"v@{HOST}: drift, restart needed: {path} has changed\n" in described.run("status").stdout
+    assert f"restart v  ({path} has changed)" in described.run("up", "--dry-run").stdout
+    os.utime(path)
+    described.run("up")
+    assert b"A=2" in Path(f"/proc/{described.worker('v')}/environ").read_bytes().split(b"\0")
+    assert described.keeper("w1") == before
+    assert "Nothing to do" in described.run("up").stdout
+
+
+# ---- the command line
+
+
+def test_a_given_timeout_bounds_the_wait_for_what_a_node_depends_on(described: Nodes) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # nobody listens
+        port = closed.getsockname()[1]
+        describe(described, MULTI_TOML.replace("count = 2", f'depends_on = ["tcp://127.0.0.1:{port}"]'))
+        done = described.run("up", "--timeout", "1.5", code=1)
+    assert f"tcp://127.0.0.1:{port}, which is not there after 1.5 s: Connection refused" in done.stderr
+    assert f"w@{HOST}: waits for tcp://127.0.0.1:{port}: Connection refused (1 s of 1.5 s)" in done.stdout
+
+
+def test_down_has_a_dry_run_and_says_it_as_json_too(described: Nodes) -> None:
+    describe(described, MULTI_TOML + '[nodes.v]\ndepends_on = ["w"]\n')
+    described.run("up")
+    assert "    v\n    w1, w2\n" in described.run("down", "--dry-run").stdout
+    planned = json.loads(described.run("down", "--dry-run", "--json").stdout)
+    assert [(step["node"], step["group"], step["result"]) for step in planned["steps"]] == [
+        ("v", 1, None),
+        ("w1", 2, None),
+        ("w2", 2, None),
     ]
-    assert "6 errors, 1 warning" in done.stderr
-    assert all(one["line"] for one in found["problems"])
-    assert not list(described.state.glob("nodes/*/*"))
+    assert described.record("v")["state"] == "running"
+    done = json.loads(described.run("down", "--json").stdout)
+    assert {step["node"]: step["result"] for step in done["steps"]} == {"v": "down", "w1": "down", "w2": "down"}
 
 
-def test_check_says_ok_and_counts(described: Nodes) -> None:
-    assert described.run("check").stdout.endswith("multi.toml: OK, 2 nodes\n")
-    assert described.run("check", "-q").stdout == ""
-    assert json.loads(described.run("check", "--json").stdout)["nodes"] == ["w1", "w2"]
-
-
-def test_check_warns_of_a_password_that_others_can_read(described: Nodes) -> None:
-    path = describe(described, MULTI_TOML + '[nodes.v]\nbroker = "redis://:s3cret@localhost/0"\n')
-    done = described.run("check")
-    assert "warning: " in done.stderr
-    assert "broker: holds a password" in done.stderr
-    assert "s3cret" not in done.stderr
-    os.chmod(path, 0o600)
-    assert described.run("check").stderr == ""
+def test_names_are_given_with_only_and_that_is_said(described: Nodes) -> None:
+    for command in ("up", "down"):
+        said = described.run(command, "w", "v", code=2).stderr
+        assert said == "multi: w v: this is for the whole of multi.toml; for some of its nodes: --only w --only v\n"

@@ -125,6 +125,7 @@ kind = "bet"
         '10 nodes.w.max_memory: expected a size such as "1.5GB", "500MB" or a number of bytes, not "lots"',
         '11 nodes.w.depends_on[1]: expected tcp://HOST:PORT with a port from 1 to 65535, not "tcp://localhost"',
         "11 nodes.w.depends_on[2]: expected one of node, tcp and command, not tcp and command",
+        '11 nodes.w.depends_on[0]: there is no node and no table of nodes "beet"; did you mean beat?',
         '12 nodes.w.env.A: expected a text (write true as "1" or "true", as the program wants it), not true or false',
         "13 nodes.w.limits.nofiles: there is no such limit; did you mean nofile?",
         '13 nodes.w.limits.core: expected a list [soft, hard] of whole numbers or "unlimited", the first not above the second, not a list',  # noqa: E501

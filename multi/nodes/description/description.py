@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from multi.errors import ConfigurationError
@@ -36,6 +36,42 @@ LOG_KEYS = {
 Which = Callable[[str], str | None]
 
 
+class Places:
+    """Where in the file it stands what a node is given: in its own table, in one that it inherits, or in the defaults."""
+
+    def __init__(self, report: Report, tables: Mapping[str, Mapping[str, Any]]) -> None:
+        self.report = report
+        self._tables = tables
+
+    def of(self, section: str, key: Path) -> Path:
+        """The path of a key of the nodes of a table; the table itself where the file says nothing of it."""
+        for table in self.tables(section):
+            if self.report.has((*table, *key)):
+                return (*table, *key)
+        return self.of(section, key[:-1]) if len(key) > 1 else ("nodes", section)
+
+    def tables(self, section: str) -> list[Path]:
+        """The tables from which its nodes have their values, the strongest first."""
+        names = [section]
+        while (
+            above := str(self._tables.get(names[-1], {}).get("inherits", ""))
+        ) in self._tables and above not in names:
+            names.append(above)
+        return [*(("nodes", name) for name in names), ("defaults",)]
+
+    def is_broken(self, section: str, key: Path) -> bool:
+        """Whether an error is told of this key already, or of what it stands in: what follows from that is no news."""
+        return any(
+            (*table, *key)[:end] in self.report.broken
+            for table in self.tables(section)
+            for end in range(len(table) + 1, len(table) + len(key) + 1)
+        )
+
+    def problem(self, section: str, key: Path, text: str, level: str = ERROR) -> Problem:
+        """What is wrong with a key of the nodes of a table."""
+        return self.report.problem(self.of(section, key), text, level)
+
+
 class Described(NamedTuple):
     """One node of a description. `needs` are what it depends on, the nodes among it by their short names; `hosts` and `roles`
     say where it runs, both empty: everywhere."""
@@ -65,6 +101,7 @@ class Description(NamedTuple):
     nodes: list[Described]
     problems: list[Problem]
     deployment: Deployment
+    places: Places
     templates: str | None = None  # a folder, absolute
 
     def sections(self) -> list[str]:
@@ -99,7 +136,7 @@ def describe(
     """
     tables = read(text, path, prefix)
     builder = _Builder(tables, path, host or names.this_host(), which, python or sys.executable)
-    nodes = linked(builder.nodes(), tables.report)
+    nodes = linked(builder.nodes(), builder.places)
     check_places(nodes, tables.deployment, tables.report)
     return Description(
         path,
@@ -109,6 +146,7 @@ def describe(
         nodes,
         sorted(tables.report.problems, key=lambda problem: problem.line),
         tables.deployment,
+        builder.places,
         builder.templates(),
     )
 
@@ -124,6 +162,7 @@ class _Builder:
         self.host = host
         self.which = which
         self.python = python
+        self.places = Places(self.report, tables.nodes)
         self.circles: set[frozenset[str]] = set()
 
     def templates(self) -> str | None:
@@ -137,8 +176,8 @@ class _Builder:
         for section, table in self.tables.nodes.items():
             at = ("nodes", section)
             own = self._inherited(section, [])
-            if own is None:
-                continue
+            if own is None:  # others may depend on it all the same
+                own = {key: value for key, value in table.items() if key not in ("count", "inherits")}
             count = table.get("count")
             shorts = [section] if count is None else [f"{section}{number}" for number in range(1, count + 1)]
             for short in shorts:
@@ -147,16 +186,13 @@ class _Builder:
                     continue
                 seen[short] = section
                 spec = self._spec(short, section, own)
-                if spec is None:
-                    break
                 values = _merged(self._defaults(own), own)
                 needs, places = (
                     tuple(own.get("depends_on", ())),
                     [tuple(values.get(key, ())) for key in ("hosts", "roles")],
                 )
                 found.append(Described(spec, needs, self.report.line(at), *places))
-            else:
-                self._check_once(own, section, len(shorts))
+            self._check_once(own, section, len(shorts))
         return found
 
     def _inherited(self, section: str, way: list[str]) -> dict[str, Any] | None:
@@ -182,13 +218,14 @@ class _Builder:
         values = self._inherited(above, way)
         return None if values is None else _merged(values, table)
 
-    def _spec(self, short: str, section: str, own: dict[str, Any]) -> NodeSpec | None:
+    def _spec(self, short: str, section: str, own: dict[str, Any]) -> NodeSpec:
         values = _merged(self._defaults(own), own)
         try:
             name = names.parse(short, values.get("hostname"), self.host)
         except ConfigurationError as error:
-            self.report.add(("nodes", section), str(error))
-            return None
+            if ("nodes", section) not in self.report.broken:
+                self.report.add(("nodes", section), str(error))
+            name = names.NodeName(short, self.host)
         options: dict[str, Value] = {}
         for key, value in values.items():
             if NODE_KEYS[key].to == OPTION and value is not False:
@@ -250,10 +287,9 @@ class _Builder:
             return os.path.join(self.folder, os.path.expanduser(text.removeprefix("./")))
         found = self.which(text) if self.which is not None else text
         if found is None:
-            place = ("nodes", section, "python") if "python" in self.tables.nodes[section] else ("defaults", "python")
-            text = f'there is no program "{text}" on the PATH'
-            if not any(problem.text == text for problem in self.report.problems):
-                self.report.add(place, text)
+            place = self.places.of(section, ("python",))
+            if place not in self.report.broken:
+                self.report.add(place, f'there is no program "{text}" on the PATH')
             return sys.executable
         return found
 

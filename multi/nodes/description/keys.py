@@ -49,7 +49,7 @@ def _project() -> list[Key]:
     return [
         Key(
             "name",
-            Text("the project's name, with a letter or digit in it", r".*[A-Za-z0-9].*"),
+            Text("the project's name, with a letter or digit in it", r".*[^\W_].*"),
             "The project; its nodes are kept under this name, wherever its folder is.",
             "the folder",
             '"shop"',
@@ -137,7 +137,7 @@ def _node() -> list[Key]:
         ),
         Key(
             "hostname",
-            Text("a host's name", r"[A-Za-z0-9_%][A-Za-z0-9_.%-]*"),
+            Text("a host's name", r"[\w%][\w.%-]*"),
             "The part of the node's name behind the @; %h is this machine.",
             "this machine",
             '"shop1"',

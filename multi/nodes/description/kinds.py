@@ -19,7 +19,8 @@ _BAD: Any = object()
 
 
 class Kind:
-    """A type of values."""
+    """A type of values. What is sound in a list or a table of them is kept where the rest isn't, so that it can be checked
+    further: all errors are told at once."""
 
     expected = "a value"
     named = "value"  # in the reference
@@ -63,7 +64,11 @@ class Text(Kind):
     def schema(self) -> Schema:
         found: Schema = {"type": "string", "minLength": 1}
         if self.pattern:
-            found["pattern"] = f"^(?:{self.pattern})$"
+            # in a schema letters are ASCII ones unless all others are named
+            pattern = self.pattern.replace(r"[^\W_]", r"[A-Za-z0-9\u0080-\uffff]").replace(
+                r"\w", r"A-Za-z0-9_\u0080-\uffff"
+            )
+            found["pattern"] = f"^(?:{pattern})$"
         return found
 
 
@@ -216,7 +221,7 @@ class Texts(Kind):
                 report.expected((*path, number), "a text" + (" without a comma" if self.commas else ""), item)
             else:
                 found.append(item)
-        return found if len(found) == len(value) else BAD
+        return found
 
     def schema(self) -> Schema:
         text = {"type": "string", "minLength": 1}
@@ -308,7 +313,7 @@ class Env(Kind):
                 report.add(at, "a variable can't hold a zero byte")
             else:
                 found[name] = str(item)
-        return found if len(found) == len(value) else BAD
+        return found
 
     def schema(self) -> Schema:
         return {"type": "object", "additionalProperties": {"type": ["string", "number"]}}
@@ -343,7 +348,7 @@ class Table(Kind):
             read = self.entries[name].kind.read(item, at, report)
             if read is not BAD:
                 found[name] = read
-        return found if len(found) == len(value) else BAD
+        return found
 
     def schema(self) -> Schema:
         properties = {

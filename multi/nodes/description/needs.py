@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from multi.nodes.description.problems import Report, suggestion
+from multi.nodes.description.problems import suggestion
 from multi.nodes.description.special import Need
 
 if TYPE_CHECKING:
-    from multi.nodes.description.description import Described
+    from multi.nodes.description.description import Described, Places
 
 
-def linked(nodes: list[Described], report: Report) -> list[Described]:
+def linked(nodes: list[Described], places: Places) -> list[Described]:
     """The nodes with each dependency on a table of nodes as dependencies on its nodes."""
     shorts = {node.name for node in nodes}
     groups: dict[str, list[str]] = {}
@@ -22,17 +22,19 @@ def linked(nodes: list[Described], report: Report) -> list[Described]:
     for node in nodes:
         needs: list[Need] = []
         for number, need in enumerate(node.needs):
+            if need.kind == "unknown":
+                continue
             if need.kind != "node":
                 needs.append(need)
                 continue
             (target,) = need.target
             members = [target] if target in shorts else groups.get(target)
             if members is None:
-                at = ("nodes", node.section, "depends_on", number)
+                at = places.of(node.section, ("depends_on", number))
                 if (at, target) not in told:
                     told.add((at, target))
                     known = suggestion(target, (*groups, *shorts))
-                    report.add(at, f'there is no node and no table of nodes "{target}"{known}')
+                    places.report.add(at, f'there is no node and no table of nodes "{target}"{known}')
                 continue
             needs += [need._replace(target=(member,)) for member in members]
         found.append(node._replace(needs=tuple(dict.fromkeys(needs))))
@@ -40,7 +42,7 @@ def linked(nodes: list[Described], report: Report) -> list[Described]:
     circle = find_circle(after)
     if circle:
         first = next(node for node in found if node.name == circle[0])
-        report.add(("nodes", first.section, "depends_on"), f"goes round in a circle: {' -> '.join(circle)}")
+        places.report.add(places.of(first.section, ("depends_on",)), f"goes round in a circle: {' -> '.join(circle)}")
     return found
 
 

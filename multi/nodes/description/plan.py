@@ -15,14 +15,15 @@ from multi.nodes.description.problems import suggestion
 from multi.nodes.description.special import Need
 from multi.nodes.spec import KEPT_NAMES, KEPT_PREFIXES, NodeSpec, difference
 
-START, RESTART, STOP, KEEP = "start", "restart", "stop", "keep"
+START, RESTART, STOP, KEEP, FORGET = "start", "restart", "stop", "keep", "forget"
 
 #: Options that other parts of a specification hold too.
 _TWICE = ("workdir", "executable", "umask", "uid", "gid")
 
 
 class Known(NamedTuple):
-    """A node that is kept. `env` are the variables that its description gave it, None where there was none."""
+    """A node that is kept. `env` are the variables that its description gave it, None where there was none; `stale` says what
+    has changed under it since it was started, though its specification is the same."""
 
     name: str
     spec: NodeSpec
@@ -30,10 +31,12 @@ class Known(NamedTuple):
     is_up: bool
     message: str = ""
     env: tuple[str, ...] | None = None
+    stale: tuple[str, ...] = ()
 
 
 class Step(NamedTuple):
-    """What is done to one node. `spec` is what it is to run with; a stop has none."""
+    """What is done to one node. `spec` is what it is to run with; a stop has none. A node that is gone from the description is
+    forgotten when it is down."""
 
     action: str
     name: str
@@ -64,7 +67,7 @@ class Plan(NamedTuple):
 
     @property
     def is_empty(self) -> bool:
-        return not self.of(START, RESTART, STOP)
+        return not self.of(START, RESTART, STOP, FORGET)
 
 
 def plan(
@@ -86,10 +89,9 @@ def plan(
     for one in have.values():
         spec = one.spec
         is_meant = not only or spec.section in only or one.name in only
-        if spec.description == description.path and one.name not in described and is_meant and one.is_up:
-            steps.append(
-                Step(STOP, one.name, spec.section or "", (f"{description.path} describes no {one.name} any more",))
-            )
+        if spec.description == description.path and one.name not in described and is_meant:
+            text = f"{description.path} describes no {one.name} any more"
+            steps.append(Step(STOP if one.is_up else FORGET, one.name, spec.section or "", (text,)))
     return Plan(steps)
 
 
@@ -132,7 +134,9 @@ def _step(node: Described, known: Known | None, why: str, shell: dict[str, str])
         return Step(START, node.name, node.section, ("it is new", *reasons), node.needs, spec, env)
     spec.env = {**_of_the_shell(known, spec), **spec.env}
     changed = tuple(changes(known.spec, spec))
-    if not known.is_up:
+    if known.is_up:
+        changed += known.stale
+    else:
         state = f"it is {known.state}" + (f": {known.message}" if known.message else "")
         return Step(START, node.name, node.section, (state, *changed, *reasons), node.needs, spec, env)
     if changed and not why:

@@ -45,12 +45,23 @@ class Report:
     def __init__(self, file: str, lines: dict[Path, int], prefix: Path = ()) -> None:
         self.file = file
         self.problems: list[Problem] = []
+        self.broken: set[Path] = set()  # where there are errors
         self._lines = lines
         self._prefix = prefix
 
     def add(self, path: Path, text: str, level: str = ERROR) -> None:
         """Note that something is wrong at `path`; its line is that of the nearest thing that has one."""
-        self.problems.append(Problem(self.file, self.line(path), dotted(path), text, level))
+        if level == ERROR:
+            self.broken.add(path)
+        self.problems.append(self.problem(path, text, level))
+
+    def problem(self, path: Path, text: str, level: str = ERROR) -> Problem:
+        """A problem at `path`, without noting it."""
+        return Problem(self.file, self.line(path), dotted(path), text, level)
+
+    def has(self, path: Path) -> bool:
+        """Whether the file has something at just this path."""
+        return self._prefix + path in self._lines
 
     def expected(self, path: Path, what: str, value: object, *, secret: bool = False) -> None:
         """Note that `value` is not what belongs there."""

@@ -16,7 +16,7 @@ OF_PYPROJECT: Path = ("tool", "multi")
 #: The tables at the top. What else a project describes gets its section here.
 SECTIONS = ("defaults", "nodes", *TABLES)
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_NAME = re.compile(r"\w[\w.-]*")
 _POSITION = re.compile(r"\s*\(at line (\d+), column (\d+)\)|\s*\(at end of document\)")
 
 
@@ -34,6 +34,9 @@ def read(text: str, path: str, prefix: Path = ()) -> Tables:
     """The values in `text`; what is wrong with them is in the report. Raises `DescriptionError` for text that is no TOML."""
     import tomllib
 
+    if text.startswith("\ufeff"):
+        text = "the file begins with a byte order mark (BOM), which TOML doesn't have; save it as UTF-8 without one"
+        raise DescriptionError([Problem(path, 1, "", text)])
     try:
         data: Any = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -60,18 +63,18 @@ def read(text: str, path: str, prefix: Path = ()) -> Tables:
     nodes = {}
     for name, value in tables.get("nodes", {}).items():
         at = ("nodes", name)
-        if not _NAME.fullmatch(name):
-            report.add(at, "can't be a node's name: letters, digits, '-', '_' and '.' can stand in it")
-        elif not isinstance(value, dict):
+        if not isinstance(value, dict):
             if name in NODE_KEYS:
                 report.add(
                     at,
                     "stands outside of a node's table; put it below [nodes.NAME], or below [defaults] for all nodes",
                 )
-            else:
-                report.expected(at, "a table, [nodes.NAME]", value)
-        else:
-            nodes[name] = _keys(value, at, report)
+                continue
+            report.expected(at, "a table, [nodes.NAME]", value)
+            value = {}
+        elif not _NAME.fullmatch(name):
+            report.add(at, "can't be a node's name: letters, digits, '-', '_' and '.' can stand in it")
+        nodes[name] = _keys(value, at, report)
     return Tables(project, defaults, nodes, read_deployment(tables, report), report)
 
 

@@ -21,7 +21,7 @@ PATIENCE = 60
 class Need(NamedTuple):
     """Something that a node depends on: another node or a table of nodes, a TCP port, a command that succeeds."""
 
-    kind: str  # "node", "tcp" or "command"
+    kind: str  # "node", "tcp" or "command"; of what is wrong "unknown"
     target: tuple[str, ...]  # (name,), (host, port) or the command's words
     timeout: float = PATIENCE
 
@@ -34,6 +34,10 @@ class Need(NamedTuple):
 
             return f"command: {shlex.join(self.target)}"
         return self.target[0]
+
+
+#: Stands for one that could not be read.
+UNKNOWN = Need("unknown", ())
 
 
 class Limits(Kind):
@@ -62,7 +66,7 @@ class Limits(Kind):
                 report.expected(at, 'a whole number, "unlimited", or a list [soft, hard]', item)
             else:
                 found[name] = number
-        return found if len(found) == len(value) else BAD
+        return found
 
     def schema(self) -> Schema:
         one = {"anyOf": [{"type": "integer", "minimum": 0}, {"enum": list(_UNLIMITED)}]}
@@ -107,7 +111,7 @@ class Hooks(Kind):
                 found[event] = hooks
             elif not hooks:
                 report.expected(at, "a command or a URL", item)
-        return found if len(found) == len(value) else BAD
+        return found
 
     @staticmethod
     def written(hooks: list[dict[str, Any]]) -> Any:
@@ -145,7 +149,7 @@ class Needs(Kind):
         if not isinstance(value, list):
             return self._bad(value, path, report)
         found = [self._need(item, (*path, number), report) for number, item in enumerate(value)]
-        return BAD if BAD in found else found
+        return [UNKNOWN if need is BAD else need for need in found]
 
     def _need(self, item: object, path: Path, report: Report) -> Any:
         if isinstance(item, str):
@@ -185,7 +189,7 @@ class Needs(Kind):
     @staticmethod
     def _of_text(text: str, path: Path, report: Report) -> Any:
         if "://" not in text:
-            if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", text):
+            if not re.fullmatch(r"\w[\w.-]*", text):
                 report.expected(path, "a node's name, tcp://HOST:PORT, or a table with command", text)
                 return BAD
             return Need("node", (text,))

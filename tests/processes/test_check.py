@@ -1,0 +1,203 @@
+"""multi check: what it finds in a file and on this machine, where it says that this is, and in which words."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import pytest
+from support.described import MULTI_TOML, describe
+from support.nodes import Nodes
+
+
+def told(nodes: Nodes, text: str) -> list[str]:
+    """What is told of this multi.toml, a line each; `multi up` refuses it for just the same."""
+    describe(nodes, text)
+    found = nodes.run("check", code=2).stderr.splitlines()
+    assert found.pop().endswith(" errors" if len(found) > 1 else " error")
+    path = str(nodes.project.path)
+    up = nodes.run("up", code=2).stderr.splitlines()[1:]
+    assert [line.strip() for line in up] == [line.removeprefix("multi: error: ") for line in found]
+    return [line.replace(f"multi: error: {path}/multi.toml:", "").replace(path, "HERE") for line in found]
+
+
+def test_check_finds_everything_at_once_and_starts_nothing(described: Nodes) -> None:
+    describe(
+        described,
+        MULTI_TOML
+        + """
+        [nodes.v]
+        python = "/nowhere/python"
+        [nodes.u]
+        python = "/bin/true"
+        [nodes.flower]
+        kind = "command"
+        command = "no-such-program"
+        hooks = { crashed = "also-none x" }
+        log = { file = "ready.py/x.log" }
+        [nodes.s]
+        user = "nobody-of-that-name"
+        stop = { quit_after = 9, kill_after = 6 }
+        """,
+    )
+    done = described.run("check", code=2)
+    found = json.loads(described.run("check", "--json", code=2).stdout)
+    assert not found["ok"]
+    told = [(one["line"], one["key"], one["level"], one["message"]) for one in found["problems"]]
+    folder = described.project.path
+    assert told == [
+        (9, "nodes.v.python", "error", "/nowhere/python can't be run: No such file or directory"),
+        (11, "nodes.u.python", "error", "/bin/true can't be run: it is no Python (exit status 0)"),
+        (14, "nodes.flower.command", "error", "there is no program no-such-program on the PATH that can be run"),
+        (15, "nodes.flower.hooks.crashed", "error", "there is no program also-none on the PATH"),
+        (
+            16,
+            "nodes.flower.log.file",
+            "error",
+            f"{folder}/ready.py/x.log can't be written: {folder}/ready.py is no directory",
+        ),
+        (18, "nodes.s.user", "error", "there is no user nobody-of-that-name on this machine"),
+        (19, "nodes.s.stop.kill_after", "warning", "KILL after 6 s comes before QUIT after 9 s"),
+    ]
+    assert "6 errors, 1 warning" in done.stderr
+    assert not list(described.state.glob("nodes/*/*"))
+
+
+def test_check_says_ok_and_counts(described: Nodes) -> None:
+    assert described.run("check").stdout.endswith("multi.toml: OK, 2 nodes\n")
+    assert described.run("check", "-q").stdout == ""
+    assert json.loads(described.run("check", "--json").stdout)["nodes"] == ["w1", "w2"]
+
+
+def test_check_warns_of_a_password_that_others_can_read(described: Nodes) -> None:
+    path = describe(described, MULTI_TOML + '[nodes.v]\nbroker = "redis://:s3cret@localhost/0"\n')
+    done = described.run("check")
+    assert "warning: " in done.stderr
+    assert "broker: holds a password" in done.stderr
+    assert "s3cret" not in done.stderr
+    os.chmod(path, 0o600)
+    assert described.run("check").stderr == ""
+
+
+def test_all_is_told_in_one_go_whatever_else_is_wrong(described: Nodes) -> None:
+    text = """\
+[defaults]
+app = "ready"
+[nodes.w]
+count = 0
+directory = "nowhere"
+depends_on = ["zzz", "tcp://x:99999"]
+[nodes."a b"]
+user = "nobody-of-that-name"
+[nodes.v]
+inherits = "nobody"
+env_files = ["none.env", 3]
+[nodes.u]
+depends_on = ["v", "w"]
+"""
+    assert told(described, text) == [
+        "4: nodes.w.count: expected a whole number from 1 to 1000, not 0",
+        "5: nodes.w.directory: there is no directory HERE/nowhere",
+        '6: nodes.w.depends_on[1]: expected tcp://HOST:PORT with a port from 1 to 65535, not "tcp://x:99999"',
+        '6: nodes.w.depends_on[0]: there is no node and no table of nodes "zzz"',
+        "7: nodes.a b: can't be a node's name: letters, digits, '-', '_' and '.' can stand in it",
+        "8: nodes.a b.user: there is no user nobody-of-that-name on this machine",
+        '10: nodes.v.inherits: there is no table of nodes "nobody"',
+        "11: nodes.v.env_files[1]: expected a text, not 3",
+        "11: nodes.v.env_files[0]: the environment file HERE/none.env is missing; put - before its name if it may be",
+    ]
+
+
+def test_what_the_defaults_say_is_told_once_and_where_it_stands(described: Nodes) -> None:
+    text = """\
+[nodes.w]
+count = 3
+[nodes.v]
+[nodes.u]
+[nodes.t]
+log = { file = "/proc/x/y.log" }
+[defaults]
+app = "ready"
+env_files = [
+    "-may-be-missing.env",
+    "none.env",
+]
+"""
+    assert told(described, text) == [
+        "6: nodes.t.log.file: /proc/x/y.log can't be written: No such file or directory in /proc",
+        "11: defaults.env_files[1]: the environment file HERE/none.env is missing; put - before its name if it may be",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            '[nodes.w]\napp = "ready"\nbroker = "foo://x"',
+            "3: nodes.w.broker: no broker has the URL scheme 'foo'; there are: ",
+        ),
+        (
+            '[nodes.w]\napp = "ready"\nresult_backend = "x://"',
+            "3: nodes.w.result_backend: no result backend has the URL scheme",
+        ),
+        (
+            '[nodes.w]\ncount = 2\napp = "ready"\npidfile = "same.pid"',
+            "4: nodes.w.pidfile: w1 and w2 would both use HERE/same.pid",
+        ),
+        (
+            '[nodes.w]\napp = "ready"\nlog.file = "x"\n[nodes.v]\ninherits = "w"',
+            "3: nodes.w.log.file: w and v would both use",
+        ),
+        ("[nodes.w]", "1: nodes.w: no app is named: say where it is, as in app = "),
+        ('state_dir = "/proc/1/x"\n[nodes.w]\napp = "ready"', "1: state_dir: "),
+        ("", " describes no nodes; add a table for them: [nodes.NAME]"),
+    ],
+)
+def test_what_up_could_not_start_is_no_ok(described: Nodes, text: str, line: str) -> None:
+    (found,) = told(described, text)
+    assert found.startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('kind = "command"', '2: nodes.w.kind: which program? Name it: command = "/usr/bin/program --option"'),
+        (
+            'command = "sleep 9"\nqueues = ["a"]',
+            "3: nodes.w.queues: these are options of a worker, and a command is no worker; put what the program is to be ",
+        ),
+        (
+            'app = "ready"\nkind = "beat"',
+            '3: nodes.w.kind: multi has no beat of its own yet. Celery\'s does it, on the same broker: give engine = "celery" w',
+        ),
+        (
+            'app = "ready"\npool = "gevent"',
+            "3: nodes.w.pool: there is no pool 'gevent' yet; meanwhile use pool = \"threads\" for tasks that wait for input and ",
+        ),
+        (
+            'app = "ready"\ncommand = ""',
+            '3: nodes.w.command: expected a command: a text such as "pg_isready -q" or a list of its words',
+        ),
+    ],
+)
+def test_it_speaks_of_keys_and_not_of_options_of_the_command_line(described: Nodes, text: str, line: str) -> None:
+    (found,) = told(described, "[nodes.w]\n" + text)
+    assert found.startswith(line)
+
+
+def test_a_beat_that_there_can_be_only_one_of_is_told_so_once(described: Nodes) -> None:
+    text = f'[nodes.w]\nengine = "celery"\npython = "{sys.executable}"\nkind = "beat"\ncount = 2\n'
+    describe(described, text)
+    done = described.run("check", code=2)
+    assert "nodes.w.count: a singleton is one node" in done.stderr
+    assert "is sent 2 times" not in done.stderr
+
+
+def test_a_byte_order_mark_is_called_by_its_name(described: Nodes) -> None:
+    path = describe(described, MULTI_TOML)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    said = described.run("check", code=2).stderr
+    assert "multi.toml:1: the file begins with a byte order mark (BOM)" in said
+    assert "save it as UTF-8 without one" in said
+    assert "byte order mark" in described.run("status", code=2).stderr
