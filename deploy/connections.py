@@ -296,7 +296,7 @@ def _policy(module: Any, name: str, known: str, file: str | None) -> paramiko.Mi
                 with open(os.open(file, flags, 0o600), "a", encoding="ascii") as out:
                     out.write(f"{known} {key.get_name()} {key.get_base64()}\n")
 
-    return Reject()  # type: ignore[no-any-return]
+    return Reject()
 
 
 def fingerprint(key: paramiko.PKey) -> str:
@@ -314,7 +314,7 @@ def fingerprint(key: paramiko.PKey) -> str:
 def _keep_alive(connection: fabric.Connection, silence: float) -> None:
     """Have a host that falls silent noticed: a connection behind a cut cable would else hang for a quarter of an hour."""
     transport: Any = connection.transport
-    sock = getattr(transport, "sock", None)
+    sock: Any = getattr(transport, "sock", None)
     with contextlib.suppress(OSError, AttributeError):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(silence * 1000))

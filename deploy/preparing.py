@@ -36,7 +36,7 @@ class Probe(NamedTuple):
 
     found: frozenset[str]
 
-    def __contains__(self, word: object) -> bool:
+    def has(self, word: str) -> bool:
         return word in self.found
 
     @property
@@ -92,7 +92,7 @@ class _Planner:
         self._owner()
         self._python()
         self._folders()
-        if self.settings.manager == SYSTEMD_USER and "linger" not in self.found:
+        if self.settings.manager == SYSTEMD_USER and not self.found.has("linger"):
             argv = ("loginctl", "enable-linger", self.user)
             self._add(f"let {self.user}'s units run without a login", "they would end with it", self._as_root(argv))
         for file in sudoers:
@@ -114,11 +114,11 @@ class _Planner:
         return Command(argv, sudo=True, timeout=900)
 
     def _owner(self) -> None:
-        if "group" not in self.found and self.group:
+        if not self.found.has("group") and self.group:
             self._add(
                 f"make the group {self.group}", "it is missing", self._as_root(("groupadd", "--system", self.group))
             )
-        if "user" in self.found:
+        if self.found.has("user"):
             return
         group = ("--gid", self.group) if self.group else ("--user-group",)
         argv: tuple[str, ...] = (
@@ -130,7 +130,7 @@ class _Planner:
             "/usr/sbin/nologin",
             self.user,
         )
-        if "useradd" not in self.found:
+        if not self.found.has("useradd"):
             argv = ("adduser", "-S", "-D", *(("-G", self.group) if self.group else ()), self.user)
         self._add(f"make the user {self.user}", "the project is to be theirs", self._as_root(argv))
 
@@ -147,11 +147,11 @@ class _Planner:
                 "(python = …), or serve the host without multi (agentless = true)"
             )
             return
-        has_tool = "venv" in self.found or "uv" in self.found
+        has_tool = self.found.has("venv") or self.found.has("uv")
         if version is not None and has_tool:
             return
         name = settings.python.rpartition("/")[2]
-        if "apt" in self.found and settings.python in (name, f"/usr/bin/{name}"):
+        if self.found.has("apt") and settings.python in (name, f"/usr/bin/{name}"):
             argv = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "-q", name, f"{name}-venv")
             what = "no Python" if version is None else "no tool for virtual environments"
             self._add(f"install {name} and {name}-venv", f"there is {what}", self._as_root(argv))

@@ -37,7 +37,7 @@ from multi.errors import DeployError, DeployLocked, HostUnreachable, MultiError,
 
 if TYPE_CHECKING:
     from multi.deploy.inventory import Host
-    from multi.deploy.lock import Holder
+    from multi.deploy.locking import Holder
     from multi.deploy.settings import Canary
 
 #: What has become of a host.

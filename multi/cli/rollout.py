@@ -1,4 +1,4 @@
-"""`multi deploy push` and `rollback`: a plan is shown, then carried out under a lock, and told of."""
+"""`multi deploy push`: a plan is shown, then carried out under a lock, and told of."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from multi.cli.telling import Teller
 from multi.deploy import audit, health, hooks, releases, runner, secrets
 from multi.deploy.facts import HostFacts
 from multi.deploy.inventory import Host
-from multi.deploy.lock import Holder
+from multi.deploy.locking import Holder
 from multi.deploy.plan import make_plan
 from multi.deploy.runner import LEFT_OUT, NOTE, STUCK, UNREACHABLE, Event, HostReport, Report, Runner
 from multi.deploy.steps import PHASES, Plan
 from multi.errors import DeployError, DeployLocked, HostUnreachable, MultiError, StepFailed
 
-_WHY = click.option(
+WHY = click.option(
     "-m", "--message", "why", metavar="TEXT", default="", help="Why; stands in the lock and the audit log."
 )
-_BREAK = click.option("--break", "breaking", is_flag=True, help="Take the lock from whoever has it.")
-_DRY = click.option("--dry-run", is_flag=True, help="Say what would be done on each host and why, and do nothing.")
-_JSON = click.option("--json", "as_json", is_flag=True, help="Events and the report as lines of JSON.")
+BREAK = click.option("--break", "breaking", is_flag=True, help="Take the lock from whoever has it.")
+DRY = click.option("--dry-run", is_flag=True, help="Say what would be done on each host and why, and do nothing.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Events and the report as lines of JSON.")
 
 
 @click.command()
 @click.option("--source", metavar="SOURCE", help="In place of that of multi.toml: git, git:REF, a folder or a wheel.")
-@_DRY
-@_WHY
-@_BREAK
+@DRY
+@WHY
+@BREAK
 @click.option("--no-canary", is_flag=True, help="Without the canary that multi.toml describes.")
-@_JSON
+@JSON
 @host_options
 @click.pass_context
 def push(ctx: click.Context, /, **given: Any) -> None:

@@ -98,7 +98,7 @@ class Lock(NamedTuple):
         own = _process()
         if not self.process or {**self.process, "pid": 0, "start": 0} != {**own, "pid": 0, "start": 0}:
             return False
-        return _started(int(self.process["pid"])) != self.process["start"]
+        return _started(int(self.process["pid"])) != int(self.process["start"])
 
     def json(self) -> dict[str, Any]:
         return {
