@@ -146,7 +146,8 @@ def test_an_adopted_worker_is_a_node_until_its_end(shop: Shop) -> None:
     assert "is a node already" in shop.adopt(str(worker.pid)).stdout
     stop = shop.project.popen("stopwait", "w1")
     # of a worker that is told to stop Celery's remote control tells nothing any more
-    drained = until(lambda: stop.stdout and next((line for line in stop.stdout if "draining" in line), ""))
+    assert stop.stdout is not None
+    drained = next((line for line in stop.stdout if "draining" in line), "")
     assert "w1@here: draining: 1 active, oldest " in drained
     assert f" s ({shop.app}.nap), as far as was known before the stop" in drained
     assert shop.status("w1")["state"] == "stopping"
