@@ -167,7 +167,7 @@ class SupervisordFormat(UnitFormat):
         log_file = os.path.join(_log_dir(target), f"multi-{target.project}.{node.name.short}.log")
         if given and not has_keeper:
             log_file = os.path.join(node.cwd, names.expand(os.path.expanduser(str(given)), node.name))
-        argv = programs.keeper(node, target) if has_keeper else [*_reader(node), *programs.own(node, target)]
+        argv = programs.keeper(node, target) if has_keeper else [*reader(node), *programs.own(node, target)]
         if owner and not target.homes.get(owner):
             # supervisord leaves it that of whoever started it; without one the system's list of users is asked
             argv = ["/usr/bin/env", "-u", "HOME", *argv]
@@ -199,7 +199,7 @@ class SupervisordFormat(UnitFormat):
         }
 
 
-def _reader(node: NodeSpec) -> list[str]:
+def reader(node: NodeSpec) -> list[str]:
     """What reads the node's env files, since supervisord reads none: a shell that becomes the program when it has done so."""
     if not node.env_files:
         return []
