@@ -51,7 +51,9 @@ def where(function: Any) -> Any:
     for option in reversed(
         (
             click.option("--user/--system", "user", default=None, help="Your own systemd, or the machine's (as root)."),
-            click.option("--supervisord", "supervisord", metavar="FILE", help="The configuration file of the supervisord."),
+            click.option(
+                "--supervisord", "supervisord", metavar="FILE", help="The configuration file of the supervisord."
+            ),
             click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing."),
         )
     ):

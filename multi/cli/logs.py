@@ -115,7 +115,9 @@ def _tails(nodes: list[Node], wanted: Wanted, journals: list[Journal]) -> dict[s
     for node in nodes:
         if node.unit is not None and node.unit.log_file is None and node.manager is not None:
             try:
-                journals.append(Journal(node.unit, lines=None if wanted.is_choosy else wanted.limit, since=wanted.since))
+                journals.append(
+                    Journal(node.unit, lines=None if wanted.is_choosy else wanted.limit, since=wanted.since)
+                )
             except ManagerError as error:
                 complain(f"{node}: {error}")
             else:

@@ -249,10 +249,16 @@ def test_a_celery_app_is_recognised_in_the_node(project: Project, redis_url: str
         # Celery's worker would die of USR2, which tells multi's own to open its log anew
         os.kill(nodes.keeper("w1"), signal.SIGUSR2)
         old = nodes.worker("w1")
-        nodes.run("restart", "w1")
+        # what only Celery has, or has already, is taken for it, whether it runs or not; what is of nobody's is Celery's to refuse
+        nodes.run("restart", "w1", "-E", "--autoscale", "2,1")
         assert nodes.worker("w1") != old
         nodes.run("stopwait", "w1")
         assert nodes.record("w1")["last_end"]["kind"] == "stop"
+        nodes.run("start", "w1", "--pool-start-method", "fork")
+        command = Path(f"/proc/{nodes.worker('w1')}/cmdline").read_text().split("\0")
+        assert {"--autoscale", "2,1", "--pool-start-method"} <= set(command)
+        assert nodes.status("w1")["engine"] == "celery"
+        assert "nonsense" in nodes.run("restart", "w1", "--nonsense", "1", code=2).stderr
     finally:
         nodes.stop_all()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,6 +94,28 @@ def test_one_that_ignores_its_stop_signal_is_killed_with_its_family(nodes: Nodes
     assert found.wait(5) == -9
     until(lambda: not is_alive(child), what="its child is gone")
     assert is_alive(os.getpid())
+
+
+def test_where_its_keeper_does_not_react_all_of_its_family_is_killed_and_nobody_else(nodes: Nodes) -> None:
+    path = nodes.project.write("deaf.sh", "trap '' TERM\nsh -c 'sleep 600 & wait' &\nwhile :; do sleep 0.05; done\n")
+    nodes.run("start", "c1", "--cmd", f"sh {path}", "--ready-after", "0.1")
+    nodes.run("kill", "c1", code=None)
+    found = subprocess.Popen(["sh", str(path)])  # in the session and the process group of this test
+    beside = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+    try:
+        until(lambda: children(found.pid) and children(children(found.pid)[0]), what="it has a grandchild")
+        child = children(found.pid)[0]
+        (grandchild,) = children(child)
+        value = {"pid": found.pid, "start": proc.start_time(found.pid), "boot": proc.boot_id()}
+        (nodes.folder("c1") / "adopt.json").write_text(json.dumps(value))
+        nodes.run("start", "c1")
+        os.kill(nodes.keeper("c1"), signal.SIGSTOP)
+        nodes.run("kill", "c1")
+        assert found.wait(5) == -9
+        until(lambda: not is_alive(child) and not is_alive(grandchild), what="its family is gone")
+        assert beside.poll() is None
+    finally:
+        beside.communicate()
 
 
 def test_one_that_is_gone_meanwhile_is_told(nodes: Nodes, foreign: subprocess.Popen[bytes]) -> None:

@@ -287,3 +287,45 @@ def test_the_history_of_a_node_is_not_for_others(nodes: Nodes) -> None:
     nodes.start("w1")
     (history,) = nodes.state.glob(f"nodes/*/w1@{HOST}/history.jsonl")
     assert Path(history).stat().st_mode & 0o077 == 0
+
+
+def test_one_unknown_name_hides_no_known_one(nodes: Nodes) -> None:
+    nodes.start("w1")
+    done = nodes.run("status", "w1", "w9", "--json", code=4)
+    assert [one["node"] for one in json.loads(done.stdout)] == [f"w1@{HOST}"]
+    assert "no node 'w9'" in done.stderr
+    done = nodes.run("status", "w9", "w1", code=4)
+    assert f"w1@{HOST}" in done.stdout
+    assert "no node 'w9'" in done.stderr
+    assert nodes.run("status", "w9", code=4).stdout == ""
+
+
+def test_nodes_of_several_projects_are_told_apart(nodes: Nodes) -> None:
+    nodes.start("w1")
+    nodes.project.write("other/multi.toml", 'name = "other"\n')
+    nodes.run("start", "w1", "-A", "ready", "--executable", str(nodes.python), "--workdir", "other")
+    head, *rows = nodes.run("status", "--all").stdout.splitlines()
+    assert head.split()[-1] == "project"
+    assert sorted(row.split()[-1] for row in rows) == [str(nodes.project.path), str(nodes.project.path / "other")]
+    assert "project" not in nodes.run("status").stdout.splitlines()[0]
+    nodes.run("kill", "w1", "--workdir", "other")
+
+
+def test_stacks_of_all_nodes_are_asked_for_as_the_error_says(nodes: Nodes) -> None:
+    nodes.project.write("proj.py", "from multi import App\n\napp = App('proj')\n")
+    nodes.run("start", "w1", "w2", "-A", "proj", "-c", "1")
+    assert "Name them: w1 w2, or --all" in nodes.run("stack", code=2).stderr
+    told = json.loads(nodes.run("stack", "--all", "--json").stdout)
+    assert {one["node"] for one in told} == {f"w1@{HOST}", f"w2@{HOST}"}
+    assert "--all" not in nodes.run("forget", code=2).stderr, "it has no such option"
+
+
+def test_of_restarts_at_the_same_moment_none_tells_that_nothing_was_done(nodes: Nodes) -> None:
+    nodes.start("w1")
+    worker = nodes.worker("w1")
+    commands = [nodes.project.popen("restart", "w1") for _ in range(3)]
+    said = [command.communicate(timeout=60)[0] for command in commands]
+    assert [command.returncode for command in commands] == [0, 0, 0]
+    assert "already running" not in "".join(said)
+    assert all("Restarting node w1@" in text or "restarted by another command" in text for text in said), said
+    assert nodes.worker("w1") != worker

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import time
 
 from support.nodes import HOST, Nodes
 from support.wait import until
@@ -42,6 +43,23 @@ def test_at_the_deadline_it_is_stopped_all_the_same_and_that_is_said(nodes: Node
     assert queues(nodes, "w1") == ["celery"]
 
 
+def test_after_the_deadline_it_tells_at_once_what_still_runs(nodes: Nodes) -> None:
+    nodes.start("w1", plan="ready.busy.slow")
+    restarting = nodes.project.popen("restart", "--when-idle", "--deadline", "1.5s", "w1")
+    assert restarting.stdout is not None
+    while "stopped all the same" not in restarting.stdout.readline():
+        pass
+    stopped = time.monotonic()
+    assert re.search(r"w1@.*: draining: 1 active, oldest 4\d s \(proj", restarting.stdout.readline())
+    assert time.monotonic() - stopped < 4
+    nodes.nudge_unseen("w1")
+    out, _ = restarting.communicate(timeout=30)
+    assert restarting.returncode == 0, out
+    told = nodes.run("why", "w1", "--lines", "0").stdout
+    assert "what is started next is to consume as before from all queues" in told
+    assert queues(nodes, "w1") == ["celery"]
+
+
 def test_control_c_leaves_the_node_as_it_was(nodes: Nodes) -> None:
     nodes.start("w1", plan="ready.busy")
     worker = nodes.worker("w1")
@@ -70,7 +88,8 @@ def test_of_two_that_share_a_queue_one_goes_on_consuming_meanwhile(nodes: Nodes)
     nodes.nudge("w2")
     assert queues(nodes, "w2") == ["celery"]
     nodes.nudge("w1")
-    until(lambda: queues(nodes, "w2") == [] or nodes.record("w2")["state"] != "running", what="the second's turn")
+    # which may be over before anybody has looked
+    until(lambda: nodes.record("w2")["generation"] > 1 or queues(nodes, "w2") == [], 30, what="the second's turn")
     restarting.communicate(timeout=30)
     assert restarting.returncode == 0
     assert queues(nodes, "w1") == queues(nodes, "w2") == ["celery"]

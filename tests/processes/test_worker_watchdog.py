@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 
@@ -52,6 +53,13 @@ def test_a_worker_whose_loop_is_stuck_is_replaced_with_its_stacks_in_the_log_and
     assert record["last_end"]["verdict"] == "watchdog"
     log = nodes.log("w1")
     assert "has not answered for" in log
+    # first its children, then itself
+    asked = re.search(
+        r"the child \(pid \d+\), which runs proj\.note\[[-\w]+\], was here:\n(.*?)Fatal Python", log, re.DOTALL
+    )
+    assert asked is not None, log
+    assert " in note\n" in asked[1]
+    assert len(re.findall(r"the child \(pid \d+\)", log)) == 2
     assert "in get_stuck" in log.partition("Fatal Python error: Aborted")[2]
     # the task of the dead worker's child is run again by the next one
     until(lambda: (nodes.project.path / "notes").read_text() == "long\nlong\n", 15, what="the task runs again")

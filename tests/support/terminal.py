@@ -1,4 +1,4 @@
-"""A command of multi on a terminal: what it shows there, and keys that are pressed."""
+"""A command of multi, or another program, on a terminal: what it shows there, and keys that are pressed."""
 
 from __future__ import annotations
 
@@ -22,14 +22,22 @@ from support.wait import until
 class Terminal:
     """A terminal of some size, with a command in it."""
 
-    def __init__(self, project: Project, *words: str, rows: int = 24, columns: int = 80, **variables: str) -> None:
+    def __init__(
+        self,
+        project: Project,
+        *words: str,
+        rows: int = 24,
+        columns: int = 80,
+        program: tuple[str, ...] = (sys.executable, "-m", "multi"),
+        **variables: str,
+    ) -> None:
         self.screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self.screen)
         self._master, slave = pty.openpty()
         self._resize(rows, columns)
         self.seen = b""
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "multi", *words],
+            [*program, *words],
             cwd=project.path,
             env={**project.env, "TERM": "xterm", **variables},
             stdin=slave,

@@ -1,0 +1,53 @@
+"""Completion as it is typed: bash on a terminal, with the script that multi gives it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from support.nodes import Nodes
+from support.terminal import Terminal
+from support.wait import until
+
+BASH = ("bash", "--norc", "--noprofile", "-i")
+
+
+@pytest.fixture
+def shell(nodes: Nodes) -> Iterator[Terminal]:
+    if shutil.which("bash") is None or shutil.which("multi", path=nodes.project.env["PATH"]) is None:
+        pytest.skip("needs bash, and multi on the PATH")
+    nodes.project.write("multi.toml", '[defaults]\napp = "ready"\n\n[nodes.images]\ncount = 2\n\n[nodes.mail]\n')
+    nodes.start("w1", "w2", "other")
+    nodes.run("stopwait", "--all")
+    with Terminal(nodes.project, program=BASH, columns=100, PS1="$ ") as found:
+        found.until("$")
+        found.press('eval "$(_MULTI_COMPLETE=bash_source multi)"; echo set-up\n')
+        found.until("\nset-up")
+        yield found
+
+
+def typed(shell: Terminal, words: str, whole: str) -> None:
+    """Type words and TAB; the line is to become `whole`."""
+    shell.press(f"{words}\t")
+    until(lambda: _last(shell) == f"$ {whole}", 15, what=f"{words!r} is completed: {shell.text}")
+    shell.press("\x15")  # an empty line again
+    until(lambda: _last(shell) == "$", 15, what="the line is empty")
+
+
+def _last(shell: Terminal) -> str:
+    shell.read(0.05)
+    return next((line for line in reversed(shell.lines) if line), "")
+
+
+def test_names_of_nodes_are_completed_also_behind_a_colon_which_bash_takes_words_apart_at(shell: Terminal) -> None:
+    typed(shell, "multi stopw", "multi stopwait")
+    typed(shell, "multi stop o", "multi stop other")
+    typed(shell, "multi restart w1 other -c:o", "multi restart w1 other -c:other")
+    typed(shell, "multi restart w1 w2 --loglevel:w1,o", "multi restart w1 w2 --loglevel:w1,other")
+    typed(shell, "multi restart w1 -l:w1 DEB", "multi restart w1 -l:w1 DEBUG")
+    typed(shell, "multi scale w", "multi scale w=")
+    # what multi.toml describes can be started before it is known
+    typed(shell, "multi start m", "multi start mail")
+    typed(shell, "multi up --only ima", "multi up --only images")
+    typed(shell, "multi stop m", "multi stop m")
