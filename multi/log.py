@@ -21,6 +21,7 @@ from time import localtime, strftime
 
 FORMAT = "[%(asctime)s: %(levelname)s/%(processName)s] %(message)s"
 TASK_FORMAT = "[%(asctime)s: %(levelname)s/%(processName)s] %(task_name)s[%(task_id)s]: %(message)s"
+OF_TASKS = "multi.task"  # the logger of the lines about tasks: their first arguments are the task's name and id
 JSON = "json"  # in place of a format: each record is one line of JSON
 
 LEVELS = {
@@ -244,6 +245,8 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
         }
         context = _state.task() if _state.task is not None else None
+        if record.name == OF_TASKS and isinstance(record.args, tuple) and len(record.args) >= 2:
+            context = str(record.args[0]), str(record.args[1])
         if context is not None:
             fields["task_name"], fields["task_id"] = context
         if record.exc_info and not record.exc_text:

@@ -28,7 +28,12 @@ _PREFIXES = ("cyan", "yellow", "magenta", "blue", "green", "bright_cyan", "brigh
 @nodes_argument
 @click.option("--follow", "-f", "follow", is_flag=True, help="Go on with what is added, until Ctrl-C.")
 @click.option(
-    "--lines", "-n", "lines", type=click.IntRange(min=0), metavar="N", help="How many lines of each node (20)."
+    "--lines",
+    "-n",
+    "lines",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="How many lines of each node, each entry whole (20).",
 )
 @click.option(
     "--since", metavar="TIME", help="All since then: 10m, 2h, 1d (ago), 10:30, 2026-11-21, 2026-11-21T10:00, yesterday."

@@ -26,6 +26,7 @@ _PRIVATE = frozenset(
         "MANAGER_WATCHDOG_USEC",
         "GENERATION",
         "LOG_FILE",
+        "LOG_FORMAT",
         "LOCK_FD",
         "MANAGER_SOCKET",
         "SUCCESSOR",

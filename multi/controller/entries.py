@@ -23,7 +23,7 @@ _ERRORS = (_TRACEBACK, "Fatal Python error", "Exception in thread")
 _LINKS = ("During handling of the above exception", "The above exception was the direct cause")
 #: The names under which other programs' JSON has what ours calls time, level and message.
 _TIMES, _LEVELS, _MESSAGES = ("time", "timestamp", "@timestamp", "ts"), ("level", "levelname", "severity"), ("message",)
-_LONGEST = 1000  # lines of one entry
+LONGEST = 1000  #: lines of one entry
 _KEEPER = "Keeper"
 
 
@@ -85,7 +85,7 @@ class Entry:
 
     def takes(self, line: str) -> bool:
         """Whether a line that begins no entry of its own belongs to this one."""
-        if len(self.lines) >= _LONGEST:
+        if len(self.lines) >= LONGEST:
             return False
         if self.has_header and self.process != _KEEPER and self.fields is None:
             return True

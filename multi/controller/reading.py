@@ -8,13 +8,13 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from multi.controller.entries import Entry, begins, entries
+from multi.controller.entries import LONGEST, Entry, begins, entries
 from multi.controller.tail import Tail
 
 
 class Wanted(NamedTuple):
     """Which entries are wanted: since a time, that match a pattern, of a level or a graver one; the last `limit` lines of
-    each node (None: all)."""
+    each node (None: all), and what belongs to the first of them."""
 
     limit: int | None = None
     since: float | None = None
@@ -67,7 +67,7 @@ def _chosen(tail: Tail, wanted: Wanted) -> Iterable[tuple[Entry, list[str]]]:
     if wanted.limit is None:
         return [pair for part in reversed([[*_of(lines, wanted)] for lines in tail.backwards()]) for pair in part]
     if not wanted.is_choosy:
-        return [(entry, entry.text) for entry in entries(tail.last(wanted.limit))]
+        return _whole_ones(tail, wanted.limit)
     found: deque[tuple[Entry, list[str]]] = deque()
     missing = wanted.limit
     for lines in tail.backwards():
@@ -77,6 +77,17 @@ def _chosen(tail: Tail, wanted: Wanted) -> Iterable[tuple[Entry, list[str]]]:
         missing -= sum(len(shown) for _, shown in part)
         found.extendleft(reversed(part))
     return found
+
+
+def _whole_ones(tail: Tail, count: int) -> Iterable[tuple[Entry, list[str]]]:
+    """The last entries that have so many lines; it is read further back until the first of them has its beginning."""
+    more = 20
+    while True:
+        lines = tail.last(count + more)
+        found = [*_last(((entry, entry.text) for entry in entries(lines)), count)]
+        if not found or found[0][0].has_header or len(lines) < count + more or more >= LONGEST:
+            return found
+        more *= 4
 
 
 def _of(lines: Iterable[str], wanted: Wanted) -> Iterator[tuple[Entry, list[str]]]:
@@ -93,7 +104,7 @@ def _since(tail: Tail, wanted: Wanted, since: float) -> Iterator[tuple[Entry, li
 
 
 def _last(found: Iterable[tuple[Entry, list[str]]], count: int | None) -> Iterable[tuple[Entry, list[str]]]:
-    """The last ones, until they have so many lines; of a long one its end."""
+    """The last ones, until they have so many lines; each of them whole."""
     if count is None:
         return found
     kept: deque[tuple[Entry, list[str]]] = deque()

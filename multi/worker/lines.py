@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from reprlib import Repr
 
-from multi.log import get_logger
+from multi.log import OF_TASKS, get_logger
 
 CONNECTED = "Connected to %s"
 READY = "%s ready."
@@ -50,7 +50,7 @@ class TaskLines:
     __slots__ = ("error", "info", "logger")
 
     def __init__(self, logger: logging.Logger | None = None) -> None:
-        self.logger = logger if logger is not None else get_logger("multi.task")
+        self.logger = logger if logger is not None else get_logger(OF_TASKS)
         self.info = self.logger.isEnabledFor(logging.INFO)
         self.error = self.logger.isEnabledFor(logging.ERROR)
 
@@ -68,9 +68,13 @@ class TaskLines:
             if self.info:
                 self.logger.info(EXPECTED, name, task_id, _whole(error))
         elif self.error:
-            text = f"{FAILED}\n%s" if traceback else FAILED
-            arguments = (traceback.rstrip(),) if traceback else ()
-            self.logger.error(text, name, task_id, _whole(error), *arguments)
+            values = (name, task_id, _whole(error))
+            record = self.logger.makeRecord(
+                self.logger.name, logging.ERROR, __file__, 0, FAILED, values, None, "failed"
+            )
+            # as text only there is, since a child may have had the exception: it is no part of the message all the same
+            record.exc_text = traceback.rstrip() if traceback else None
+            self.logger.handle(record)
 
     def retried(self, name: str, task_id: str, reason: object) -> None:
         if self.info:

@@ -49,6 +49,9 @@ def test_records_have_the_fields_that_multis_own_worker_writes(nodes: Nodes) -> 
     assert len(said["task_id"]) == 36
     (failed,) = [one for one in kept if "exception" in one]
     assert failed["exception"].endswith("ValueError: bad")
+    lives = [one for one in kept if one["logger"].startswith("celery.") and said["task_id"] in one["message"]]
+    assert [one["message"].rpartition("] ")[2].split(" ")[0] for one in lives] == ["received", "raised"]
+    assert {(one["task_name"], one["task_id"]) for one in lives} == {("shop.bad", said["task_id"])}
     shown = nodes.run("logs", "w1", "--level", "ERROR").stdout.splitlines()
     assert ": ERROR/ForkPoolWorker-1] shop.bad[" in shown[0]
     assert shown[-1] == "ValueError: bad"

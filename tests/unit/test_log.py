@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from multi import log, prints
+from multi.worker.lines import TaskLines
 
 say = print  # what is printed here is the subject
 
@@ -301,3 +302,17 @@ def test_records_as_json_have_their_fields_and_no_passwords(tmp_path: Path) -> N
     assert (second["task_name"], second["task_id"], second["message"]) == ("proj.add", "abc", "it failed")
     assert second["exception"].startswith("Traceback (most recent call last):\n")
     assert second["exception"].endswith("ValueError: bad \\udcff")
+
+
+def test_lines_about_tasks_as_json_tell_which_and_a_failure_its_traceback_apart(tmp_path: Path) -> None:
+    file = tmp_path / "w1.log"
+    log.setup("INFO", str(file), format=log.JSON)
+    about = TaskLines()
+    about.received("t.add", "id-1")
+    about.failed("t.add", "id-1", ValueError("bad", 1), "Traceback (most recent call last):\n  ...\n")
+    received, failed = map(json.loads, lines(file))
+    assert (received["task_name"], received["task_id"]) == ("t.add", "id-1")
+    assert (failed["task_name"], failed["task_id"]) == ("t.add", "id-1")
+    assert failed["message"] == "Task t.add[id-1] raised unexpected: ValueError('bad', 1)"
+    assert failed["exception"] == "Traceback (most recent call last):\n  ..."
+    assert "exception" not in received

@@ -133,6 +133,22 @@ def test_a_pattern_is_looked_for_in_whole_entries(tmp_path: Path) -> None:
     assert shown(Wanted(0), a=tail) == []
 
 
+def test_the_last_lines_of_a_log_are_never_the_middle_of_an_entry(tmp_path: Path) -> None:
+    entry = [
+        line("10:00:01", "it failed", "ERROR"),
+        "Traceback (most recent call last):",
+        *["  File x"] * 300,
+        "ValueError: bad",
+    ]
+    tail = write(tmp_path / "a.log", line("10:00:00", "before"), *entry)
+    assert shown(Wanted(1), a=tail) == entry
+    (piece,) = past({"a": tail}, Wanted(2))
+    assert (piece.entry.level, piece.entry.when) == (40, at("10:00:01") + 0.25)
+    assert shown(Wanted(len(entry) + 1), a=tail) == [line("10:00:00", "before"), *entry]
+    plain = write(tmp_path / "b.log", *(f"line {number}" for number in range(3000)))
+    assert shown(Wanted(2), a=plain) == ["line 2998", "line 2999"]
+
+
 def test_the_last_entries_that_match_are_looked_for_in_older_copies_too(tmp_path: Path) -> None:
     (tmp_path / "a.1").write_text("".join(f"{line('09:00:00', f'hit {n}')}\nmiss\n" for n in range(10)))
     tail = write(tmp_path / "a", line("10:00:00", "hit 10"))

@@ -17,7 +17,7 @@ def logger() -> logging.Logger:
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
-    return [(record.levelname, record.getMessage()) for record in caplog.records]
+    return [(record.levelname, logging.Formatter().format(record)) for record in caplog.records]
 
 
 def test_the_life_of_a_task_is_told_in_the_words_that_celerys_users_know(

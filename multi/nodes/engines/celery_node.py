@@ -581,7 +581,10 @@ def log_as_json(signals: Any) -> None:
                 "message": record.getMessage(),
             }
             task = get_current_task()
-            if task is not None and task.request.id:
+            about = record.args if record.name.startswith("celery.") else None
+            if isinstance(about, dict) and about.get("name") and about.get("id"):
+                fields["task_name"], fields["task_id"] = str(about["name"]), str(about["id"])
+            elif task is not None and task.request.id:
                 fields["task_name"], fields["task_id"] = task.name, task.request.id
             if record.exc_info and not record.exc_text:
                 record.exc_text = self.formatException(record.exc_info)
