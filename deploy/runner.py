@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from multi.deploy import audit, health
 from multi.deploy import canary as judging
-from multi.deploy.base import Backend, Session
+from multi.deploy.base import Backend, Result, Session
 from multi.deploy.steps import (
     FINISH,
     PREPARE,
+    RELOAD,
     RESTART,
     START,
     SWITCH,
@@ -170,11 +171,14 @@ class Runner:
 
     # ---- the whole
 
-    def run(self) -> Report:
-        """Carry it out; what has become of it. Locks are held by whoever calls."""
+    def run(self, check: Callable[[], str] | None = None) -> Report:
+        """Carry it out; what has become of it. Locks are held by whoever calls. `check` is asked when all is prepared, and
+        before anything that runs is touched: what it returns is why the deploy ends there, "" to go on."""
         begun = time.monotonic()
         try:
             self._prepare()
+            if not self._reason and not self._stopped() and check is not None:
+                self._reason = check()
             if not self._reason:
                 self._once()
             if not self._reason:
@@ -374,10 +378,13 @@ class Runner:
 
         if isinstance(do, Command | Build):
             result = session.run(do, say) if isinstance(do, Command) else session.build(do, say)
+            if isinstance(do, Command) and not result.ok and _is_too_often(step, result):
+                result = _start_all_the_same(do, session, say)
             if result.code is None:
                 raise HostUnreachable(name, f"{step.title}: {result.err}")
             if not result.ok:
-                raise StepFailed(name, step.title, f"exit code {result.code}", result.tail)
+                output = "\n".join(filter(None, (result.tail, _last_words(report, step, session))))
+                raise StepFailed(name, step.title, f"exit code {result.code}", output)
         elif isinstance(do, File):
             session.put(do)
         elif isinstance(do, Restore):
@@ -440,6 +447,26 @@ class Runner:
                 pass  # its turn will tell, or it is over
             except DeployLocked as error:
                 self._reason = str(error)
+
+
+def _is_too_often(step: Step, result: Result) -> bool:
+    """Whether systemd refuses only because this unit was started often of late: each deploy counts as a start there."""
+    return step.kind in (START, RESTART) and "reset-failed" in result.err
+
+
+def _start_all_the_same(command: Command, session: Session, say: Callable[[str], None]) -> Result:
+    words = ("start", "restart", "reload-or-restart")
+    reset = command._replace(argv=tuple("reset-failed" if word in words else word for word in command.argv))
+    session.run(reset)
+    return session.run(command, say)
+
+
+def _last_words(report: HostReport, step: Step, session: Session) -> str:
+    """What a node that doesn't come up has said itself: its manager only tells that it has failed."""
+    if step.node is None or step.kind not in (START, RESTART, RELOAD):
+        return ""
+    gate = next((one.do for one in report.plan.steps if isinstance(one.do, Gate) and step.node in one.do.nodes), None)
+    return health.output(session, gate, [step.node]) if gate is not None else ""
 
 
 def _raise_ours(future: Future[None]) -> None:

@@ -38,6 +38,9 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Events and the repo
 @DRY
 @WHY
 @BREAK
+@click.option(
+    "--allow-removed", is_flag=True, help="Go on though messages wait for tasks that are gone or have changed."
+)
 @click.option("--no-canary", is_flag=True, help="Without the canary that multi.toml describes.")
 @JSON
 @host_options
@@ -151,7 +154,11 @@ class Rollout:
         return missing
 
     def _unlock(self, holder: Holder, locked: list[Host]) -> None:
-        for name, result in self.remote.each(locked, holder.release).items():
+        reports = self._runner.reports if self._runner is not None else {}
+        gone = [host for host in locked if host.name in reports and reports[host.name].state == UNREACHABLE]
+        for host in gone:
+            complain(f"{host.name}: its lock stays until it expires, or the next push from here finds it")
+        for name, result in self.remote.each([host for host in locked if host not in gone], holder.release).items():
             if isinstance(result, MultiError):
                 complain(f"{name}: {getattr(result, 'reason', result)}")
 
@@ -182,7 +189,7 @@ class Rollout:
             )
             if self._interrupted:
                 self._runner.cancel.set()
-            report = self._runner.run()
+            report = self._runner.run(lambda: self._check(plan))
             if report.ok:
                 self._hooks("after", folder, facts)
         except StepFailed as error:  # a hook here
@@ -199,6 +206,23 @@ class Rollout:
             except StepFailed as error:
                 complain(str(error))
         return self._report(report)
+
+    def _check(self, plan: Plan) -> str:
+        """Why the release can't take over what waits for the one before; "" where it can. A rollback is not asked."""
+        from multi.deploy import compatibility
+
+        if self.what != "push" or plan.release is None:
+            return ""
+        found = compatibility.check(self.remote.inventory, self.remote.hosts, plan, self.backend)
+        for one in found:
+            self.teller(Event(NOTE, "", str(one)))
+        stops = [one for one in found if one.stops]
+        if not stops or (self.given.get("allow_removed") and all(one.task for one in stops)):
+            return ""
+        if not all(one.task for one in stops):
+            return f"the app of {plan.release} can't be imported; nothing was restarted"
+        names = ", ".join(one.task for one in stops)
+        return f"{plan.release} can't run what waits for {names}; nothing was restarted (--allow-removed goes on all the same)"
 
     def _hooks(self, moment: str, folder: str, facts: Mapping[str, str]) -> None:
         commands = self.remote.settings.hooks.get(moment, ())
