@@ -6,11 +6,15 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from multi.deploy.inventory import Host, Inventory
-from multi.deploy.steps import Command
+from multi.deploy.steps import Command, Plan
+from multi.errors import HostUnreachable
 from multi.nodes.spec import NodeSpec
+
+if TYPE_CHECKING:
+    from multi.deploy.base import Backend, Session
 
 #: So many messages of a queue are looked at.
 LIMIT = 10_000
@@ -138,6 +142,34 @@ def compare(old: App | None, new: App) -> list[Finding]:
     if new.not_looked is not None:
         found.append(Finding("", f"what waits could not be looked at: {new.not_looked}", False))
     return found
+
+
+def check(inventory: Inventory, hosts: Sequence[Host], plan: Plan, backend: Backend) -> list[Finding]:
+    """What `compare` finds for the plan's release, asked on the first host that has it and can tell; nothing where the release
+    is on all of them already, or no worker of the description has an app."""
+    if plan.release is None:
+        return []
+    for host in hosts:
+        planned = plan.hosts[host.name]
+        command = of_release(inventory, host, plan.release)
+        if planned.error is not None or planned.current == plan.release or command is None:
+            continue
+        try:
+            session = backend.connect(host)
+            new = _ask(session, command)
+            before = of_release(inventory, host, planned.current) if planned.current else None
+            old = _ask(session, before) if before is not None else None
+        except HostUnreachable:
+            continue  # another one may tell
+        return compare(old, new)
+    return []
+
+
+def _ask(session: Session, command: Command) -> App:
+    result = session.run(command)
+    if result.code is None:
+        raise HostUnreachable(session.host.name, result.err)
+    return answer(result.code, result.out, result.err)
 
 
 def _changes(old: App, new: App, told: set[str]) -> list[Finding]:
