@@ -77,7 +77,7 @@ def names(text: str) -> list[str]:
 def concurrency(text: str) -> int | str:
     text = text.strip().lower()
     if text != "auto" and not text.isdecimal():
-        raise click.BadParameter(f"{text!r} is no number, nor 'auto'; 0 means as if it were not given")
+        raise click.BadParameter(f"{text!r} is no number from 1 on, nor 'auto' (0 means as if it were not given)")
     return text if text == "auto" else int(text)
 
 

@@ -256,7 +256,7 @@ def test_a_celery_app_is_recognised_in_the_node(project: Project, redis_url: str
         assert nodes.record("w1")["last_end"]["kind"] == "stop"
         nodes.run("start", "w1", "--pool-start-method", "fork")
         command = Path(f"/proc/{nodes.worker('w1')}/cmdline").read_text().split("\0")
-        assert {"--autoscale", "2,1", "--pool-start-method"} <= set(command)
+        assert {"--autoscale=2,1", "--pool-start-method=fork", "-E"} <= set(command)
         assert nodes.status("w1")["engine"] == "celery"
         assert "nonsense" in nodes.run("restart", "w1", "--nonsense", "1", code=2).stderr
     finally:

@@ -69,6 +69,8 @@ def test_a_change_keeps_everything_else() -> None:
     assert (new.executable, new.cwd, new.env) == ("/venv/bin/python", "/srv/current", {"A": "1"})
     assert new.options == {"app": "proj", "concurrency": "8"}
     assert difference(old, new) == ["concurrency: 2 -> 8"]
+    new.options["concurrency"] = "0"
+    assert difference(old, new) == ["concurrency: 2 -> 0 (as if not given)"]
     assert difference(old, old) == []
 
 

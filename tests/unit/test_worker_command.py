@@ -80,8 +80,8 @@ def test_the_environment_sets_options_too(prefix: str, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["-c", "many"], "no number of at least 1"),
-        (["-c", "-1"], "no number of at least 1"),
+        (["-c", "many"], "no number from 1 on, nor 'auto' (0 means as if it were not given)"),
+        (["-c", "-1"], "no number from 1 on"),
         (["-l", "loud"], "'loud' is no log level"),
         (["-O", "best"], "default"),
         (["--time-limit", "-3"], "x>=0"),
