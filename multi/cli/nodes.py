@@ -275,6 +275,8 @@ class Request:
 
     def _is_for_another(self, node: Node) -> bool:
         """Whether words are given that only the engine understands which its worker has turned out to be of."""
+        if "app" in self.options_of(node):
+            return False  # it is defined anew, whatever was kept of it
         kept = node.spec()
         if kept is None or kept.engine != "multi" or self.engine_of(node) == "multi" or self.own_of(node).get("cmd"):
             return False
