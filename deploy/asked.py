@@ -20,7 +20,7 @@ import socket
 import sys
 import traceback
 from typing import Any, Dict, Iterator, List, Optional, Tuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 MARK = "multi-app-1 "
 SEPARATOR = "\x06\x16"
@@ -62,7 +62,7 @@ def main(asked: Dict[str, Any]) -> Dict[str, Any]:
     found["waiting"] = {"tasks": {}, "looked": 0, "cut": False, "error": None}
     try:
         look(url, options, queues, limit, found)
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
+    except Exception as error:  # whatever it is, it is not about the app
         found["waiting"]["error"] = f"{masked(url)}: {error}"
     return found
 
@@ -244,10 +244,10 @@ def of_sqlite(url: str, limit: int, waiting: Dict[str, Any]) -> None:
 
     unpack = importlib.import_module("multi.brokers.packing").unpack
     path = unquote(url.partition("://")[2].partition("?")[0])
-    path = path[1:] if path.startswith("/") and not os.path.exists(path) else path
+    path = path[1:] if path.startswith("/") and not os.path.exists(path) else os.path.abspath(path)
     if not os.path.exists(path):
         return
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=SECONDS)
+    connection = sqlite3.connect(f"file://{quote(os.path.realpath(path))}?mode=ro", uri=True, timeout=SECONDS)
     try:
         rows = connection.execute("SELECT envelope FROM messages LIMIT ?", (limit + 1,)).fetchall()
     finally:
