@@ -271,6 +271,7 @@ class _Examination:
                 last = next(node for node in nodes if node.name == names[-1])
                 self.add(last, (), text, WARNING)
         self._shared_files(nodes)
+        self._singletons(nodes)
         try:
             mode = os.stat(self.description.path).st_mode
         except OSError:
@@ -311,6 +312,18 @@ class _Examination:
     def _is_doubled(self, node: Described) -> bool:
         """Whether it is told already that there can't be so many of it."""
         return ("nodes", node.section, "count") in self.description.places.report.broken
+
+    def _singletons(self, nodes: list[Described]) -> None:
+        """Of the same program, or of workers of the same table, there is one on a host; a beat is told of above."""
+        seen: dict[str, Described] = {}
+        for node in nodes:
+            what = node.spec.only_one_of
+            if what is None or node.spec.kind == "beat":
+                continue
+            other = seen.setdefault(what, node)
+            if other.section != node.section:
+                text = f"{other.name} and {node.name} run the same program, and each is to be the only one: a host can run one of them"
+                self.add(node, "singleton", text, WARNING)
 
     def _shared_files(self, nodes: list[Described]) -> None:
         """Two nodes must not write one log or pid file."""

@@ -194,6 +194,14 @@ def test_a_beat_that_there_can_be_only_one_of_is_told_so_once(described: Nodes) 
     assert "is sent 2 times" not in done.stderr
 
 
+def test_of_two_singletons_of_one_program_it_is_told_that_only_one_can_run(described: Nodes) -> None:
+    table = '[nodes.{}]\ncommand = "sleep {}"\nsingleton = true\n'
+    describe(described, table.format("a", 600) + table.format("b", 700))
+    assert "singleton" not in described.run("check").stderr
+    describe(described, table.format("a", 600) + table.format("b", 600))
+    assert "nodes.b.singleton: a and b run the same program" in described.run("check").stderr
+
+
 def test_a_byte_order_mark_is_called_by_its_name(described: Nodes) -> None:
     path = describe(described, MULTI_TOML)
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
