@@ -318,23 +318,26 @@ class Runner:
         if not self.settings.auto_revert:
             self._tell(Event(NOTE, "", "nothing goes back (auto_revert = false); multi deploy rollback does it"))
             return
-        for batch in reversed(self._batches):
+        # who may be gone comes last: the others are not to wait for it
+        gone = [name for name in touched if self.reports[name].state == UNREACHABLE]
+        for batch in [*([name for name in one if name not in gone] for one in reversed(self._batches)), gone]:
             names = [name for name in batch if name in touched]
             if names:
                 self._tell(Event(PHASE, "", f"Going back: {', '.join(names)}"))
-                self._each(names, self._back_one, even_cancelled=True)
+                self._each(names, self._back_one)
 
     def _back_one(self, report: HostReport) -> None:
         """The way back, as far as it goes: one step that fails does not keep the others from being done."""
         errors: list[MultiError] = []
+        was_gone = report.state == UNREACHABLE
         for step in report.plan.back:
             if step.node is not None and step.node not in report.begun:
                 continue
             try:
-                self._do(report, step, again=not isinstance(step.do, Command), forced=True)
+                self._do(report, step, again=not was_gone and not isinstance(step.do, Command), forced=True)
             except HostUnreachable as error:
                 report.fail(error)
-                report.state = UNREACHABLE
+                report.state, report.current = UNREACHABLE, None
                 report.warnings.append(f"{error.reason}; it was to go back; the next push brings it into line")
                 return
             except MultiError as error:

@@ -248,7 +248,8 @@ class Rollout:
         """Which release each host has now, by its own word."""
         from multi.deploy.steps import Command
 
-        hosts = [host for host in locked if report.hosts[host.name].has_switched]
+        reports = report.hosts
+        hosts = [host for host in locked if reports[host.name].has_switched and reports[host.name].state != UNREACHABLE]
         found = self.remote.each(
             hosts,
             lambda session: session.run(Command(("readlink", session.host.settings.current), timeout=30)),
@@ -320,7 +321,8 @@ def show_report(screen: Screen, report: Report) -> None:
     """The table at the end, and what failed, with its output."""
     rows = []
     for name, one in report.hosts.items():
-        rows.append([name, one.state, one.current or "-", one.plan.current or "-", f"{one.seconds:.1f} s"])
+        current = "unknown" if one.state == UNREACHABLE else one.current or "-"
+        rows.append([name, one.state, current, one.plan.current or "-", f"{one.seconds:.1f} s"])
     if not report.plan.is_empty or not report.ok:
         screen.line()
         for line in screen.rows(("host", "state", "release", "before", "took"), rows, (4,)):
