@@ -14,6 +14,8 @@ from click.testing import CliRunner
 from multi.cli.lint import lint as command
 from multi.errors import ConfigurationError
 from multi.units import lint
+from multi.units.base import ERROR, File
+from multi.units.checks import check_supervisord, check_systemd
 from multi.units.lint import RULES
 
 DOCS = Path(__file__).parents[2] / "docs" / "lint.md"
@@ -291,6 +293,43 @@ def test_a_time_that_somebody_has_chosen_is_kept_unless_it_is_known_to_be_short(
     program = "[program:w]\ncommand=celery -A p worker\nkillasgroup=true\nstartretries=99\nstopwaitsecs=300\n"
     assert numbers(program, "w.conf") == []
     assert numbers(program, "w.conf", longest=301) == ["M303"]
+
+
+@pytest.mark.parametrize(
+    ("text", "is_worker"),
+    [
+        ("/v/bin/python /srv/manage.py rqworker high", True),
+        ("dramatiq shop.tasks --processes 4", True),
+        ("/v/bin/python -m dramatiq shop.tasks", True),
+        ("rq worker high", True),
+        ("rq info", False),
+        ("taskiq worker shop:broker", True),
+        ("arq shop.Settings", True),
+        ("multi worker -A shop", True),
+        ("multi status", False),
+        ("celery -A shop flower", False),
+        ("celery -A shop inspect ping", False),
+        ("/usr/bin/env LANG=C celery -A shop worker", True),
+        ("nice -n 5 celery -A shop worker", True),
+        ("gunicorn shop.wsgi", False),
+        ("/srv/bin/celery-worker", True),
+        ("bash -c 'celery -A shop flower'", False),
+    ],
+)
+def test_workers_are_told_from_other_programs(text: str, is_worker: bool) -> None:
+    assert lint.look(f"[program:x]\ncommand={text}\n", "x.conf").has_workers is is_worker
+
+
+def test_a_script_of_ones_own_is_known_by_its_name_or_by_what_runs_it() -> None:
+    assert numbers("services:\n  celery:\n    command: /start.sh\n", "compose.yaml") == ["M401", "M403", "M404"]
+    assert numbers("services:\n  web:\n    command: /start.sh\n", "compose.yaml") == []
+
+
+def test_the_managers_themselves_take_what_comes_of_a_fix() -> None:
+    unit = File("/etc/systemd/system/celery.service", fixed(SYSTEMD, "celery.service"))
+    program = File("/etc/supervisor/conf.d/celeryd.conf", fixed(SUPERVISORD.replace("nobody", "root"), "celeryd.conf"))
+    for problems in (check_systemd([unit]), check_supervisord([program])):
+        assert [str(one) for one in problems if one.level == ERROR] == []
 
 
 def test_supervisords_programs() -> None:

@@ -13,6 +13,8 @@ WORKER, BEAT, KEEPER, MULTI = "worker", "beat", "keeper", "multi"
 _SHELLS = ("sh", "bash", "dash", "ash", "zsh")
 #: The programs that are workers as they stand, with those of their options that say how many processes do the work.
 _TOOLS = ("dramatiq", "rq", "huey_consumer", "huey_consumer.py", "taskiq", "arq", "procrastinate")
+#: The same as commands of Django's manage.py.
+_MANAGED = {"rqworker": "rq", "run_huey": "huey", "rundramatiq": "dramatiq", "qcluster": "django-q"}
 #: Pools without children that could get a signal which is not theirs.
 _ALONE = ("solo", "gevent", "eventlet", "threads", "asyncio")
 _VALUE = r"""(?:"[^"]*"|'[^']*'|[^\s'"\\])+"""
@@ -76,8 +78,9 @@ def recognised(raw: str, hint: str = "") -> Work | None:
         for step in reversed(steps):
             if (found := _of_words(split(step), raw)) is not None:
                 return found
-        return _by_name(raw, script)
-    return _of_words(words, raw) or _by_name(raw, f"{words[0] if words else ''} {hint if len(words) <= 1 else ''}")
+        return _by_name(raw, split(script), script)
+    said = f"{words[0]} {hint if len(words) == 1 else ''}" if words else hint
+    return _of_words(words, raw) or _by_name(raw, words, said)
 
 
 def _of_words(words: list[str], raw: str) -> Work | None:
@@ -89,6 +92,8 @@ def _of_words(words: list[str], raw: str) -> Work | None:
             return _celery(words[at + 1 :], raw)
         if base in ("celeryd", "celerybeat"):
             return Work("celery", BEAT if base == "celerybeat" else WORKER, raw, _pool(words), _limit(words))
+        if base in _MANAGED and at > 0 and os.path.basename(words[at - 1]) in ("manage.py", "django-admin", "django"):
+            return Work(_MANAGED[base], WORKER, raw, "")
         if base == "multi":
             return _multi(words[at + 1 :], raw)
         if base in _TOOLS or (at > 0 and words[at - 1] == "-m" and word.partition(".")[0] in _TOOLS):
@@ -115,9 +120,11 @@ def _multi(words: list[str], raw: str) -> Work | None:
     return None
 
 
-def _by_name(raw: str, text: str) -> Work | None:
+def _by_name(raw: str, words: list[str], text: str) -> Work | None:
     """A script or a program of the user's own that says in its name what it is."""
     lowered = text.lower()
+    if any(os.path.basename(word) == "celery" for word in words):
+        return None  # Celery itself, with another of its commands
     if "celery" not in lowered or any(other in lowered for other in ("flower", "exporter", "export")):
         return None
     return Work("celery", BEAT if "beat" in lowered else WORKER, raw, is_opaque=True)
