@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-
 import click
+
+from multi.cli.lazy import LazyGroup
 
 #: Name, where it is, what it does.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -23,37 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
-class DeployGroup(click.Group):
-    """Commands that are imported when they are used."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
-            return None
-        module, _, attribute = COMMANDS[name][0].partition(":")
-        found = getattr(importlib.import_module(module), attribute)
-        assert isinstance(found, click.Command)
-        return found
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
-            import difflib
-
-            near = difflib.get_close_matches(args[0], COMMANDS, 1, 0.5)
-            hint = f"did you mean {near[0]!r}?" if near else "`multi deploy --help` lists them."
-            ctx.fail(f"There is no command 'deploy {args[0]}'; {hint}")
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, meaning) for name, (_, meaning) in COMMANDS.items()])
-
-
-@click.group(cls=DeployGroup)
+@click.group(cls=LazyGroup, table=COMMANDS)
 def deploy() -> None:
     """Bring releases to the hosts of multi.toml, over SSH.
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from typing import Any
 
 import click
 
+from multi.cli.lazy import LazyGroup
 from multi.cli.screen import complain
 from multi.errors import ConfigurationError, MultiError, NodeNotFound
 from multi.nodes.options import OPTIONS, SCREEN
@@ -86,37 +86,6 @@ Completion in the shell (for zsh and fish put their names in place of bash):
 """
 
 
-class Group(click.Group):
-    """Commands that are imported when they are used."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
-            return None
-        module, _, attribute = COMMANDS[name][0].partition(":")
-        found = getattr(importlib.import_module(module), attribute)
-        assert isinstance(found, click.Command)
-        return found
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
-            import difflib
-
-            near = difflib.get_close_matches(args[0], COMMANDS, 1, 0.5)
-            hint = f"did you mean {near[0]!r}?" if near else "`multi --help` lists them."
-            ctx.fail(f"There is no command {args[0]!r}; {hint}")
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        for title, names in SECTIONS.items():
-            with formatter.section(title):
-                formatter.write_dl([(name, COMMANDS[name][1]) for name in names])
-
-
 def _before(command: click.Group) -> click.Group:
     """Options that may stand before the subcommand as well as after it."""
     for option in (*OPTIONS, *SCREEN):
@@ -141,7 +110,11 @@ def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
 
 
 @click.group(
-    cls=Group, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+    cls=LazyGroup,
+    table=COMMANDS,
+    sections=SECTIONS,
+    epilog=EXAMPLES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 @click.option("--state-dir", metavar="DIR", help="Where nodes are kept, run and log (also MULTI_STATE_DIR).")
 @click.option(
