@@ -322,7 +322,7 @@ class _Examination:
                 continue
             other = seen.setdefault(what, node)
             if other.section != node.section:
-                text = f"{other.name} and {node.name} run the same program, and each is to be the only one: a host can run one of them"
+                text = f"{other.name} and {node.name} run the same program as singletons: a host can run one of them"
                 self.add(node, "singleton", text, WARNING)
 
     def _shared_files(self, nodes: list[Described]) -> None:
