@@ -20,7 +20,7 @@ _BAR = 12
 
 
 class Item(NamedTuple):
-    """One node that is on its way: what to say of it, and the part of that whose change is news."""
+    """One node that is on its way: what to say of it, and the part of that whose change is news ("": none is)."""
 
     node: Node
     text: str
@@ -53,7 +53,7 @@ class Progress:
         now = time.monotonic()
         for item in items:
             gist, when = self._told.get(str(item.node), ("", 0.0))
-            if gist != item.gist and now - when >= PAUSE:
+            if item.gist and gist != item.gist and now - when >= PAUSE:
                 self._told[str(item.node)] = (item.gist, now)
                 self.screen.item(item.node, item.text)
 
@@ -83,7 +83,10 @@ def bar(done: int, total: int) -> str:
 
 def draining(node: Node, status: Status | None = None) -> Item:
     """What a node that is told to stop still has to do."""
-    found = activity.of(node, status or node.status())
+    status = status or node.status()
+    found = activity.of(node, status)
+    if found is None and not status.workers:
+        return Item(node, "ending", "")  # it is down at this very moment
     if found is None:
         return Item(node, "draining: nothing is known of its tasks", "unknown")
     if not found.active:
