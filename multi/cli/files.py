@@ -7,6 +7,7 @@ import stat
 from typing import Any
 
 from multi.controller.fleet import Fleet
+from multi.controller.keeper import envfile
 from multi.controller.node import Node
 from multi.errors import ConfigurationError
 from multi.nodes import names
@@ -75,6 +76,16 @@ def refuse_files_of_others(records: list[tuple[Node, dict[str, Any]]], fleet: Fl
                 raise ConfigurationError(
                     f"{option}: {path} is in use by {other}, which runs; give {node} another, or put %n into it"
                 )
+
+
+def refuse_broken_environment(records: list[tuple[Node, dict[str, Any]]]) -> None:
+    """Before a node that runs is stopped for a start that can't be: its files of variables are read as its keeper will."""
+    for node, record in records:
+        for path in record.get("env_files") or ():
+            try:
+                envfile.read(path)
+            except envfile.EnvFileError as error:
+                raise ConfigurationError(f"{node}: {error}; nothing was stopped or started") from None
 
 
 def _is_pipe(path: str) -> bool:

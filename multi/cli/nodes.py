@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from multi.cli.arguments import NodesCommand, complete_names, json_option, nodes_argument, state_dir_option
-from multi.cli.files import record_of, refuse_files_of_others, refuse_shared_files
+from multi.cli.files import record_of, refuse_broken_environment, refuse_files_of_others, refuse_shared_files
 from multi.cli.policy import policy_of, shape_of
 from multi.cli.screen import Screen
 from multi.controller import project
@@ -35,6 +35,7 @@ __all__ = [
     "nodes_argument",
     "parse_signal",
     "record_of",
+    "refuse_broken_environment",
     "refuse_files_of_others",
     "refuse_shared_files",
     "state_dir_option",

@@ -19,6 +19,7 @@ from multi.cli.nodes import (
     nodes_argument,
     parse_signal,
     record_of,
+    refuse_broken_environment,
     refuse_files_of_others,
     refuse_shared_files,
     state_dir_option,
@@ -124,6 +125,7 @@ def prepare(request: Request, nodes: list[Node]) -> dict[str, Start]:
     records = [(node, record_of(node, spec)) for node, spec, _ in specs]
     refuse_shared_files(records)
     refuse_files_of_others(records, request.fleet)
+    refuse_broken_environment(records)
     if request.own.get("when_idle"):
         for node in nodes:
             status = node.status()

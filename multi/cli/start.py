@@ -14,6 +14,7 @@ from multi.cli.nodes import (
     Request,
     nodes_argument,
     record_of,
+    refuse_broken_environment,
     refuse_files_of_others,
     refuse_shared_files,
     state_dir_option,
@@ -108,6 +109,7 @@ def prepare(request: Request, nodes: list[Node]) -> list[Start]:
     records = [(node, record_of(node, spec)) for node, spec, _ in specs]
     refuse_shared_files(records)
     refuse_files_of_others(records, request.fleet)
+    refuse_broken_environment(records)
     tell(request.screen, specs, records)
     return [start_of(node) for node in managed] + [
         Start(node, record, spec.environment) for (node, spec, _), (_, record) in zip(specs, records, strict=True)
