@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from multi.deploy import audit, health
 from multi.deploy import canary as judging
+from multi.deploy import health
 from multi.deploy.base import Backend, Result, Session
 from multi.deploy.steps import (
     FINISH,
@@ -489,12 +489,3 @@ def _one_first(batches: Sequence[Sequence[str]]) -> list[list[str]]:
 
 def _count(names: Sequence[str], word: str) -> str:
     return f"{len(names)} {word}{'s' if len(names) != 1 else ''}"
-
-
-def note(backend: Backend, hosts: Iterable[Host], record: dict[str, Any], tell: Tell) -> None:
-    """Write into the audit log of these hosts; where that can't be, it is told, and nothing else happens."""
-    for host in hosts:
-        try:
-            audit.append(backend.connect(host), record)
-        except MultiError as error:
-            tell(Event(NOTE, host.name, f"the audit log was not written: {error}"))

@@ -64,7 +64,7 @@ def setup(ctx: click.Context, /, **given: Any) -> None:
             done = [
                 host for host in there if plan.hosts[host.name].steps and report.hosts[host.name].state == runner.DONE
             ]
-            runner.note(backend, done, audit.entry("setup"), teller)
+            remote.each(done, lambda session: audit.append(session, audit.entry("setup")))
         if given["as_json"]:
             remote.screen.show(as_json({"event": "report", **report.json()}))
         else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -136,18 +135,9 @@ class Remote:
 
     def each(self, hosts: Iterable[Host], what: Callable[[SshSession], Found]) -> dict[str, Found | MultiError]:
         """What becomes of this on each host, or the error that it ends with; hosts in their order."""
-        hosts = list(hosts)
-        connections = self.connections()
+        from multi.deploy import operation
 
-        def one(host: Host) -> Found | MultiError:
-            try:
-                with connections.session(host) as session:
-                    return what(session)
-            except MultiError as error:
-                return error
-
-        with ThreadPoolExecutor(max(1, min(self.max_parallel, len(hosts)))) as pool:
-            return dict(zip((host.name for host in hosts), pool.map(one, hosts), strict=True))
+        return operation.each(self.connections(), hosts, what, self.max_parallel)
 
     def facts(self, hosts: Iterable[Host] | None = None) -> dict[str, HostFacts]:
         """What the hosts are like; of those that can't be reached, why."""

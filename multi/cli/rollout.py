@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
@@ -16,14 +15,12 @@ from multi.cli.group import DONE, FAILED, INTERRUPTED
 from multi.cli.remote import Remote, as_json, host_options
 from multi.cli.screen import Screen, complain
 from multi.cli.telling import Teller
-from multi.deploy import audit, health, hooks, releases, runner, secrets
+from multi.deploy import releases, secrets
 from multi.deploy.facts import HostFacts
-from multi.deploy.inventory import Host
-from multi.deploy.locking import Holder
+from multi.deploy.operation import Operation
 from multi.deploy.plan import make_plan
-from multi.deploy.runner import LEFT_OUT, NOTE, STUCK, UNREACHABLE, Event, HostReport, Report, Runner
+from multi.deploy.runner import LEFT_OUT, STUCK, UNREACHABLE, Report
 from multi.deploy.steps import PHASES, Plan
-from multi.errors import DeployError, DeployLocked, HostUnreachable, MultiError, StepFailed
 
 WHY = click.option(
     "-m", "--message", "why", metavar="TEXT", default="", help="Why; stands in the lock and the audit log."
@@ -79,210 +76,64 @@ def push(ctx: click.Context, /, **given: Any) -> None:
 
 
 class Rollout:
-    """One plan on its way: lock, facts, plan, hooks, runner, report."""
+    """One operation as the command line shows it."""
 
     def __init__(self, remote: Remote, given: Mapping[str, Any], what: str, version: str) -> None:
-        self.remote = remote
         self.given = given
-        self.what = what
-        self.version = version
         self.screen: Screen = remote.screen
-        self.backend = remote.connections()
-        self.teller = Teller(self.screen, [host.name for host in remote.hosts], as_json=bool(given.get("as_json")))
-        self._runner: Runner | None = None
-        self._interrupted = False
+        self._json = bool(given.get("as_json"))
+        self.teller = Teller(self.screen, [host.name for host in remote.hosts], as_json=self._json)
+        self.operation = Operation(
+            remote.inventory,
+            remote.hosts,
+            remote.connections(),
+            self.teller,
+            what=what,
+            version=version,
+            why=given.get("why") or "",
+            breaking=bool(given.get("breaking")),
+            with_canary=what == "push" and not given.get("no_canary"),
+            max_parallel=remote.max_parallel,
+            planned=self._show,
+        )
 
-    def run(self, make: Any) -> int:
+    def run(self, make: Callable[[Mapping[str, HostFacts]], Plan]) -> int:
         """The exit code."""
         if self.given.get("dry_run"):
-            return self._dry(make(self.remote.facts()))
-        before = signal.signal(signal.SIGINT, self._interrupt)
-        term = signal.signal(signal.SIGTERM, self._interrupt)
-        why = self.given.get("why") or ""
-        holder = Holder(f"{self.what} {self.version}" + (f": {why}" if why else ""), self.remote.settings.lock_expires)
-        locked: list[Host] = []
+            plan = make(self.operation.facts())
+            if self._json:
+                self.screen.show(as_json(plan.json()))
+            else:
+                show_plan(self.screen, plan)
+            return FAILED if plan.errors else DONE
+        before = [(number, signal.signal(number, self._interrupt)) for number in (signal.SIGINT, signal.SIGTERM)]
         try:
             with self.teller:
-                missing = self._lock(holder, locked)
-                facts = self.remote.facts(locked)
-                facts |= missing
-                plan = make({host.name: facts[host.name] for host in self.remote.hosts})
-                return self._carry_out(plan, holder, locked)
+                report = self.operation.run(make)
         finally:
-            self._unlock(holder, locked)
-            signal.signal(signal.SIGINT, before)
-            signal.signal(signal.SIGTERM, term)
-
-    def _dry(self, plan: Plan) -> int:
-        if self.given.get("as_json"):
-            self.screen.show(as_json(plan.json()))
-        else:
-            show_plan(self.screen, plan)
-        return FAILED if plan.errors else DONE
-
-    # ---- the lock
-
-    def _lock(self, holder: Holder, locked: list[Host]) -> dict[str, HostFacts]:
-        """Lock all hosts, the first one first, so that of two deploys one gets all. Those that can't be reached are left out."""
-        from multi.deploy.facts import unreachable
-
-        missing: dict[str, HostFacts] = {}
-        hosts = self.remote.hosts
-        for group in (hosts[:1], hosts[1:]):
-            found = self.remote.each(
-                group, lambda session: holder.take(session, breaking=bool(self.given.get("breaking")))
-            )
-            for host in group:
-                result = found[host.name]
-                if isinstance(result, HostUnreachable):
-                    missing[host.name] = unreachable(host.name, result.reason)
-                elif isinstance(result, MultiError):
-                    continue
-                else:
-                    locked.append(host)
-                    if result:
-                        self.teller(Event(NOTE, host.name, result))
-            errors = [
-                one for one in found.values() if isinstance(one, MultiError) and not isinstance(one, HostUnreachable)
-            ]
-            if errors:
-                raise next((one for one in errors if isinstance(one, DeployLocked)), errors[0])
-        if not locked:
-            raise DeployError(
-                "no host can be reached:\n" + "\n".join(f"  {name}: {facts.error}" for name, facts in missing.items())
-            )
-        return missing
-
-    def _unlock(self, holder: Holder, locked: list[Host]) -> None:
-        reports = self._runner.reports if self._runner is not None else {}
-        gone = [host for host in locked if host.name in reports and reports[host.name].state == UNREACHABLE]
-        for host in gone:
-            complain(f"{host.name}: its lock stays until it expires, or the next push from here finds it")
-        for name, result in self.remote.each([host for host in locked if host not in gone], holder.release).items():
-            if isinstance(result, MultiError):
-                complain(f"{name}: {getattr(result, 'reason', result)}")
-
-    # ---- the plan
-
-    def _carry_out(self, plan: Plan, holder: Holder, locked: list[Host]) -> int:
-        if not self.given.get("as_json"):
-            show_plan(self.screen, plan, brief=True)
-        if plan.is_empty:
-            return self._report(Report(plan, _unchanged(plan, self.remote.hosts), not plan.errors, "", 0.0))
-        settings = self.remote.settings
-        facts = {"release": plan.release or "", "hosts": ",".join(plan.hosts), "what": self.what}
-        folder = self.remote.inventory.description.folder
-        begun = time.monotonic()
-        record = {"release": plan.release, "version": self.version, "why": self.given.get("why") or None}
-        runner.note(self.backend, locked, audit.entry(f"{self.what} begins", **record), self.teller)
-        try:
-            self._hooks("before", folder, facts)
-            self._runner = Runner(
-                plan,
-                self.remote.hosts,
-                self.backend,
-                self.teller,
-                settings=runner.Settings(self.remote.max_parallel, settings.max_fail_percentage, settings.auto_revert),
-                holder=holder,
-                canary=None if self.given.get("no_canary") or self.what != "push" else settings.canary,
-                look=self._look,
-            )
-            if self._interrupted:
-                self._runner.cancel.set()
-            report = self._runner.run(lambda: self._check(plan))
-            if report.ok:
-                self._hooks("after", folder, facts)
-        except StepFailed as error:  # a hook here
-            reports = self._runner.reports if self._runner is not None else _unchanged(plan, self.remote.hosts)
-            report = Report(plan, reports, False, str(error), time.monotonic() - begun)
-        self._look_again(report, locked)
-        result = "done" if report.ok else f"failed: {report.reason}" if report.reason else "not done everywhere"
-        entry = audit.entry(f"{self.what} ends", **record, result=result)
-        there = [host for host in locked if report.hosts[host.name].state != UNREACHABLE]
-        runner.note(self.backend, there, entry, self.teller)
-        if not report.ok:
-            try:
-                self._hooks("failed", folder, {**facts, "reason": report.reason or result})
-            except StepFailed as error:
-                complain(str(error))
-        return self._report(report)
-
-    def _check(self, plan: Plan) -> str:
-        """Why the release can't take over what waits for the one before; "" where it can. A rollback is not asked."""
-        from multi.deploy import compatibility
-
-        if self.what != "push" or plan.release is None:
-            return ""
-        found = compatibility.check(self.remote.inventory, self.remote.hosts, plan, self.backend)
-        for one in found:
-            self.teller(Event(NOTE, "", str(one)))
-        stops = [one for one in found if one.stops]
-        if not stops or (self.given.get("allow_removed") and all(one.task for one in stops)):
-            return ""
-        if not all(one.task for one in stops):
-            return f"the app of {plan.release} can't be imported; nothing was restarted"
-        names = ", ".join(one.task for one in stops)
-        return f"{plan.release} can't run what waits for {names}; nothing was restarted (--allow-removed goes on all the same)"
-
-    def _hooks(self, moment: str, folder: str, facts: Mapping[str, str]) -> None:
-        commands = self.remote.settings.hooks.get(moment, ())
-        if commands:
-            self.teller(Event(NOTE, "", f"Hook {moment}"))
-            hooks.run(moment, commands, folder, facts, lambda line: self.teller(Event(NOTE, hooks.HERE, line)))
-
-    def _look(self, host: str, new: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The nodes with the release and the fleet's others, for the canary."""
-        theirs: dict[str, Any] = {}
-        others: dict[str, Any] = {}
-
-        def one(session: Any) -> list[dict[str, Any]]:
-            return health.status(session, f"{session.host.settings.current}/.venv/bin/multi")
-
-        for name, found in self.remote.each(self.remote.hosts, one).items():
-            for node in found if isinstance(found, list) else ():
-                short = str(node.get("node", "")).partition("@")[0]
-                (theirs if name == host and short in new else others)[f"{name}/{short}"] = node
-        return theirs, others
-
-    def _look_again(self, report: Report, locked: Iterable[Host]) -> None:
-        """Which release each host has now, by its own word."""
-        from multi.deploy.steps import Command
-
-        reports = report.hosts
-        hosts = [host for host in locked if reports[host.name].has_switched and reports[host.name].state != UNREACHABLE]
-        found = self.remote.each(
-            hosts,
-            lambda session: session.run(Command(("readlink", session.host.settings.current), timeout=30)),
-        )
-        for name, result in found.items():
-            if not isinstance(result, MultiError) and result.code is not None:
-                report.hosts[name].current = result.out.strip().rpartition("/")[2] or None
-
-    def _report(self, report: Report) -> int:
-        if self.given.get("as_json"):
+            for number, handler in before:
+                signal.signal(number, handler)
+        if self._json:
             self.screen.show(as_json({"event": "report", **report.json()}))
         else:
             show_report(self.screen, report)
         if report.ok:
             return DONE
-        return INTERRUPTED if self._interrupted else FAILED
+        return INTERRUPTED if self.operation.interrupted else FAILED
+
+    def _show(self, plan: Plan) -> None:
+        if not self._json:
+            show_plan(self.screen, plan, brief=True)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        if self._interrupted:
+        if self.operation.interrupted:
             complain("interrupted again: hosts are left as they are, and locked; the next push brings them into line")
             sys.stdout.flush()
             os._exit(INTERRUPTED)  # threads wait for hosts, and would not let us go
-        self._interrupted = True
-        if self._runner is not None:
-            self._runner.cancel.set()
+        self.operation.interrupt()
         complain(
             "interrupted; what is under way is finished, then all goes back. Ctrl-C again leaves everything as it is"
         )
-
-
-def _unchanged(plan: Plan, hosts: Iterable[Host]) -> dict[str, HostReport]:
-    known = {host.name: host for host in hosts}
-    return {name: HostReport(one, known[name]) for name, one in plan.hosts.items()}
 
 
 # ---- what is shown
