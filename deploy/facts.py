@@ -59,7 +59,7 @@ class HostFacts(NamedTuple):
     supervisord: str | None = None  # its version, where it answers
     supervisor_dir: str | None = None
     supervisor_error: str | None = None
-    multi: str | None = None  # the version of `multi` in the current release, or else on the PATH
+    multi: str | None = None  # the version of `multi` in the current release
     current: str | None = None  # the name of the release that the link points to
     current_age: float | None = None
     releases: tuple[ReleaseFact, ...] = ()
@@ -184,9 +184,10 @@ for one in "$path"/environments/*; do
   [ -x "$one/bin/python" ] && case $one in *.part) ;; *) say environment "${one##*/}" ;; esac
 done
 multi=
-for one in "$path/current/.venv/bin/multi" "$(command -v multi 2>/dev/null)"; do
-  if [ -n "$one" ] && [ -x "$one" ]; then multi=$one; say multi "$("$one" --version 2>/dev/null)"; break; fi
-done
+if [ -x "$path/current/.venv/bin/multi" ]; then
+  multi=$path/current/.venv/bin/multi
+  say multi "$("$multi" --version 2>/dev/null)"
+fi
 
 release() {
   for pid in "$1" $(cat "/proc/$1/task/$1/children" 2>/dev/null); do

@@ -53,6 +53,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stack": ("multi.cli.stack:stack", "Where every process and thread of a node is."),
     "render": ("multi.cli.render:render", "Write nodes down for systemd, supervisord and others."),
     "deploy": ("multi.cli.deploy:deploy", "Bring releases to the hosts of multi.toml, over SSH."),
+    "doctor": ("multi.cli.doctor:doctor_", "What will bite later, of brokers, hosts and nodes."),
     "help": ("multi.cli.help:help_", "Help about a command."),
     "worker": ("multi.cli.worker:worker", "Run a worker in the foreground."),
 }
@@ -63,7 +64,10 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Look at nodes": ("status", "top", "logs", "ps", "stack", "describe", "why", "ls", "probe"),
     "Describe nodes in multi.toml": ("up", "down", "check", "init", "schema"),
     "Have systemd or supervisord run nodes": ("install", "enable", "disable", "render"),
-    "Deploy to hosts": ("deploy",),
+    "Deploy to hosts": (
+        "deploy",
+        "doctor",
+    ),
     "As celery multi": ("show", "names", "expand", "get", "help"),
     "More": ("lint", "adopt", "forget", "worker"),
 }
