@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from multi.deploy import audit, health, hooks, runner
+from multi.deploy import audit, compatibility, health, hooks, runner
 from multi.deploy.base import Backend, Session
 from multi.deploy.facts import HostFacts, unreachable
 from multi.deploy.gathering import gather, question
@@ -51,6 +51,7 @@ class Operation:
         why: str = "",
         breaking: bool = False,
         with_canary: bool = True,
+        with_check: bool = True,
         max_parallel: int | None = None,
         planned: Callable[[Plan], None] | None = None,
     ) -> None:
@@ -66,6 +67,7 @@ class Operation:
         self._tell = tell
         self._breaking = breaking
         self._with_canary = with_canary
+        self._with_check = with_check
         self._planned = planned
 
     def facts(self, hosts: Iterable[Host] | None = None) -> dict[str, HostFacts]:
@@ -159,7 +161,7 @@ class Operation:
             )
             if self.interrupted:
                 self.runner.cancel.set()
-            report = self.runner.run()
+            report = self.runner.run(lambda: self._check(plan))
             if report.ok:
                 self._hooks("after", facts)
         except StepFailed as error:  # a hook here
@@ -175,6 +177,22 @@ class Operation:
             except StepFailed as error:
                 self._tell(Event(NOTE, "", str(error)))
         return report
+
+    def _check(self, plan: Plan) -> str:
+        """Whether the release has what is still asked of its tasks."""
+        try:
+            findings = compatibility.check(self.inventory, self.hosts, plan, self.backend)
+        except HostUnreachable as error:
+            return f"the release could not be checked: {error}"
+        stopping = [one for one in findings if one.stops]
+        for one in findings:
+            self._tell(Event(NOTE, "", f"{'against it' if one.stops else 'to know'}: {one}"))
+        if not stopping or not self._with_check:
+            return ""
+        return (
+            f"the release does not have all that is still asked of it ({len(stopping)} finding{'s' * (len(stopping) > 1)}, "
+            "above); deploy it all the same with --allow-removed"
+        )
 
     def _unchanged(self, plan: Plan) -> dict[str, HostReport]:
         known = {host.name: host for host in self.hosts}

@@ -21,6 +21,7 @@ from multi.errors import ConfigurationError, MultiError
 @DRY
 @WHY
 @BREAK
+@click.option("--allow-removed", is_flag=True, help="Also when the release lacks tasks that messages still wait for.")
 @JSON
 @host_options
 @click.pass_context

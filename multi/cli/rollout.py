@@ -35,9 +35,6 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Events and the repo
 @DRY
 @WHY
 @BREAK
-@click.option(
-    "--allow-removed", is_flag=True, help="Go on though messages wait for tasks that are gone or have changed."
-)
 @click.option("--no-canary", is_flag=True, help="Without the canary that multi.toml describes.")
 @JSON
 @host_options
@@ -45,8 +42,9 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Events and the repo
 def push(ctx: click.Context, /, **given: Any) -> None:
     """Bring the project to its hosts: a release, units, nodes restarted one by one, each ready before the next.
 
-    What is as it should be is left alone. When something fails, the hosts that were changed go back by themselves. Ctrl-C
-    ends a deploy in the same way; once more, and everything is left as it is, with the lock.
+    What is as it should be is left alone. Before anything is restarted, the release's tasks are compared with what waits in
+    queues and schedules. When something fails, the hosts that were changed go back by themselves. Ctrl-C ends a deploy in the
+    same way; once more, and everything is left as it is, with the lock.
 
     \b
     multi deploy push --dry-run
@@ -93,6 +91,7 @@ class Rollout:
             why=given.get("why") or "",
             breaking=bool(given.get("breaking")),
             with_canary=what == "push" and not given.get("no_canary"),
+            with_check=not given.get("allow_removed"),
             max_parallel=remote.max_parallel,
             planned=self._show,
         )
