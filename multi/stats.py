@@ -164,7 +164,9 @@ class StatsPage:
         fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             # written out, not just extended: on a full disk a hole would end the worker later, with SIGBUS
-            os.write(fd, bytes(size))
+            left = size
+            while left:
+                left -= os.write(fd, bytes(left))
             memory = mmap.mmap(fd, size)
             _PREFIX.pack_into(memory, 0, MAGIC, VERSION, _HEADER_SIZE, _ROW_SIZE, children)
             os.replace(temporary, path)

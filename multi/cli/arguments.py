@@ -80,6 +80,7 @@ class NodesCommand(click.Command):
         if line.signal is not None:
             line.common.append(Given("--signal", line.signal, f"-{line.signal}", is_own=True))
         ctx.meta["line"] = line
+        self._refuse_nothing(args, line)
         self._check_single(ctx, line)
         positional = [*first, *line.names]
         if unknown := commandline.unknown([line.everything]):
@@ -88,6 +89,13 @@ class NodesCommand(click.Command):
                     f"{unknown[0].word}: {commandline.no_option(unknown[0].spelling, self._own(ctx))}"
                 )
         return super().parse_args(ctx, [*commandline.own_words([line.common]), "--", *positional])
+
+    def _refuse_nothing(self, args: list[str], line: Line) -> None:
+        """An empty word (of a variable of the shell that is not set) is left out beside names; alone it would mean all."""
+        takes_nodes = any(param.name == "nodes" for param in self.params)
+        is_value = any(given.value == "" for given in line.everything)
+        if takes_nodes and "" in args and not line.names and not is_value and not _says_all(line):
+            raise ConfigurationError("'' names no node: is a variable empty? Name nodes, or leave the empty word out")
 
     def _check_single(self, ctx: click.Context, line: Line) -> None:
         """Some options of a command can't be given for one node."""
@@ -153,6 +161,10 @@ class NodesCommand(click.Command):
         if self._passes_on:
             with formatter.section("For single nodes"):
                 formatter.write_dl(_SINGLE)
+
+
+def _says_all(line: Line) -> bool:
+    return any(given.spelling == "--all" for given in line.common)
 
 
 def _complete(

@@ -73,6 +73,12 @@ def init(ctx: click.Context, /, **given: Any) -> None:
             f"{path} is there already; --force writes over it, -o FILE writes another, -o - prints it"
         )
     folder = request.cwd if path == "-" else os.path.dirname(path)
+    other = os.path.join(folder, project.PYPROJECT)
+    if os.path.basename(path) == project.FILE and project.has_table(other):
+        raise ConfigurationError(
+            f"{other} describes this project already, in [tool.multi], and there can't be two descriptions; take that table out "
+            f"of it first, or write to another file: -o FILE, -o - prints it"
+        )
     known = [] if given["source"] is not None else _known(request)
     if given["source"] is not None:
         _of_file(ctx, request, given, path, folder)

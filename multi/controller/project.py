@@ -100,7 +100,7 @@ def find_file(cwd: str) -> str | None:
         if os.path.isfile(path):
             return path
         path = os.path.join(folder, PYPROJECT)
-        if _has_table(path):
+        if has_table(path):
             return path
         parent = os.path.dirname(folder)
         if parent == folder:
@@ -122,7 +122,7 @@ def description(cwd: str, path: str | None = None) -> Description:
     is_pyproject = os.path.basename(path) == PYPROJECT
     found = describe(_text(path), path, prefix=OF_PYPROJECT if is_pyproject else (), which=shutil.which)
     other = os.path.join(os.path.dirname(path), PYPROJECT)
-    if not is_pyproject and _has_table(other):
+    if not is_pyproject and has_table(other):
         text = f"{other} has a table [tool.multi] too, which nobody reads; put all of it into one of them"
         found.problems.append(Problem(path, 0, "", text))
     return found
@@ -168,7 +168,8 @@ def _text(path: str) -> str:
         ) from error
 
 
-def _has_table(path: str) -> bool:
+def has_table(path: str) -> bool:
+    """Whether a pyproject.toml has a table for us."""
     try:
         with open(path, "rb") as file:
             return re.search(rb"^\s*\[\s*tool\s*\.\s*multi\s*[.\]]", file.read(), re.MULTILINE) is not None

@@ -25,6 +25,8 @@ _LOOK = 1.0  # for the rare keeper that can't be watched, since it has not said 
 _TICK = 0.5
 #: An import is no longer fresh when it is so old.
 _FRESH = 30.0
+#: With less on its disk a node may be unable to start.
+_ROOM = 64 * 1024
 
 
 def at_once() -> int:
@@ -254,6 +256,11 @@ class Start:
     def _failed(self, message: str, lines: tuple[str, ...] = (), code: int | None = None) -> Result:
         kept = (self.node.record() or {}).get("kept")
         record = self.record or {"kept": kept}
+        if "No space left" not in message:
+            # then neither its log nor its keeper's record tell why
+            folders = (self.node.place.run, os.path.dirname(record.get("log_file") or self.node.place.log_file))
+            full = next(filter(_is_full, folders), None)
+            message += f"; the file system of {full} is full: make room there" if full else ""
         return Result(
             self.node,
             FAILED,
@@ -337,6 +344,14 @@ def follow(
     finally:
         for start in pending:
             start.close(watch)
+
+
+def _is_full(folder: str) -> bool:
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return False
+    return bool(found.f_blocks) and found.f_bavail * found.f_frsize < _ROOM
 
 
 def _ended(fd: int) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from multi.controller.keeper import node as life
 from multi.controller.keeper import proc
+from multi.controller.keeper.watching import size
 from multi.controller.node import CRASHED, ORPHANED, Node, Status
 from multi.log import mask_passwords
 from multi.masking import mask_arguments
@@ -256,7 +257,7 @@ def _adopted(event: Event, lived: float | None) -> str:
 
 
 def _memory(event: Event, lived: float | None) -> str:
-    used, limit = (f"{event.get(name, 0) / (1 << 20):.0f} MB" for name in ("used", "limit"))
+    used, limit = (size(event.get(name, 0)) for name in ("used", "limit"))
     return f"it had grown to {used}; at {limit} it is replaced"
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from multi import log, plugins, stacks
 from multi.brokers.base import Claim, Watch, WatchEvents
-from multi.errors import BackendUnavailable
+from multi.errors import BackendUnavailable, StateDirectoryError
 from multi.loop import Loop, Timer
 from multi.notify import Notifier
 from multi.rundir import RunDir
@@ -68,7 +68,11 @@ class Worker:
         self.wanted = self.pool.children(options.concurrency)
         self.members: dict[int, Member] = {}
         self.owner = f"{options.hostname}/{token_hex(4)}"
-        self.page = StatsPage.create(self.rundir.stats if self.rundir else None, self.wanted + SPARE_ROWS)
+        place = self.rundir.stats if self.rundir else None
+        try:
+            self.page = StatsPage.create(place, self.wanted + SPARE_ROWS)
+        except OSError as error:
+            raise StateDirectoryError(f"{place} can't be written: {error.strerror}; make room there") from error
         self.intake = Intake(options.queues, parse(self.rundir.paused) if self.rundir else ())
         self.consumed = self.intake.consumed
         self.backend = app.backend

@@ -94,3 +94,11 @@ def test_a_compose_file_of_another_folder_keeps_its_env_files(nodes: Nodes) -> N
 def test_an_empty_name_of_a_file_is_no_wish_for_a_template(nodes: Nodes) -> None:
     assert "--from: its value is empty" in nodes.run("init", "--from", "", code=2).stderr
     assert not (nodes.project.path / "multi.toml").exists()
+
+
+def test_beside_a_description_in_pyproject_toml_none_is_written(nodes: Nodes) -> None:
+    nodes.project.write("pyproject.toml", '[tool.multi.nodes.w]\napp = "tasks"\n')
+    said = nodes.run("init", "--force", code=2).stderr
+    assert "pyproject.toml describes this project already, in [tool.multi]" in said
+    assert not (nodes.project.path / "multi.toml").exists()
+    assert "[nodes.w]" in nodes.run("init", "-o", "-").stdout

@@ -227,6 +227,7 @@ def test_json_lines_of_a_worker_and_its_keeper_are_shown_readably(nodes: Nodes) 
     until(lambda: nodes.record("w1")["restarts"] == 1 and nodes.record("w1")["state"] == "running", what="restarted")
     kept = [json.loads(line) for line in nodes.log("w1").splitlines() if line.startswith("{")]
     assert {one["process"] for one in kept} >= {"MainProcess", "Keeper"}
+    assert "MULTI_LOG_FORMAT" not in nodes.log("w1")  # the keeper sets it, not the user
     assert all({"time", "level", "logger", "message"} <= {*one} for one in kept)
     shown = nodes.run("logs", "w1", "-n", "100").stdout
     assert re.search(r"^\[[\d-]+ [\d:,]+: INFO/MainProcess\] w1@\S+ ready", shown, re.MULTILINE)

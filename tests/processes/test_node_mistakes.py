@@ -302,3 +302,11 @@ def test_a_reload_that_fails_says_so_and_the_old_worker_goes_on(nodes: Nodes) ->
     assert nodes.worker("w1") == before
     nodes.run("stopwait", "w1")
     assert "w1" in nodes.run("reload", "w1", code=1).stderr
+
+
+def test_an_empty_word_does_not_mean_all_nodes(nodes: Nodes) -> None:
+    nodes.start("w1", "w2")
+    for command in ("status", "logs", "ps", "top", "stop", "why"):
+        assert "'' names no node: is a variable empty?" in nodes.run(command, "", code=2).stderr
+    assert nodes.run("status", "w1", "").stdout.count("running") == 1
+    assert nodes.run("stopwait", "--all", "").stdout.count(": DOWN") == 2

@@ -152,6 +152,23 @@ def test_a_full_runtime_directory_is_told_by_the_keeper(nodes: Nodes, small_disk
     assert "No space left on device" in done.stderr
 
 
+@pytest.mark.parametrize("pages", [3, 6])
+def test_a_disk_that_gets_full_during_a_start_is_told_as_such(nodes: Nodes, small_disk: Path, pages: int) -> None:
+    nodes.state = small_disk
+    nodes.project.env["MULTI_STATE_DIR"] = str(small_disk)
+    nodes.project.write("app.py", "from multi import App\napp = App('app')\n")
+    fill(small_disk)
+    ballast = small_disk / "ballast"
+    os.truncate(ballast, ballast.stat().st_size - pages * 4096)
+    broker = f"sqlite:///{nodes.project.path}/queue.db"
+    done = nodes.run("start", "w1", "-A", "app", "-c", "1", "-b", broker, code=1)
+    assert "Traceback" not in done.stderr
+    assert "No space left on device" in done.stderr or "is full: make room there" in done.stderr
+    ballast.unlink()
+    nodes.run("start", "w1", "-A", "app", "-c", "1", "-b", broker)
+    nodes.run("stopwait", "w1")
+
+
 def test_a_disk_that_fills_up_later_ends_nothing(nodes: Nodes, small_disk: Path) -> None:
     nodes.state = small_disk
     nodes.project.env["MULTI_STATE_DIR"] = str(small_disk)

@@ -108,6 +108,8 @@ START = event("starting", pid=7, generation=2, by="ann@pts/3: multi start w1")
         ),
         ([event("adopted", pid=7)], "its keeper was gone; a new one adopted the worker (pid 7)"),
         ([event("adopted", pid=7, foreign=True)], "the worker 7, which ran already, became this node"),
+        ([event("memory", used=300 << 10, limit=100 << 10)], "it had grown to 300 kB; at 100 kB it is replaced"),
+        ([event("memory", used=1900 << 10, limit=1 << 20)], "it had grown to 1.9 MB; at 1.0 MB it is replaced"),
         ([event("memory", used=300 << 20, limit=256 << 20)], "it had grown to 300 MB; at 256 MB it is replaced"),
         ([event("age", seconds=90000)], "it was 25.0 h old; at that age it is replaced"),
         ([event("watchdog", silent=61.0)], "it was silent for 61 s; its keeper ended it"),

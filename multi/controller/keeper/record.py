@@ -81,7 +81,9 @@ def write_text(path: str, text: str, mode: int = 0o600) -> None:
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         try:
-            os.write(fd, text.encode("utf-8", "surrogateescape"))
+            data = text.encode("utf-8", "surrogateescape")
+            while data:
+                data = data[os.write(fd, data) :]  # a disk that gets full takes a part before it refuses
             if mode != 0o600:
                 os.fchmod(fd, mode)  # the keeper's umask leaves others nothing
         finally:

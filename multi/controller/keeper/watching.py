@@ -149,7 +149,7 @@ def _memory(node: Node) -> None:
     if one is not None and one.ready is not None and node.state == RUNNING:
         used, limit = memory(one), int(node.spec["max_memory"])
         if used > limit:
-            what = f"it takes {_megabytes(used)} of memory, and {_megabytes(limit)} is its limit"
+            what = f"it takes {size(used)} of memory, and {size(limit)} is its limit"
             young = time.monotonic() - one.healthy_since < node.memory_pause * 2
             node.memory_pause = min(node.memory_pause * 2, LONGEST_LOOK) if young else LOOK
             pause = node.memory_pause
@@ -161,5 +161,8 @@ def _memory(node: Node) -> None:
         node.timers["memory"] = time.monotonic() + pause
 
 
-def _megabytes(number: int) -> str:
-    return f"{number / (1 << 20):.0f} MB"
+def size(number: int) -> str:
+    """A number of bytes as people write it."""
+    if number < 1 << 20:
+        return f"{number / (1 << 10):.0f} kB"
+    return f"{number / (1 << 20):.{1 if number < 10 << 20 else 0}f} MB"

@@ -394,7 +394,7 @@ def _options() -> list[Key]:
             Key(
                 option.name,
                 kind or Text(),
-                option.meaning,
+                option.meaning.replace(", separated by commas", ""),  # a list here
                 example=_OPTION_EXAMPLES.get(option.name, ""),
                 group="Options of the worker",
                 to=OPTION,

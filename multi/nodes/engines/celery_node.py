@@ -173,7 +173,9 @@ class Page:
         temporary = f"{path}.{pid}"
         fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
-            os.ftruncate(fd, size)
+            left = size
+            while left:  # with a hole, a disk that is full would end the worker by SIGBUS later
+                left -= os.write(fd, bytes(left))
             self.memory = mmap.mmap(fd, size)
         finally:
             os.close(fd)
