@@ -1,18 +1,13 @@
-"""What `multi probe` does, without click: a probe runs every few seconds, and click alone takes as long as the rest."""
+"""What `multi probe` does, without click: a probe runs every few seconds, and click alone takes longer than the rest."""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
 
-from multi.controller.fleet import Fleet
-from multi.controller.node import Node
-from multi.controller.probing import MAX_AGE, judge
+from multi.controller.glance import MAX_AGE, Verdict, glance
 from multi.errors import MultiError
-from multi.nodes.policy import parse_span
-from multi.nodes.spec import logical_cwd
 
 _FLAGS = {"--live": False, "--ready": True}
 
@@ -26,20 +21,37 @@ def answer(
     state_dir: str | None = None,
 ) -> int:
     """Print what is to be said of these nodes, or of all of the project; 0 when all of them are well, else 1."""
+    named = state_dir or os.environ.get("MULTI_STATE_DIR")
+    found: list[tuple[str, Verdict]] = []
+    if named and len(names) == 1:
+        seen = glance(os.path.expanduser(named), names[0], ready=ready, max_age=max_age)
+        found = [seen] if seen is not None else []
+    if not found:
+        found = _looked_up(names, ready=ready, max_age=max_age, state_dir=state_dir)
+    if as_json:
+        import json
+
+        sys.stdout.write(json.dumps([{"node": name, **verdict._asdict()} for name, verdict in found]) + "\n")
+    else:
+        for name, verdict in found:
+            said = f"{verdict.state}: {verdict.reason}" if verdict.reason else verdict.state
+            sys.stdout.write(f"{name}: {'ok' if verdict.ok else 'NOT ' + ('READY' if ready else 'WELL')}, {said}\n")
+        if not found:
+            sys.stdout.write("no node is known here; name the project's folder or state directory (--state-dir)\n")
+    return 0 if found and all(verdict.ok for _, verdict in found) else 1
+
+
+def _looked_up(
+    names: Sequence[str], *, ready: bool, max_age: float, state_dir: str | None
+) -> list[tuple[str, Verdict]]:
+    from multi.controller.fleet import Fleet
+    from multi.controller.probing import judge
+    from multi.nodes.spec import logical_cwd
+
     cwd = logical_cwd()
     fleet = Fleet(cwd, None, os.path.join(cwd, state_dir) if state_dir else None)
-    nodes: list[Node] = fleet.known(list(names)) if names else fleet.all()
-    verdicts = [(node, judge(node, ready=ready, max_age=max_age)) for node in nodes]
-    if as_json:
-        listed = [{"node": str(node), **verdict._asdict()} for node, verdict in verdicts]
-        sys.stdout.write(json.dumps(listed) + "\n")
-    else:
-        for node, verdict in verdicts:
-            said = f"{verdict.state}: {verdict.reason}" if verdict.reason else verdict.state
-            sys.stdout.write(f"{node}: {'ok' if verdict.ok else 'NOT ' + ('READY' if ready else 'WELL')}, {said}\n")
-        if not verdicts:
-            sys.stdout.write("no node is known here; name the project's folder or state directory (--state-dir)\n")
-    return 0 if verdicts and all(verdict.ok for _, verdict in verdicts) else 1
+    nodes = fleet.known(list(names)) if names else fleet.all()
+    return [(str(node), judge(node, ready=ready, max_age=max_age)) for node in nodes]
 
 
 def quick(words: Sequence[str]) -> int | None:
@@ -59,8 +71,13 @@ def quick(words: Sequence[str]) -> int | None:
                 if not rest:
                     return None
                 value = rest.pop(0)
+            if spelling == "--state-dir":
+                state_dir = value
+                continue
+            from multi.nodes.policy import parse_span
+
             try:
-                max_age, state_dir = (parse_span(value), state_dir) if spelling == "--max-age" else (max_age, value)
+                max_age = parse_span(value)
             except MultiError:
                 return None
         elif word.startswith("-"):

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 
 from support.nodes import HOST, Nodes, kill
 from support.wait import until
+
+from multi.controller import glance
+from multi.controller.keeper import standing as life
+from multi.controller.node import ORPHANED
 
 
 def probe(nodes: Nodes, *words: str) -> tuple[int, str]:
@@ -93,8 +98,21 @@ def test_it_costs_little_and_loads_neither_click_nor_the_app(nodes: Nodes) -> No
         command, cwd=nodes.project.path, env=nodes.project.env, capture_output=True, text=True, check=True, timeout=20
     )
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "multi.controller.probing" in loaded
-    assert not {"click", "proj", "msgspec", "multi.app", "multi.brokers.sqlite", "asyncio", "subprocess"} & loaded
+    assert "multi.controller.glance" in loaded
+    assert (
+        not {
+            "multi.controller.fleet",
+            "multi.controller.node",
+            "click",
+            "proj",
+            "msgspec",
+            "multi.app",
+            "multi.brokers.sqlite",
+            "asyncio",
+            "subprocess",
+        }
+        & loaded
+    )
     spent = []
     for _ in range(5):
         began = os.times()
@@ -103,3 +121,26 @@ def test_it_costs_little_and_loads_neither_click_nor_the_app(nodes: Nodes) -> No
         spent.append(ended.children_user + ended.children_system - began.children_user - began.children_system)
     # processor time, which a busy machine stretches little; idle, the whole of it takes less than 60 ms
     assert min(spent) < 0.1, spent
+
+
+def test_the_quick_look_and_the_close_one_say_the_same(nodes: Nodes) -> None:
+    assert set(glance.ALIVE) == {*(life.STARTING, life.RUNNING, life.RELOADING, life.STOPPING, life.BACKOFF), ORPHANED}
+    nodes.start("w1")
+    state = str(nodes.state)
+    quick = glance.glance(state, "w1", ready=True)
+    assert quick is not None
+    assert quick[1].ok
+    assert glance.glance(state, f"w1@{HOST}") is not None
+    # names that may be several, or that are none, are left to the close look
+    assert glance.glance(state, "w2") is None
+    (folder,) = (nodes.state / "run").iterdir()
+    shutil.copytree(folder / f"w1@{HOST}", folder / "w1@elsewhere", ignore=lambda *_: ["notify", "control.1"])
+    assert glance.glance(state, "w1") is None
+    assert probe(nodes, "w1") == (0, f"w1@{HOST}: ok, running: consuming\n")
+    kill(nodes.worker("w1"))
+    nodes.until_state("w1", "running")
+    assert probe(nodes, f"w1@{HOST}", "--ready")[0] == 0
+    kill(nodes.keeper("w1"))
+    assert glance.glance(state, f"w1@{HOST}") is None
+    code, text = probe(nodes, f"w1@{HOST}")
+    assert (code, "orphaned" in text) == (0, True)

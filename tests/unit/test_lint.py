@@ -6,15 +6,19 @@ import json
 import re
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from click.testing import CliRunner
 
+from multi import units
 from multi.cli.lint import lint as command
 from multi.errors import ConfigurationError
+from multi.nodes.names import NodeName
+from multi.nodes.spec import NodeSpec
 from multi.units import lint
-from multi.units.base import ERROR, File
+from multi.units.base import ERROR, File, Target
 from multi.units.checks import check_supervisord, check_systemd
 from multi.units.lint import RULES
 
@@ -456,6 +460,35 @@ def test_every_rule_is_explained_in_the_manual() -> None:
     assert [(number, level, title.strip()) for number, level, title in listed] == [
         (one.number, one.level, one.title) for one in RULES.values()
     ]
+
+
+@pytest.mark.parametrize("multi", ["/usr/bin/multi", None])
+@pytest.mark.parametrize("form", ["systemd", "supervisord", "compose", "kubernetes"])
+def test_what_multi_renders_has_none_of_these_faults(form: str, multi: str | None) -> None:
+    def node(name: str, app: str | None = "shop", **more: Any) -> NodeSpec:
+        options = {"app": app} if app else {}
+        return NodeSpec(NodeName(name, "host"), executable="/srv/bin/python", cwd="/srv", options=options, **more)
+
+    nodes = [
+        *(node("w1"), node("w2"), node("c", engine="celery"), node("beat", kind="beat", engine="celery")),
+        node("flower", app=None, kind="command", command=["celery", "-A", "shop", "flower"]),
+    ]
+    to = Target(
+        "shop",
+        "host",
+        manager_version=252,
+        multi=multi,
+        owner="shop",
+        homes={"shop": "/srv"},
+        launcher="/lib/celery_node.py" if multi else None,
+    )
+    looks = [
+        lint.look(file.text, file.path)
+        for file in units.find(form).render(nodes, to)
+        if file.path.endswith((".service", ".conf", ".yaml"))
+    ]
+    assert any(one.has_workers for one in looks)
+    assert [str(finding) for one in looks for finding in one.findings] == []
 
 
 # ---- the command

@@ -88,7 +88,7 @@ def _of_words(words: list[str], raw: str) -> Work | None:
         words = words[1:]
     for at, word in enumerate(words):
         base = os.path.basename(word)
-        if base == "celery" or re.fullmatch(r"\$\{?\w*CELERY\w*\}?", word):
+        if base in ("celery", "celery_node.py") or re.fullmatch(r"\$\{?\w*CELERY\w*\}?", word):
             return _celery(words[at + 1 :], raw)
         if base in ("celeryd", "celerybeat"):
             return Work("celery", BEAT if base == "celerybeat" else WORKER, raw, _pool(words), _limit(words))

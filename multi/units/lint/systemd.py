@@ -213,7 +213,7 @@ class Unit:
         given = unit.get("StartLimitIntervalSec", "10")
         interval = 0.0 if given in ("0", "infinity") else stopping.span(given) or 10.0
         burst = int(unit["StartLimitBurst"]) if unit.get("StartLimitBurst", "").isdecimal() else 5
-        if interval and burst * pause < min(interval, 15):
+        if interval and burst * pause < min(interval, 10):
             changes = (
                 self.ini.put("Unit", "StartLimitIntervalSec", "300"),
                 self.ini.put("Unit", "StartLimitBurst", "10"),
