@@ -80,7 +80,8 @@ class NodesCommand(click.Command):
         if line.signal is not None:
             line.common.append(Given("--signal", line.signal, f"-{line.signal}", is_own=True))
         ctx.meta["line"] = line
-        self._refuse_nothing(args, line)
+        if not ctx.resilient_parsing:
+            self._refuse_nothing(args, line)
         self._check_single(ctx, line)
         positional = [*first, *line.names]
         if unknown := commandline.unknown([line.everything]):

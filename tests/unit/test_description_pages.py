@@ -42,6 +42,8 @@ def test_the_sample_describes_two_workers_and_is_right_with_all_its_comments_in_
     found = describe(text, "/srv/shop/multi.toml").check()
     assert (found.name, [node.name for node in found.nodes]) == ("shop", ["w1", "w2"])
     assert found.nodes[0].spec.options == {"app": "shop.tasks", "loglevel": "INFO"}
+    of_w, of_images = text.index("[nodes.w]"), text.index("# [nodes.images]")
+    assert "inherits" not in text[of_w:of_images]  # it would be itself
     lines = [
         line.removeprefix("# ")
         for line in text.splitlines()
@@ -57,6 +59,10 @@ def test_the_schema_has_every_key_with_its_meaning() -> None:
     assert node.keys() == NODE_KEYS.keys()
     assert "count" not in found["properties"]["defaults"]["properties"]
     assert node["nice"]["minimum"] == -20
+    name = found["properties"]["name"]["pattern"]
+    assert re.search(name, "工人 店", re.ASCII)  # as editors understand it
+    assert not re.search(name, "--", re.ASCII)
+    assert re.search(node["hostname"]["pattern"], "工1.%d", re.ASCII)
     assert all(value["description"] for value in node.values())
 
 

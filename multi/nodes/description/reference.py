@@ -49,13 +49,14 @@ refuse, and all other commands go by multi.toml.
 | command | does |
 |---|---|
 | `multi init` | writes the file: from nothing, from what runs, or from another tool's file (`--from`) |
-| `multi check` | checks it, and what it needs on this machine; starts nothing |
+| `multi check` | checks it, and what it needs on this machine: all errors at once, each with its key and line; starts nothing |
 | `multi up` | starts what is missing, restarts what has changed, stops what is gone from the file; `--dry-run` only says so |
-| `multi down` | stops all of it, in the opposite order |
+| `multi down` | stops all of it, in the opposite order; `--dry-run` only says so |
 | `multi schema` | the JSON schema, for editors |
 
 Every other command takes the names of the nodes as ever (`multi restart w1`), and the name of a table for all its nodes
-(`multi restart w`).
+(`multi restart w`). In the project's folders these names mean its own nodes, whatever other projects call theirs. Names may be in
+any script.
 
 - **Times** are `"90s"`, `"10m"`, `"2h"`, `"1h30m"`, `"7d"` or a number of seconds; **sizes** `"500MB"`, `"1.5GB"` or a number of
   bytes. 1 kB is 1024 bytes.
@@ -67,8 +68,9 @@ Every other command takes the names of the nodes as ever (`multi restart w1`), a
   worker from `[defaults]`, and a beat takes those that it has.
 - **A node has changed** when what it was started with differs in effect from what the file says. Variables of the shell that
   shape an app (`PYTHONPATH`, `DJANGO_SETTINGS_MODULE`, …) are kept with a new node, as with `multi start`, and never count as a
-  change.
-- **Gone** is what a description has started and does not describe any more. Nodes that were started by hand are left alone,
+  change. A file of `env_files` that was written since the node's start is a change.
+- **Gone** is what a description has started and does not describe any more. It is stopped and, once it is down, forgotten: `multi
+  status` and `multi restart --all` know it no more. Its log stays. Nodes that were started by hand are left alone,
   unless they have a described name: these belong to the description from the first `multi up`.
 - **Order**: a node is started when all that it depends on is there: nodes are ready, ports take connections, commands exit with
   0. Whatever doesn't depend on each other goes at the same time. What can't be had within its time (60 s, or `timeout`) is

@@ -8,6 +8,8 @@ from multi.nodes.description.keys import NODE, NODE_KEYS, PROJECT_KEYS, Key
 from multi.nodes.description.writing import toml
 
 _WIDTH = 120
+#: What stands in the first table, or can't.
+_NOT_FOR_W = ("count", "kind", "inherits")
 _HEAD = """\
 # What runs in this project. `multi up` makes it so, `multi up --dry-run` says what that would do, `multi check` checks this
 # file, and `multi down` stops it all. Times are "90s", "10m", "2h" (or seconds), sizes "500MB", "1.5GB" (or bytes); paths
@@ -34,7 +36,7 @@ def sample(name: str, app: str, engine: str = "multi") -> str:
             lines += ["", f"# ---- {group}"]
         lines += _comments([key])
     lines += ["", "# Two workers: w1 and w2. What stands here holds for them alone.", "[nodes.w]", "count = 2"]
-    lines += _comments([key for key in NODE_KEYS.values() if key.where == NODE and key.name not in ("count", "kind")])
+    lines += _comments([key for key in NODE_KEYS.values() if key.where == NODE and key.name not in _NOT_FOR_W])
     lines += [
         "",
         "# A worker for one queue, a beat, another program:",
