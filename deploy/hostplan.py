@@ -10,7 +10,7 @@ from multi.deploy.facts import PASSWORD, RUNNING, HostFacts, ReleaseFact
 from multi.deploy.inventory import Host, Inventory
 from multi.deploy.managers import Manager, NoManager, choose, may_be_root
 from multi.deploy.rendering import Rendered, Renderer
-from multi.deploy.settings import KEEPER
+from multi.deploy.settings import KEEPER, SYSTEMD_USER
 from multi.deploy.steps import (
     FINISH,
     PREPARE,
@@ -120,6 +120,10 @@ class HostPlanner:
                 else "log in as the owner, or as root"
             )
             raise CannotPlan(f"{facts.user} may not write below {settings.path} for {self.user}; {how}")
+        if manager.name == SYSTEMD_USER and self.user != facts.user:
+            raise CannotPlan(
+                f"a user's own systemd runs nodes as that user: log in as {self.user} (user = …), or leave out the owner"
+            )
         if settings.env and manager.name == KEEPER:
             raise CannotPlan(
                 "`env` of hosts reaches no node of multi's own keepers; put it into [defaults], or use systemd"

@@ -282,22 +282,17 @@ class Switch:
             apply = self.manager.apply(unit, timeout) if changed & set(nodes) else None
             if apply is not None:
                 done.add(together)
-                title = f"{turn.kind} {', '.join(nodes)}"
-                reason = (
-                    "its unit has changed, which supervisord takes over for the whole group"
-                    if len(nodes) > 1
-                    else turn.reason
-                )
-                self.planner.add(turn.kind, title, reason, apply, node=node)
-                continue
-            command = (
-                self.manager.start(unit, timeout) if turn.kind == kinds.START else self.manager.restart(unit, timeout)
-            )
-            self.planner.add(turn.kind, f"{turn.kind} {node}", turn.reason, command, node=node)
-            if len(self.turns) > 1:
+                reason = "supervisord takes changes over for a whole group" if len(nodes) > 1 else turn.reason
+                self.planner.add(turn.kind, f"{turn.kind} {', '.join(nodes)}", reason, apply, node=node)
+            else:
+                nodes = [node]
+                act = self.manager.start if turn.kind == kinds.START else self.manager.restart
+                self.planner.add(turn.kind, f"{turn.kind} {node}", turn.reason, act(unit, timeout), node=node)
+            if len(self.turns) > len(nodes):
                 # the next one goes only when this one works
-                gate = self._gate([node], 0)
-                self.planner.add(kinds.GATE, f"{node} is up", "before the next one is touched", gate, node=node)
+                gate = self._gate(nodes, 0)
+                title = f"{', '.join(nodes)} {'is' if len(nodes) == 1 else 'are'} up"
+                self.planner.add(kinds.GATE, title, "before the next one is touched", gate, node=node)
 
     def _gate(self, nodes: list[str], healthy: float) -> Gate:
         settings, release = self.settings, self.release
