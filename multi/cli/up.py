@@ -87,8 +87,9 @@ DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would be done, 
 def up(ctx: click.Context, /, **given: Any) -> None:
     """Make what runs match multi.toml: start what is missing, restart what has changed, stop what is gone from it.
 
-    Everything is checked before anything is done. What is gone from the file is forgotten when it is down; its log stays. Nodes that were started by hand under other names are left alone. With
-    --only, what those nodes depend on is started too. --dry-run exits with 1 where the same without it would be refused.
+    Everything is checked before anything is done. What is gone from the file is forgotten when it is down; its log stays.
+    Nodes that were started by hand under other names are left alone. With --only, what those nodes depend on is started
+    too. --dry-run exits with 1 where the same without it would be refused.
 
     \b
     multi up --dry-run

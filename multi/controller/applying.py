@@ -149,7 +149,7 @@ class Applying:
                 yield Skipped(work.node, why)
             elif self._may_begin(work):
                 if work.step.action == FORGET:
-                    yield self._forget(work)
+                    yield from self._forget(work)
                 elif work.step.action in (STOP, RESTART):
                     yield from self._stop(work, watch)
                 else:
@@ -168,19 +168,22 @@ class Applying:
             yield from self._start(work, watch)
         else:
             yield Down(work.node, False)
-            yield self._forget(work)
+            yield from self._forget(work)
 
     @staticmethod
-    def _forget(work: Work) -> Forgotten:
+    def _forget(work: Work) -> Iterator[Event]:
         """What is gone from the description would be started again by `multi restart --all` as long as it is kept."""
         work.is_over = work.is_good = True
+        if work.node.unit is not None:
+            return  # it is known as long as its unit is installed
         log_file = work.node.log_file
         try:
             work.node.forget()
         except NodeError as error:
             work.is_good = False
-            return Forgotten(work.node, log_file, str(error))
-        return Forgotten(work.node, log_file)
+            yield Forgotten(work.node, log_file, str(error))
+        else:
+            yield Forgotten(work.node, log_file)
 
     def _start(self, work: Work, watch: Watch) -> Iterator[Event]:
         work.node.place.make()
@@ -243,7 +246,7 @@ class Applying:
                     continue
                 yield down
                 if work.step.action == STOP:
-                    yield self._forget(work)
+                    yield from self._forget(work)
                     continue
                 yield from self._start(work, watch)
             if work.start is not None:
