@@ -37,7 +37,7 @@ from multi.controller.guard import uncovered
 from multi.controller.managed import start_of
 from multi.controller.node import Node
 from multi.controller.roll import HELD, OVER, STARTING, WAITING, Ladder, News, Turn
-from multi.controller.start import Result, Start
+from multi.controller.start import ALREADY, Result, Start
 from multi.errors import ConfigurationError, NodeError
 
 WAYS = (
@@ -220,7 +220,8 @@ class Batch:
             return DONE
         if isinstance(event, Result):
             turn = next(turn for turn in self.turns if turn.node is event.node)
-            code = show(self.screen, event, self.timeout, restarted=not turn.was_down)
+            # it was down; where it runs already, another command was the first to start it
+            code = show(self.screen, event, self.timeout, restarted=not turn.was_down or event.kind == ALREADY)
             if code != DONE:
                 self.failed.append(event.node)
             return code

@@ -28,7 +28,7 @@ def options(nodes: Nodes, name: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (("-c", "x"), "'x' is no number of at least 1"),
+        (("-c", "x"), "'x' is no number from 1 on"),
         (("--time-limit", "soon"), "Invalid value for '--time-limit'"),
         (("-P", "gevent"), "gevent"),
         (("-l", "LOUD"), "LOUD"),

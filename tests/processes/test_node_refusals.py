@@ -255,8 +255,8 @@ def test_the_shell_completes_commands_options_and_the_names_of_nodes(nodes: Node
     def completed(words: str) -> list[str]:
         nodes.project.env |= {
             "_MULTI_COMPLETE": "bash_complete",
-            "COMP_WORDS": words,
-            "COMP_CWORD": str(words.count(" ")),
+            "COMP_LINE": words,
+            "COMP_POINT": str(len(words)),
         }
         try:
             return [line.rpartition(",")[2] for line in nodes.run().stdout.splitlines()]

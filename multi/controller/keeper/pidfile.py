@@ -46,7 +46,10 @@ def _read(path: str) -> tuple[str, float] | None:
     except FileNotFoundError:
         return None
     try:
-        if os.fstat(fd).st_mode & 0o170000 != 0o100000:
+        kind = os.fstat(fd).st_mode & 0o170000
+        if kind == 0o040000:
+            raise IsADirectoryError(21, os.strerror(21), path)
+        if kind != 0o100000:
             raise Unusable(f"the pid file {path} is no file that can be written; name another with --pidfile")
         return os.read(fd, _LONGEST).decode("utf-8", "replace").strip(), os.fstat(fd).st_mtime
     finally:
