@@ -40,7 +40,7 @@ def check(ctx: click.Context, /, file: str | None, *, as_json: bool, quiet: bool
     description: Description | None = None
     try:
         description = project.description(here, path)
-        problems = findings(description)
+        problems = [*findings(description), *_of_hosts(description)]
     except DescriptionError as error:
         problems = error.problems
     errors = [problem for problem in problems if problem.level == ERROR]
@@ -68,6 +68,22 @@ def findings(description: Description, nodes: Iterable[Described] | None = None)
     chosen = list(description.nodes if nodes is None else nodes)
     found = examine(description, chosen, _said_of)
     return sorted([*description.problems, *found], key=lambda problem: problem.line)
+
+
+def _of_hosts(description: Description) -> list[Problem]:
+    """What can't be right about the hosts of each environment, though every key is."""
+    deployment = description.deployment
+    if not deployment.hosts or any(problem.level == ERROR for problem in description.problems):
+        return []
+    from multi.deploy import inventory
+
+    found: list[Problem] = []
+    for environment in deployment.environments or [None]:
+        try:
+            found += inventory.problems(inventory.Inventory(description, "", environment=environment))
+        except ConfigurationError as error:
+            found.append(Problem(description.path, 0, "hosts", str(error)))
+    return list(dict.fromkeys(found))
 
 
 def _said_of(spec: NodeSpec) -> str:

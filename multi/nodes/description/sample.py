@@ -43,6 +43,10 @@ def sample(name: str, app: str, engine: str = "multi") -> str:
         *("# [nodes.images]", '# inherits = "w"', '# queues = ["images"]', "#"),
         *("# [nodes.beat]", '# kind = "beat"', '# engine = "celery"', "#"),
         *("# [nodes.flower]", '# kind = "command"', '# command = "celery flower"', '# depends_on = ["w"]'),
+        "",
+        "# ---- Hosts, for `multi deploy`; all keys are in docs/multi.toml.md.",
+        *("# [deploy]", f"# path = {toml(f'/srv/{name}')}", '# owner = "shop"', '# serial = [1, "25%"]', "#"),
+        *('# [hosts."app[1:2]"]', '# address = "%h.example.com"', '# user = "deploy"'),
     ]
     return "\n".join(lines) + "\n"
 
