@@ -65,8 +65,11 @@ class Notifier:
         self.send("RELOADING=1")
 
     def mainpid(self, pid: int) -> None:
-        """From now on `pid` is the main process of the service."""
-        self.send(f"MAINPID={pid}")
+        """From now on `pid`, which is ready, is the main process of the service.
+
+        Both in one message: after the first half systemd listens to that process alone, and would never hear that the reload
+        is over."""
+        self.send(f"MAINPID={pid}\nREADY=1")
 
     def watchdog(self) -> None:
         """The main loop is alive."""

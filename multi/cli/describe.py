@@ -57,8 +57,11 @@ class Printer:
         is_well = one.status.is_up and one.status.state != "backoff"
         self._screen.show(f"{one.node} - {self._screen.paint(one.status.state, is_well)}")
         self._line("project", one.node.place.project.location)
-        self._specification(one)
-        self._policy(one)
+        unit = one.node.manager
+        self._line("run by", None if unit is None else str(unit))
+        if unit is None or one.node.has_own_keeper:
+            self._specification(one)
+            self._policy(one)
         self._state(one)
         if one.members:
             self._head("Processes")
@@ -105,8 +108,9 @@ class Printer:
         if found["since"]:
             self._line("since", f"{clock(found['since'])} ({ago(time.time() - found['since'])})")
         self._lines("why", found["why"])
+        by_unit = one.node.manager is not None and not one.node.has_own_keeper
         for name in ("keeper", "generation", "restarts", "crashes"):
-            self._line(name, found[name] or None)
+            self._line("process" if by_unit and name == "keeper" else name, found[name] or None)
         if found["next_start"]:
             self._line("next start", clock(found["next_start"]))
         reload = found["reload"] or {}
@@ -139,10 +143,14 @@ class Printer:
     def _files(self, one: Portrait) -> None:
         found = one.files
         self._head("Files")
-        for name in ("specification", "history", "runtime", "stats", "pidfile"):
+        unit = one.node.manager
+        is_ours = unit is None or one.node.has_own_keeper
+        for name in ("specification", "history", "runtime", "stats", "pidfile") if is_ours else ():
             self._line(name, found[name])
         if found["log"] is None:
-            self._line("log", "none: it writes to where it was started")
+            self._line(
+                "log", "none: it writes to where it was started" if unit is None else f"in the journal of {unit.id}"
+            )
             return
         copies = len(found["log_copies"])
         more = f", and {copies} older cop{'y' if copies == 1 else 'ies'}" if copies else ""

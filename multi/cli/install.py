@@ -18,6 +18,7 @@ from multi.cli.policy import SPAN
 from multi.cli.restart import Batch, ways
 from multi.cli.rolling import roll_on
 from multi.cli.screen import Screen, complain
+from multi.cli.start import report
 from multi.cli.stop import ladder_options
 from multi.controller import installed, project
 from multi.controller import stop as stopper
@@ -328,21 +329,26 @@ def _turn(
     if gone:
         stops = stopping.send(request.screen, [stopper.begin(node) for node in gone], given)
         code = stopping.wait(request.screen, stops, None)
-    nodes = [step.node for step in turns if step.action != STOP]
-    starts = {str(step.node): UnitStart(step.node, step.unit) for step in turns if step.action != STOP}
-    for node in nodes:
-        node.place.make()
+    for step in turns:
+        step.node.place.make()
+    failed = []
+    if new := [UnitStart(step.node, step.unit) for step in turns if step.action == START]:
+        request.screen.section("Starting nodes...")
+        code = max(code, report(request.screen, list(new), given["timeout"]))
+        failed = [start.node for start in new if not start.is_good]
+    starts = {str(step.node): UnitStart(step.node, step.unit) for step in turns if step.action in (RESTART, MOVE)}
+    nodes = [start.node for start in starts.values()]
     if not nodes:
-        return code, []
+        return code, failed
     if given["rolling"]:
-        return max(code, roll_on(request, nodes, dict(starts))), []
+        return max(code, roll_on(request, nodes, dict(starts))), failed
     batch = Batch(request, nodes, dict(starts))
     try:
         code = max(code, batch.run())
     except KeyboardInterrupt:
         batch.let_go()
         code = INTERRUPTED
-    return code, batch.failed
+    return code, [*failed, *batch.failed]
 
 
 def _linger(screen: Screen, host: Host) -> None:

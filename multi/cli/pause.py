@@ -165,7 +165,12 @@ def _ask(request: Request, what: str, nodes: list[Node], queues: list[str], time
             )
             code = FAILED
         elif not pausing.ask(node, what, queues):
-            complain(f"{node}: its keeper takes no request; see `multi status {node.name.short}`")
+            if node.manager is not None and not node.has_own_keeper:
+                complain(
+                    f"{node}: not {word}: {node.manager} runs it, which knows no pause; see multi stop, multi start"
+                )
+            else:
+                complain(f"{node}: its keeper takes no request; see `multi status {node.name.short}`")
             code = FAILED
         elif pausing.is_deaf(node, node.status()):
             complain(

@@ -14,6 +14,7 @@ from multi.cli.stop import ALL
 from multi.controller import managed
 from multi.controller import stop as stopping
 from multi.controller.keeper.node import RELOADING, RUNNING
+from multi.controller.managers.base import Errand, ManagerError, Standing
 from multi.controller.node import Node
 from multi.controller.watch import Watch
 
@@ -55,6 +56,8 @@ def reload_all(screen: Screen, nodes: list[Node], timeout: float) -> int:
         code = max(code, _by_unit(screen, node, timeout))
     with Watch() as watch:
         for node in nodes:
+            if node in of_units:
+                continue
             status = stopping.settled(node)
             before = int(status.record.get("generation", 0))
             if status.state != RUNNING:
@@ -89,9 +92,28 @@ def _by_unit(screen: Screen, node: Node, timeout: float) -> int:
         complain(f"{node} is {before.state}; a node that is running can be reloaded")
         return FAILED
     deadline = time.monotonic() + timeout
-    trouble = managed.reload(unit)
-    was_seen = False
+    try:
+        errand = unit.reload()
+    except ManagerError as error:
+        screen.item(node, "FAILED, the present worker goes on", good=False)
+        complain(f"{node}: {error}")
+        return FAILED
+    try:
+        return _followed(screen, node, before, errand, timeout, deadline)
+    finally:
+        errand.close()
+
+
+def _followed(screen: Screen, node: Node, before: Standing, errand: Errand, timeout: float, deadline: float) -> int:
+    """What becomes of the reload of a unit."""
+    unit = node.unit
+    assert unit is not None
+    trouble = ""
+    was_seen = is_sent = False
     while not trouble and time.monotonic() < deadline:
+        if not is_sent and managed.is_over(errand):
+            is_sent = True
+            trouble = errand.trouble()
         found = unit.standing
         if found.state == RUNNING and found.pid != before.pid:
             screen.item(node, f"OK (pid {found.pid})", good=True)

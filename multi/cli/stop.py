@@ -175,7 +175,8 @@ def send(screen: Screen, stops: list[Stop], given: dict[str, Any], *, again: boo
     sent = []
     for each in stops:
         if each.send(number, given.get("quit_after"), given.get("kill_after"), again=again):
-            screen.item(each.node, f"{signal.Signals(number).name[3:]} -> {each.pid}")
+            name = signal.Signals(number).name[3:]
+            screen.item(each.node, f"{name} -> {each.pid}" if each.pid else name)
             sent.append(each)
         else:
             screen.item(each.node, "DOWN")
@@ -214,7 +215,8 @@ def wait(screen: Screen, stops: list[Stop], timeout: float | None) -> int:
 def announce(screen: Screen, stops: list[Stop]) -> None:
     """Say for whom we wait."""
     count = f"{len(stops)} node{'s' if len(stops) > 1 else ''}"
-    screen.section(f"Waiting for {count} -> {', '.join(str(each.pid) for each in stops)}...")
+    pids = ", ".join(str(each.pid) for each in stops if each.pid)
+    screen.section(f"Waiting for {count}{' -> ' if pids else ''}{pids}...")
 
 
 def show(screen: Screen, down: Down) -> int:

@@ -104,7 +104,7 @@ class View:
         return [
             str(self.node),
             self.state,
-            str(status.keeper_pid),
+            str(status.keeper_pid or "-"),
             ago(self.uptime) if status.worker is not None else "-",
             str(status.record.get("restarts", 0)),
             f"{self.cpu:.1f}%",
@@ -177,7 +177,7 @@ class View:
             "run_by": self.run_by,
             "unit": self.node.unit.id if self.node.unit is not None else None,
             "at_boot": self.node.unit.standing.at_boot if self.node.unit is not None else None,
-            "pid": status.keeper_pid if status.has_keeper else None,
+            "pid": (status.keeper_pid or None) if status.has_keeper else None,
             "since": status.since or None,
             "uptime": round(self.uptime, 3),
             "generation": record.get("generation", 0),

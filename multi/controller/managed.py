@@ -44,6 +44,8 @@ class UnitStop(Stop):
         self._request = (number, quit_after, kill_after)
         self._again = again
         if not self._runs:
+            if self.unit.standing.state == FAILED:
+                self.unit.settle()
             return False
         has_keeper = self.node.has_own_keeper
         self._errand = self.unit.stop()
@@ -79,6 +81,8 @@ class UnitStop(Stop):
         found = self.unit.standing
         if found.runs and trouble:
             raise ManagerError(f"{self.node} was not stopped: {trouble}")
+        if found.state == FAILED:
+            self.unit.settle()
         record = self.node.status().record
         forced = self._forced or found.was_killed or bool(record.get("forced"))
         return Down(self.node, forced, found.message if found.state == FAILED else "")
@@ -109,6 +113,7 @@ class UnitStart(Start):
         self.unit = unit
         self._errand: Errand | None = None
         self._result: Result | None = None
+        self.is_good = False  # whether it runs
         self._since = 0.0
 
     def begin(self, watch: Watch) -> None:
@@ -122,6 +127,7 @@ class UnitStart(Start):
         if before.state in (RUNNING, RELOADING):
             worker = before.worker or {}
             since = worker.get("ready") or before.since
+            self.is_good = True
             self._result = Result(self.node, ALREADY, before.keeper_pid, since=since)
             return
         if self.unit.log_file is not None:
@@ -144,6 +150,7 @@ class UnitStart(Start):
         self._drop(watch)
         status = self.node.status()
         if not trouble and status.state in (RUNNING, RELOADING):
+            self.is_good = True
             return Result(self.node, OK, status.keeper_pid, time.monotonic() - self.begun)
         if is_told:
             self.unit.forget()
@@ -191,9 +198,9 @@ class UnitStart(Start):
 
 
 def stop_of(node: Node) -> UnitStop | None:
-    """How a node is stopped that a manager runs now; None for any other."""
+    """How a node is stopped that a manager has; None for any other."""
     unit = node.manager
-    return UnitStop(node, unit) if unit is not None and unit.standing.runs else None
+    return UnitStop(node, unit) if unit is not None and unit.standing.is_known else None
 
 
 def start_of(node: Node, record: dict[str, Any] | None = None, environment: dict[str, str] | None = None) -> Start:
@@ -202,17 +209,9 @@ def start_of(node: Node, record: dict[str, Any] | None = None, environment: dict
     return Start(node, record, environment or {}) if unit is None else UnitStart(node, unit)
 
 
-def reload(unit: Unit) -> str:
-    """Have a unit load new code; why its manager refuses, or "" once it is under way."""
-    try:
-        errand = unit.reload()
-    except ManagerError as error:
-        return str(error)
-    try:
-        select.select([errand.fd], [], [])
-        return errand.trouble()
-    finally:
-        errand.close()
+def is_over(errand: Errand) -> bool:
+    """Whether it is time to look what has become of it."""
+    return bool(select.select([errand.fd], [], [], 0)[0])
 
 
 def refuse_change(node: Node, given: str) -> None:

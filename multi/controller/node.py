@@ -117,7 +117,7 @@ class Node:
             return own
         standing = self.unit.standing
         if standing.is_known and (standing.runs or own.state not in (life.FAILED, CRASHED)):
-            return Status(standing.state, standing.record())
+            return Status(standing.state, self.unit.record())
         return own
 
     @property
@@ -126,6 +126,12 @@ class Node:
         if self.unit is None or (not self.unit.standing.runs and self._own_status().is_up):
             return None
         return self.unit
+
+    @property
+    def folder(self) -> str:
+        """Its runtime directory: ours, or that which its unit gives it."""
+        unit = self.manager
+        return (unit.folder if unit is not None else None) or self.place.run
 
     @property
     def has_own_keeper(self) -> bool:
@@ -242,6 +248,8 @@ class Node:
     def forget(self) -> None:
         """Remove what is kept of it. Its log stays; so do the two locks, which a keeper that starts at this very moment may
         have opened."""
+        if self.unit is not None:
+            raise NodeError(f"{self} is run by {self.unit}; to have it taken out: multi disable {self.name.short} --now")
         with translated(self.place.run):
             lock = hold(self.rundir.keeper_lock) if os.path.isdir(self.place.run) else -1
         runs = self._held(self.rundir.worker_lock) or adoption.foreign_on_record(

@@ -50,7 +50,7 @@ def look(node: Node, status: Status) -> Iterator[Process]:
     """Every process of the node but its keeper, one after the other: asked when its turn comes."""
     processes = _table()
     for worker in status.workers:
-        rundir = RunDir(node.place.run, worker["generation"])
+        rundir = RunDir(node.folder, worker["generation"])
         page = StatsPage.read(rundir.stats)
         rows = {row.pid: row for row in page.children if row.pid} if page is not None else {}
         pool = page.pool if page is not None else ""

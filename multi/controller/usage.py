@@ -60,7 +60,7 @@ def _by_session(statuses: Iterable[Status]) -> dict[int, list[tuple[int, list[by
     session, itself and its children."""
     workers = [worker for status in statuses for worker in status.workers]
     found: dict[int, list[tuple[int, list[bytes]]]] = {worker["pid"]: [] for worker in workers}
-    foreign = {worker["pid"] for worker in workers if worker.get("foreign")}
+    foreign = {worker["pid"] for worker in workers if worker.get("foreign") or not worker.get("leads", True)}
     if found:
         for pid in sorted(proc.all_pids()):
             fields = _stat(pid)

@@ -87,7 +87,6 @@ class Successor:
             if self._pidfile is not None:
                 self._pidfile.hand_over(self._process.pid)
             self._notifier.mainpid(self._process.pid)
-            self._notifier.ready()
             logger.warning("The successor (pid %d) is ready and takes over", self._process.pid)
             self._on_ready()
 

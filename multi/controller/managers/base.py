@@ -51,7 +51,7 @@ class Standing(NamedTuple):
         """Whether the manager holds it up, or is about to."""
         return self.state not in (STOPPED, FAILED, UNKNOWN)
 
-    def record(self) -> dict[str, Any]:
+    def record(self, generation: int = 1) -> dict[str, Any]:
         """The same in the form in which our keepers write of a node."""
         found: dict[str, Any] = {
             "state": self.state,
@@ -63,7 +63,9 @@ class Standing(NamedTuple):
         if self.runs and self.pid:
             start = proc.start_time(self.pid)
             found["keeper"] = {"pid": self.pid, "start": start, "boot": proc.boot_id()}
-            worker = {"pid": self.pid, "start": start, "started": self.since, "generation": 1, "role": "current"}
+            worker = {"pid": self.pid, "start": start, "started": self.since, "generation": generation, "role": "current"}
+            # after a reload the main process is in the session of the one before
+            worker["leads"] = proc.session(self.pid) == self.pid
             found["workers"] = [worker if self.state == STARTING else {**worker, "ready": self.since}]
         return found
 
@@ -121,10 +123,20 @@ class Unit:
         self._standing = standing
         self._asked = time.monotonic()
 
+    def record(self) -> dict[str, Any]:
+        """What the manager says, in the form in which our keepers write of a node."""
+        page = self.page()
+        return self.standing.record(1 if page is None else page.generation)
+
+    @property
+    def folder(self) -> str | None:
+        """The directory where the node's process meets those who look at it, if it was told of one."""
+        return dict(self.standing.variables).get("MULTI_RUN_DIR")
+
     def page(self) -> NodeStats | None:
         """The stats page of its main process, where that was told to write one; by its number, since a reload makes another."""
         found = self.standing
-        folder = dict(found.variables).get("MULTI_RUN_DIR")
+        folder = self.folder
         if not folder or not found.pid:
             return None
         for path in glob.glob(os.path.join(glob.escape(folder), "stats.*")):
@@ -159,6 +171,9 @@ class Unit:
     def stop(self) -> Errand:
         """Have it stopped, and not started again; its tasks end first."""
         raise NotImplementedError
+
+    def settle(self) -> None:
+        """It is down because it was to be; that it had failed before counts no more."""
 
     def reload(self) -> Errand:
         """Have it load new code."""

@@ -216,8 +216,12 @@ class SystemdUnit(Unit):
         return [*words, "--follow"] if follow else words
 
     def start(self) -> Errand:
-        self.systemd.reset([self.id] if self.standing.state == FAILED else [])  # or its limit of starts would hold
+        self.settle()  # or its limit of starts would hold
         return self.systemd.begin("start", self.id)
+
+    def settle(self) -> None:
+        self.systemd.reset([self.id])
+        self.forget()
 
     def stop(self) -> Errand:
         return self.systemd.begin("stop", self.id)
