@@ -233,6 +233,21 @@ def test_claims_of_an_earlier_start_of_the_machine_come_back_at_once(broker: SQL
     assert (delivery.starts, delivery.redelivered) == (1, True)
 
 
+def test_claims_stay_when_a_process_of_the_same_start_sees_another_id_of_it(
+    broker: SQLiteBroker, node: MakeNode
+) -> None:
+    """As a hardened service in a container does, whose /proc is not that of the programs around it."""
+    send(broker, message())
+    holder = node(another(broker))
+    delivery = holder.lane().one()
+    with sqlite3.connect(broker.path) as connection:
+        ((known,),) = connection.execute("SELECT value FROM facts WHERE name = 'boot'").fetchall()
+        connection.execute("UPDATE facts SET value = ? WHERE name = 'boot'", (f"another-id {known.split()[1]}",))
+    connection.close()
+    node(another(broker)).lane().expect_nothing()
+    assert holder.recall(delivery.tag, delivery.fence) is not None
+
+
 def test_what_dead_processes_had_registered_is_swept_away(broker: SQLiteBroker, node: MakeNode) -> None:
     dying = node(another(broker))
     dying.arm(5)
