@@ -201,7 +201,8 @@ class Worker:
         successor = report_to_manager(self.notifier)
         if successor is not self.notifier:
             self.notifier = successor
-            self._show_life()
+            # not at once: the manager has yet to learn from our predecessor that it is us now
+            self._show_life(at_once=False)
 
     @property
     def condition(self) -> str:
@@ -212,10 +213,11 @@ class Worker:
         self.page.node(last_loop=time(), rss=_resident())
         self.oversight.watch_closely()
 
-    def _show_life(self) -> None:
+    def _show_life(self, *, at_once: bool = True) -> None:
         """Tell the manager, if it wants to be told, that this loop turns; for as long as this manager is the one."""
         if interval := self.notifier.watchdog_interval:
-            self.notifier.watchdog()
+            if at_once:
+                self.notifier.watchdog()
             self.loop.every(interval, self.notifier.watchdog)
 
     # -- children ---------------------------------------------------------------------------------------------------
