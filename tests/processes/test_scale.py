@@ -100,4 +100,4 @@ def test_a_description_with_another_count_is_named(nodes: Nodes) -> None:
     assert "describes 2 of w: `multi up` goes back to that" in said
     assert states(nodes, "w1", "w2", "w3") == ["running"] * 3
     nodes.run("up")
-    assert states(nodes, "w1", "w2", "w3") == ["running", "running", "stopped"]
+    assert states(nodes, "w1", "w2", "w3") == ["running", "running", None], "what is described no more is forgotten"
