@@ -81,7 +81,7 @@ def measured(what: str, hosts: int, nodes: int) -> dict[str, float]:
                 unit: NodeFact(unit, "systemd", RUNNING, number, "r1", 60.0)
                 for number, unit in enumerate(rendered.units.values(), 100)
             }
-            folders = ("", "/releases", "/environments", "/shared", "/.multi")
+            folders = ("", "/releases", "/environments", "/shared", "/.multi", "/.multi/kept")
             facts[name] = one._replace(
                 current="r1",
                 current_age=100.0,
@@ -92,6 +92,7 @@ def measured(what: str, hosts: int, nodes: int) -> dict[str, float]:
                 recorded_files=dict(rendered.digests),
                 recorded_units=dict(rendered.effects),
                 wanted=frozenset({"multi-shop.target"}),
+                active=frozenset({"multi-shop.target"}),
                 nodes=running,
             )
     wanted = release("2" if what == "code" else "1")

@@ -67,6 +67,7 @@ class HostFacts(NamedTuple):
     folders: frozenset[str] = frozenset()  # of those that a deploy needs
     files: Mapping[str, str] = {}  # path → SHA-256, of units and what goes with them
     wanted: frozenset[str] = frozenset()  # units that are started at boot
+    active: frozenset[str] = frozenset()  # targets of systemd that are reached
     recorded_units: Mapping[str, str] = {}  # by the last deploy: unit → digest of what it means
     recorded_files: Mapping[str, str] = {}  # and file → its digest
     nodes: Mapping[str, NodeFact] = {}  # by unit
@@ -166,7 +167,7 @@ for folder in "$@" "$HOME/.config/systemd/user" "$HOME/.config/multi"; do
   done
 done
 
-for one in "$path" "$path/releases" "$path/environments" "$path/shared" "$path/.multi"; do
+for one in "$path" "$path/releases" "$path/environments" "$path/shared" "$path/.multi" "$path/.multi/kept"; do
   if [ -d "$one" ]; then say folder "$one"; fi
 done
 current=$(readlink "$path/current" 2>/dev/null)
@@ -204,7 +205,10 @@ units() {
       IFS== read -r key value; more=$?
       case $key in Id) id=$value ;; ActiveState) state=$value ;; MainPID) pid=$value ;; esac
       if [ -z "$key" ] || [ $more -ne 0 ]; then
-        case $id in *.service) say node "$id" "$manager" "$state" "$pid" "$(release "$pid")" "$(age "$pid")" ;; esac
+        case $id in
+          *.service) say node "$id" "$manager" "$state" "$pid" "$(release "$pid")" "$(age "$pid")" ;;
+          *.target) if [ "$state" = active ]; then say active "$id"; fi ;;
+        esac
         id= state= pid=
       fi
       [ $more -eq 0 ] || break
@@ -333,6 +337,7 @@ def parse(host: str, text: str) -> HostFacts:
         folders=frozenset(fields[0] for fields in many.get("folder", [])),
         files={fields[0]: fields[1] for fields in many.get("file", [])},
         wanted=frozenset(fields[0] for fields in many.get("wanted", [])),
+        active=frozenset(fields[0] for fields in many.get("active", [])),
         recorded_units={fields[0]: fields[1] for fields in many.get("recorded-unit", [])},
         recorded_files={fields[0]: fields[1] for fields in many.get("recorded-file", [])},
         nodes=nodes,

@@ -27,7 +27,7 @@ from multi.deploy.steps import (
     Upload,
 )
 from multi.deploy.switching import Switch
-from multi.deploy.wanted import Kept, Release, hook
+from multi.deploy.wanted import Kept, Release, hook, kept_at
 from multi.errors import ConfigurationError
 from multi.units.base import File as UnitFile
 
@@ -172,6 +172,7 @@ class HostPlanner:
     def _prepare(self, release: Release) -> None:
         settings, facts = self.settings, self.facts
         folders = [settings.path, settings.releases, settings.environments, settings.shared_folder, settings.own]
+        folders.append(f"{settings.own}/kept")
         missing = [folder for folder in folders if folder not in facts.folders]
         if missing:
             self.add(kinds.RUN, f"make {', '.join(missing)}", "they are missing", self._make(missing), PREPARE)
@@ -253,7 +254,7 @@ class HostPlanner:
             self.add(kinds.REMOVE, "forget the way back", "it is not needed any more", undo, FINISH)
         surplus = self._surplus()
         if surplus:
-            names = ", ".join(posixpath.basename(path) for path in surplus)
+            names = ", ".join(posixpath.basename(path) for path in surplus if not path.startswith(self.settings.own))
             command = Command(("rm", "-rf", "--", *surplus), user=self.user)
             self.add(kinds.PRUNE, f"remove {names}", f"{self.settings.keep} releases are kept", command, FINISH)
 
@@ -269,10 +270,9 @@ class HostPlanner:
         if self.release is not None:
             used.add(self._environment(self.release))
         unused = sorted(name for name in facts.environments if name not in used) if old or self.steps else []
-        return [
-            *(f"{settings.releases}/{name}" for name in old),
-            *(f"{settings.environments}/{name}" for name in unused),
-        ]
+        notes = [path for name in old for path in (kept_at(settings.own, name), f"{settings.own}/good/{name}")]
+        folders = [f"{settings.releases}/{name}" for name in old]
+        return [*folders, *(f"{settings.environments}/{name}" for name in unused), *notes]
 
     # ---- adding
 

@@ -242,8 +242,12 @@ def _run(model: SimulatedHost, command: Command) -> Result:
 def _systemctl(model: SimulatedHost, manager: str, words: list[str]) -> Result:
     verb, units = words[0], words[1:]
     if verb in ("start", "restart", "reload-or-restart", "stop"):
+        targets = {unit for unit in units if unit.endswith(".target")}
         for unit in units:
-            model.turn(manager, unit, STOPPED if verb == "stop" else RUNNING)
+            if unit not in targets:
+                model.turn(manager, unit, STOPPED if verb == "stop" else RUNNING)
+        active = model.facts.active
+        model.facts = model.facts._replace(active=active - targets if verb == "stop" else active | targets)
     elif verb == "enable":
         model.facts = model.facts._replace(wanted=model.facts.wanted | set(units))
     elif verb == "disable":
@@ -311,6 +315,7 @@ def answer(facts: HostFacts) -> str:
         ("python", facts.python or ""),
         *((("uv", 1),) if facts.uv else ()),
         *(("file", path, digest) for path, digest in facts.files.items()),
+        *(("active", unit) for unit in sorted(facts.active)),
         *(("wanted", unit) for unit in sorted(facts.wanted)),
         *(("folder", folder) for folder in sorted(facts.folders)),
         *((("current", facts.current, _whole(facts.current_age)),) if facts.current else ()),

@@ -53,6 +53,8 @@ class Switch:
         self.gone = self._gone()
         self.turns = self._turns()
         self.enabled = self._to_enable()
+        targets = [path.rpartition("/")[2] for path in rendered.digests if path.endswith(".target")]
+        self.targets = [target for target in targets if target not in self.facts.active]
         self.is_linked = self.release is not None and self.facts.current != self.release.name
 
     # ---- what differs
@@ -158,6 +160,7 @@ class Switch:
             or self.turns
             or self.enabled
             or self.is_linked
+            or self.targets
             or self._record() is not None
         )
 
@@ -194,6 +197,9 @@ class Switch:
                 argv = ("sh", "-c", 'mkdir -p "$(dirname "$1")" && : > "$1"', "sh", mark)
                 note = Command(argv, user=planner.user)
                 planner.add(kinds.RUN, f"note that {release.name} is good", "a rollback goes to it", note)
+        for target in self.targets:
+            reason = "by it all nodes are stopped and started together"
+            planner.add(kinds.RUN, f"start {target}", reason, self.manager.start(target, MARGIN))
         if (record := self._record()) is not None:
             planner.add(kinds.WRITE, "note what the units mean", "for the next deploy to compare", record)
         if release is not None and self.rendered.files and (planner.is_new or self.files):
@@ -228,10 +234,6 @@ class Switch:
     def _stop(self, manager: Manager, fact: NodeFact, node: str | None, reason: str) -> None:
         timeout = self.rendered.stop_times.get(node or "", 600) + MARGIN
         self.planner.add(kinds.STOP, f"stop {node}", reason, manager.stop(fact.unit, timeout), node=node)
-        if (command := manager.disable([fact.unit])) is not None:
-            self.planner.add(
-                kinds.RUN, f"disable {fact.unit}", "it is not to start with the machine", command, node=node
-            )
 
     def _add_files(self) -> None:
         planner = self.planner

@@ -107,6 +107,7 @@ def test_a_first_push_lays_everything_down_and_the_next_one_has_nothing_to_do() 
         "enable multi-shop.target",
         "start w1",
         "start w2",
+        "start multi-shop.target",
     ]
     assert plan.batches == [["app1"], ["app2", "app3"], ["app4"]]
     assert fleet.push(release())
@@ -502,6 +503,7 @@ def test_what_a_host_says_of_itself_is_read_as_it_was() -> None:
         folders=frozenset({"/srv/shop"}),
         files={"/etc/x y": "d"},
         wanted=frozenset({"multi-shop.target"}),
+        active=frozenset({"multi-shop.target"}),
         recorded_units={"u": "d"},
         recorded_files={"/f": "d"},
         nodes={node.unit: node, "w9": NodeFact("w9", "multi", RUNNING, 9, "r1", 3.0)},
