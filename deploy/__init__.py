@@ -1,11 +1,31 @@
 """The deploy toolkit: releases of a project, rolled out to many hosts over SSH.
 
-The pure half: a description (`inventory`, `settings`) and the facts of the hosts (`facts`) make a plan (`plan`, for one host
-`hostplan` and `switching`): per host the files, commands and restarts, each with its reason, and the way back. What a plan is
-made of is in `steps`. The acting half carries it out on a `base.Backend`: over SSH (`connections`, `ssh`), or in memory
-(`simulation`); `runner` goes through it batch by batch, with health gates (`health`) and automatic rollback. A remote host is
-met only through `multi`'s own command line there, or, on a host without it, through its unit manager (`managers`).
+A pure half makes a plan: the description and the facts of the hosts give, per host, the files, commands and restarts, each with
+its reason (`plan`, `hostplan`, `switching`; `steps` are its words). An acting half carries it out in batches, with health
+gates and automatic ways back (`operation`, `runner`), over SSH (`connections`, `ssh`) or on a model of the hosts
+(`simulation`). A remote host is met only through `multi`'s own command line there, or, on a host without it, through its
+unit manager.
+
+For programs and fabfiles of one's own, over one's own connections:
+
+    import multi.deploy
+
+    multi.deploy.restart(group, "img*", rolling=True, path="/srv/shop")
 
 The folder lies at the top of the repository and is installed as `multi.deploy` (`multi/deploy` is a link to it): import
 it by that name, never as `deploy`, which is a name that users' own files have.
 """
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["nodes", "reload", "restart"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from multi.deploy import library
+
+    return getattr(library, name)

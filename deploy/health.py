@@ -126,10 +126,12 @@ def _run(session: Session, command: Command) -> str:
     return result.out
 
 
-def status(session: Session, multi: str, nodes: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+def status(
+    session: Session, multi: str, nodes: tuple[str, ...] = (), folder: str | None = None
+) -> list[dict[str, Any]]:
     """What `multi status --json` says there; nothing when it can't be asked."""
     settings = session.host.settings
-    cwd = settings.current
+    cwd = folder or settings.current
     argv = (multi, "status", *nodes, "--json")
     try:
         found = json.loads(_run(session, Command(argv, user=settings.owner_user, cwd=cwd)))
@@ -141,7 +143,7 @@ def status(session: Session, multi: str, nodes: tuple[str, ...] = ()) -> list[di
 def _multi(session: Session, gate: Gate) -> dict[str, Health]:
     assert gate.multi is not None
     found = {}
-    for one in status(session, gate.multi, gate.nodes):
+    for one in status(session, gate.multi, gate.nodes, gate.folder):
         name = str(one.get("node", "")).partition("@")[0]
         state = str(one.get("state"))
         identity = f"{one.get('pid')} {one.get('generation')} {one.get('restarts')}"
@@ -206,7 +208,9 @@ def output(session: Session, gate: Gate, nodes: list[str]) -> str:
     elif gate.manager == SUPERVISORD:
         command = Command(("supervisorctl", "tail", units[0]), sudo=settings.sudo)
     elif gate.multi is not None:
-        command = Command((gate.multi, "logs", *nodes, "-n", "20"), user=settings.owner_user, cwd=settings.current)
+        command = Command(
+            (gate.multi, "logs", *nodes, "-n", "20"), user=settings.owner_user, cwd=gate.folder or settings.current
+        )
     else:
         return ""
     return session.run(command._replace(timeout=30)).tail

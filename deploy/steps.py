@@ -225,6 +225,7 @@ class Gate(NamedTuple):
     multi: str | None = None
     command: Command | None = None
     release: str | None = None  # the folder that their code is to be in
+    folder: str | None = None  # where `multi` is asked; None: in the current release
 
     def __str__(self) -> str:
         also = f" and {self.command}" if self.command else ""

@@ -53,6 +53,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stack": ("multi.cli.stack:stack", "Where every process and thread of a node is."),
     "render": ("multi.cli.render:render", "Write nodes down for systemd, supervisord and others."),
     "deploy": ("multi.cli.deploy:deploy", "Bring releases to the hosts of multi.toml, over SSH."),
+    "fleet": ("multi.cli.fleet:fleet", "Steer the nodes on all hosts of multi.toml, without releases."),
     "doctor": ("multi.cli.doctor:doctor_", "What will bite later, of brokers, hosts and nodes."),
     "help": ("multi.cli.help:help_", "Help about a command."),
     "worker": ("multi.cli.worker:worker", "Run a worker in the foreground."),
@@ -66,6 +67,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Have systemd or supervisord run nodes": ("install", "enable", "disable", "render"),
     "Deploy to hosts": (
         "deploy",
+        "fleet",
         "doctor",
     ),
     "As celery multi": ("show", "names", "expand", "get", "help"),

@@ -1,0 +1,396 @@
+"""Nodes on many hosts, steered without releases: for code that comes to the hosts another way.
+
+A host is asked for its nodes by its own `multi status`, and told what to do by its own `multi`; one without multi by its unit
+manager. Nodes go in waves, each ready before the next, and never the last one that consumes a queue.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+from multi.deploy import health
+from multi.deploy.base import Backend, Result, Session
+from multi.deploy.facts import HostFacts, parse
+from multi.deploy.gathering import question
+from multi.deploy.inventory import Host
+from multi.deploy.managers import NoManager, choose, node_of
+from multi.deploy.operation import each
+from multi.deploy.runner import BEGIN, END, FAULT, LINE, PHASE, Event, Tell
+from multi.deploy.settings import KEEPER
+from multi.deploy.steps import Command, Gate, batches
+from multi.errors import ConfigurationError, DeployError, HostUnreachable, MultiError, NodeError, StepFailed
+
+RUNNING = "running"
+#: A queue that a paused node doesn't consume: all of them.
+_EVERY = "*"
+
+#: The project's folder, and a program to be tried first or "" → the program and the folder to be in, a line each.
+_FIND = """
+cd "$1" 2>/dev/null && { [ ! -d current ] || cd current; }
+for one in "$2" .venv/bin/multi venv/bin/multi "$(command -v multi 2>/dev/null)" "$HOME/.local/bin/multi"; do
+  [ -n "$one" ] && [ -x "$one" ] || continue
+  case $one in /*) echo "$one" ;; *) echo "$PWD/$one" ;; esac
+  echo "$PWD"
+  exit 0
+done
+"""
+
+
+class Member(NamedTuple):
+    """A node on a host. `queues`: None where nobody can tell."""
+
+    host: str
+    name: str
+    state: str
+    run_by: str = KEEPER
+    unit: str = ""
+    queues: tuple[str, ...] | None = None
+    paused: tuple[str, ...] = ()
+    told: Mapping[str, Any] = {}
+
+    @property
+    def full(self) -> str:
+        return f"{self.host}/{self.name}"
+
+    @property
+    def consumes(self) -> tuple[str, ...]:
+        """The queues that it consumes now."""
+        if not self.state.startswith(RUNNING) or _EVERY in self.paused or "every" in self.paused:
+            return ()
+        return tuple(queue for queue in self.queues or () if queue not in self.paused)
+
+
+class Place(NamedTuple):
+    """How the nodes of one host are steered: by the program `multi` there, or, where that is None, by the manager alone."""
+
+    host: Host
+    multi: str | None
+    folder: str
+    facts: HostFacts | None
+    members: tuple[Member, ...]
+
+
+def look(session: Session, project: str, program: str = "") -> Place:
+    """The nodes of one host."""
+    host = session.host
+    user = host.settings.owner_user
+    argv = ("sh", "-c", _FIND, "multi-find", host.settings.path, program)
+    found = session.run(Command(argv, user=user, timeout=60))
+    if found.code is None:
+        raise HostUnreachable(host.name, found.err)
+    lines = found.out.splitlines()
+    if len(lines) != 2:
+        return _without_multi(session, project)
+    multi, folder = lines
+    result = session.run(Command((multi, "status", "--json"), user=user, cwd=folder, timeout=60))
+    if result.code is None:
+        raise HostUnreachable(host.name, result.err)
+    try:
+        values = json.loads(result.out)
+    except ValueError:
+        raise StepFailed(host.name, f"{multi} status", f"exit code {result.code}", result.tail) from None
+    return Place(host, multi, folder, None, tuple(_member(host, value) for value in values))
+
+
+def _member(host: Host, value: Mapping[str, Any]) -> Member:
+    queues = value.get("queues")
+    return Member(
+        host.name,
+        str(value.get("node", "")).partition("@")[0],
+        str(value.get("state")),
+        str(value.get("run_by") or KEEPER),
+        str(value.get("unit") or ""),
+        tuple(queues) if queues else None,
+        tuple(value.get("paused") or ()),
+        value,
+    )
+
+
+def _without_multi(session: Session, project: str) -> Place:
+    host = session.host
+    result = session.run(question(host, project).command())
+    if result.code is None:
+        raise HostUnreachable(host.name, result.err)
+    facts = parse(host.name, result.out)
+    members = []
+    for unit, fact in facts.nodes.items():
+        name = node_of(project, fact)
+        if name is not None:
+            members.append(Member(host.name, name, fact.state, fact.manager, unit))
+    return Place(host, None, host.settings.path, facts, tuple(members))
+
+
+class Outcome(NamedTuple):
+    """What has become of nodes, by `Member.full`: "" where it is as was asked, else why not. `untouched` were not reached."""
+
+    results: dict[str, str]
+    untouched: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        return not self.untouched and not any(self.results.values())
+
+    def json(self) -> dict[str, Any]:
+        return {
+            "ok": self.ok,
+            "nodes": {name: {"ok": not text, "reason": text or None} for name, text in self.results.items()},
+            "untouched": list(self.untouched),
+        }
+
+
+class Fleet:
+    """The nodes of these hosts. `lost` are hosts that can't be asked, with the reason."""
+
+    def __init__(
+        self,
+        hosts: Iterable[Host],
+        backend: Backend,
+        tell: Tell,
+        *,
+        project: str = "",
+        program: str = "",
+        password: bool = False,
+        max_parallel: int = 20,
+    ) -> None:
+        self.backend = backend
+        self.project = project
+        self.cancel = threading.Event()
+        self._tell = tell
+        self._password = password
+        self._max_parallel = max_parallel
+        found = each(backend, hosts, lambda session: look(session, project, program), max_parallel)
+        self.places = {name: place for name, place in found.items() if isinstance(place, Place)}
+        self.lost = {name: error for name, error in found.items() if isinstance(error, MultiError)}
+
+    @property
+    def members(self) -> list[Member]:
+        return [member for place in self.places.values() for member in place.members]
+
+    def select(self, patterns: Sequence[str], hosts: Iterable[str] | None = None) -> list[Member]:
+        """The nodes that these patterns mean, on these hosts (all); `NodeError` for a pattern that means none."""
+        wanted = set(self.places if hosts is None else hosts)
+        there = [member for member in self.members if member.host in wanted]
+        for pattern in patterns:
+            if not any(fnmatchcase(member.name, pattern) for member in there):
+                names = sorted({member.name for member in there})
+                known = f"there are {', '.join(names[:20])}" if names else "no nodes are known there"
+                raise NodeError(f"{pattern}: no node has such a name; {known}")
+        return [one for one in there if not patterns or any(fnmatchcase(one.name, text) for text in patterns)]
+
+    # ---- what queues keep
+
+    def uncovered(self, going: Iterable[Member]) -> dict[str, list[str]]:
+        """The queues that would have no consumer without these nodes, and the nodes that are their last ones."""
+        gone = {member.full for member in going}
+        consumers: dict[str, list[str]] = {}
+        for member in self.members:
+            for queue in member.consumes:
+                consumers.setdefault(queue, []).append(member.full)
+        return {queue: names for queue, names in consumers.items() if gone.issuperset(names)}
+
+    def guard(self, going: Sequence[Member]) -> None:
+        """Refuse to take away a queue's last consumers."""
+        found = self.uncovered(going)
+        if found:
+            told = "; ".join(f"{' and '.join(names)} would leave the queue {queue!r}" for queue, names in found.items())
+            raise NodeError(
+                f"refused: {told} without a consumer in the fleet. To do it all the same add --force; to load new code "
+                "without a gap use: multi fleet reload"
+            )
+
+    # ---- doing
+
+    def waves(self, members: Sequence[Member], batch: int | str) -> list[list[Member]]:
+        """Who goes at the same time: one node of each host of a batch."""
+        hosts = list(dict.fromkeys(member.host for member in members))
+        found = []
+        for group in batches(hosts, [batch]):
+            of_host = [[member for member in members if member.host == host] for host in group]
+            most = max(map(len, of_host))
+            found += [[nodes[number] for nodes in of_host if number < len(nodes)] for number in range(most)]
+        return found
+
+    def roll(
+        self,
+        verb: str,
+        members: Sequence[Member],
+        *,
+        batch: int | str = 1,
+        healthy: float = 5.0,
+        deadline: float = 120.0,
+        force: bool = False,
+    ) -> Outcome:
+        """Restart, reload or start nodes wave by wave, each healthy before the next; what fails ends it."""
+        waves = self.waves(members, batch)
+        if verb == "restart" and not force:
+            for wave in waves:
+                self.guard(wave)
+        results: dict[str, str] = {}
+        for number, wave in enumerate(waves, 1):
+            if self.cancel.is_set():
+                break
+            title = ", ".join(member.full for member in wave)
+            self._tell(Event(PHASE, "", f"{number} of {len(waves)}: {title}" if len(waves) > 1 else title))
+            results |= self._all(verb, wave, (), healthy, deadline)
+            if any(results.values()):
+                break
+        return Outcome(results, tuple(one.full for one in members if one.full not in results))
+
+    def all_at_once(self, verb: str, members: Sequence[Member], words: Sequence[str] = ()) -> Outcome:
+        """Stop, pause or resume nodes on all hosts at the same time."""
+        return Outcome(self._all(verb, members, words, None, 0.0))
+
+    def _all(
+        self, verb: str, members: Sequence[Member], words: Sequence[str], healthy: float | None, deadline: float
+    ) -> dict[str, str]:
+        hosts = [self.places[name].host for name in dict.fromkeys(member.host for member in members)]
+
+        def one(session: Session) -> None:
+            mine = [member for member in members if member.host == session.host.name]
+            self._one(session, verb, mine, words, healthy, deadline)
+
+        found = each(self.backend, hosts, one, self._max_parallel)
+        results = {}
+        for member in members:
+            error = found[member.host]
+            is_bad = isinstance(error, MultiError)
+            results[member.full] = str(getattr(error, "reason", None) or error) if is_bad else ""
+        return results
+
+    def _one(
+        self,
+        session: Session,
+        verb: str,
+        members: Sequence[Member],
+        words: Sequence[str],
+        healthy: float | None,
+        deadline: float,
+    ) -> None:
+        host = session.host.name
+        title = f"{verb} {', '.join(member.name for member in members)}"
+        self._tell(Event(BEGIN, host, title))
+        place = self.places[host]
+        try:
+            for command in self._commands(place, verb, members, words):
+                result = session.run(command, lambda line: self._tell(Event(LINE, host, line)))
+                if result.code is None:
+                    raise HostUnreachable(host, f"{title}: {result.err}")
+                if not result.ok:
+                    raise StepFailed(host, title, f"exit code {result.code}: {_last(result)}", result.tail)
+            if healthy is not None:
+                gate = self._gate(place, members, healthy, deadline)
+                health.wait(session, gate, lambda line: self._tell(Event(LINE, host, line)), self.cancel)
+        except MultiError as error:
+            self._tell(Event(FAULT, host, f"{title}: {getattr(error, 'reason', error)}"))
+            raise
+        self._tell(Event(END, host, title))
+
+    def _commands(self, place: Place, verb: str, members: Sequence[Member], words: Sequence[str]) -> list[Command]:
+        """What is run on the host. Nodes of its own unit manager are root's to steer."""
+        settings = place.host.settings
+        if place.multi is None:
+            return [self._by_manager(place, verb, member) for member in members]
+        names = tuple(member.name for member in members)
+        own = {"stop": "stopwait"}.get(verb, verb)
+        forced = ("--force",) if verb in ("restart", "stop", "pause") else ()  # the fleet was asked before
+        as_root = any(member.run_by != KEEPER for member in members) and verb not in ("pause", "resume")
+        user = None if as_root and settings.sudo else settings.owner_user
+        argv = (place.multi, own, *names, "--nosplash", *forced, *words)
+        return [Command(argv, sudo=as_root and settings.sudo, user=user, cwd=place.folder)]
+
+    def _by_manager(self, place: Place, verb: str, member: Member) -> Command:
+        assert place.facts is not None
+        try:
+            manager = choose(place.facts, place.host.settings, has_multi=False, password=self._password)
+        except NoManager as error:
+            raise DeployError(str(error)) from None
+        command = {
+            "start": manager.start,
+            "stop": manager.stop,
+            "restart": manager.restart,
+            "reload": manager.reload,
+        }.get(verb)
+        made = command(member.unit) if command is not None else None
+        if made is None:
+            raise DeployError(f"there is no multi on {place.host.name}, and {manager.name} can't {verb} nodes")
+        return made
+
+    def _gate(self, place: Place, members: Sequence[Member], healthy: float, deadline: float) -> Gate:
+        names = tuple(member.name for member in members)
+        # its own multi tells of nodes that others run, too
+        manager = KEEPER if place.multi is not None else members[0].run_by
+        units = tuple(member.unit or member.name for member in members)
+        return Gate(names, manager, units, healthy, deadline, place.multi, folder=place.folder)
+
+    # ---- looking
+
+    def run(
+        self,
+        command: Sequence[str],
+        hosts: Iterable[str],
+        *,
+        as_root: bool = False,
+        say: Callable[[str, str], None] | None = None,
+    ) -> dict[str, Result | MultiError]:
+        """Run a command in the project's folder on these hosts."""
+
+        def one(session: Session) -> Result:
+            place, settings = self.places[session.host.name], session.host.settings
+            user = None if as_root else settings.owner_user
+            wanted = Command(tuple(command), sudo=as_root, user=user, cwd=place.folder)
+            return session.run(wanted, None if say is None else lambda line: say(session.host.name, line))
+
+        return each(self.backend, [self.places[name].host for name in hosts], one, self._max_parallel)
+
+    def multi(
+        self, words: Sequence[str], hosts: Iterable[str], say: Callable[[str, str], None] | None = None
+    ) -> dict[str, Result | MultiError]:
+        """Run the hosts' own `multi` with these words; as root where a unit manager runs nodes, whose logs are root's."""
+        found: dict[str, Result | MultiError] = {}
+        able = []
+        for name in hosts:
+            if self.places[name].multi is None:
+                found[name] = DeployError(f"there is no multi on {name}, in {self.places[name].folder} or on its PATH")
+            else:
+                able.append(name)
+
+        def one(session: Session) -> Result:
+            place = self.places[session.host.name]
+            assert place.multi is not None
+            settings = session.host.settings
+            as_root = settings.sudo and any(member.run_by != KEEPER for member in place.members)
+            user = None if as_root else settings.owner_user
+            wanted = Command((place.multi, *words), sudo=as_root, user=user, cwd=place.folder)
+            return session.run(wanted, None if say is None else lambda line: say(session.host.name, line))
+
+        return found | each(self.backend, [self.places[name].host for name in able], one, self._max_parallel)
+
+
+def _last(result: Result) -> str:
+    lines = result.tail.splitlines()
+    return lines[-1].strip() if lines else "it says nothing"
+
+
+def parse_batch(text: str | int) -> int | str:
+    """A number of hosts, or a share of them such as "25%"."""
+    if isinstance(text, int):
+        number = text
+    elif text.endswith("%"):
+        try:
+            share = float(text[:-1])
+        except ValueError:
+            share = 0.0
+        if not 0 < share <= 100:
+            raise ConfigurationError(f"batch {text}: a share is from 1% to 100%")
+        return text
+    elif text.isdecimal():
+        number = int(text)
+    else:
+        raise ConfigurationError(f'batch {text}: it should be a number of hosts, or a share such as "25%"')
+    if number < 1:
+        raise ConfigurationError(f"batch {text}: at least one host goes at a time")
+    return number
