@@ -375,6 +375,12 @@ def test_supervisords_programs() -> None:
     assert "serverurl = unix:///run/supervisor.sock ; the same\n" in after
 
 
+def test_a_beat_in_supervisord_is_one() -> None:
+    program = "[program:b]\ncommand=celery -A p beat\nnumprocs=2\nstartretries=30\n"
+    assert numbers(program, "b.conf") == ["M103"]
+    assert fixed(program, "b.conf") == program.replace("numprocs=2", "numprocs=1")
+
+
 def test_services_of_compose_stay_what_they_were_but_for_their_faults() -> None:
     before, after = yaml.safe_load(text_of(COMPOSE)), yaml.safe_load(fixed(COMPOSE, "compose.yaml"))
     assert after["services"]["web"] == before["services"]["web"]

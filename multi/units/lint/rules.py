@@ -37,8 +37,9 @@ _ALL = (
     Rule(
         "M103",
         BROKEN,
-        "a beat in every copy of the worker",
-        "With -B each copy sends the whole schedule: with three copies every periodic task runs three times.",
+        "a beat in every copy",
+        "With -B each copy of a worker sends the whole schedule, and so does each copy of a beat: with three copies every "
+        "periodic task runs three times.",
     ),
     Rule(
         "M104",

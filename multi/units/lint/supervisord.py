@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from multi.units.lint import commands, stopping
-from multi.units.lint.commands import MULTI, Work
+from multi.units.lint.commands import MULTI, WORKER, Work
 from multi.units.lint.ini import Entry, Ini
 from multi.units.lint.rules import RULES, Edit, Finding
 
@@ -34,6 +34,11 @@ class Config:
             self.command(section, work)
             if work.runs_tasks:
                 self.stop(section, work)
+            elif self.processes(section) > 1:
+                text = f"[{section}] numprocs={self.processes(section)}: each of them sends the schedule"
+                self.add(
+                    "M103", self.line(section, "numprocs"), text, "numprocs=1", self.ini.put(section, "numprocs", "1")
+                )
             self.start(section)
         if self.programs:
             self.socket()
@@ -90,7 +95,7 @@ class Config:
                 "exec before the worker's command",
             )
             fixed = commands.with_exec(fixed) if fixed else None
-        if self.processes(section) > 1:
+        if self.processes(section) > 1 and work.role == WORKER:
             if work.has_beat:
                 text = f"{where} -B: every process sends the schedule"
                 self.add("M103", entry.line, text, "a program of its own for celery beat")
