@@ -341,7 +341,7 @@ def parse(host: str, text: str) -> HostFacts:
         recorded_units={fields[0]: fields[1] for fields in many.get("recorded-unit", [])},
         recorded_files={fields[0]: fields[1] for fields in many.get("recorded-file", [])},
         nodes=nodes,
-        lock=field("lock"),
+        lock=(field("lock") or "").strip() or None,
         disk_free=None if disk is None else disk * 1024,
         inodes_free=inodes,
         clock=whole("clock"),
