@@ -177,11 +177,11 @@ def _settings(screen: Screen, kind: UnitFormat) -> int:
 
 
 def _write(request: Request, files: Sequence[File], folder: str) -> None:
-    """Each file under its own name; with its whole path where two have the same name."""
+    """Each file under its own name; all with their whole paths where two have the same name."""
     base = os.path.join(request.here, os.path.expanduser(folder))
     names = [os.path.basename(file.path) for file in files]
     for file, name in zip(files, names, strict=True):
-        inside = name if names.count(name) == 1 else file.path.lstrip("/")
+        inside = name if len({*names}) == len(names) else file.path.lstrip("/")
         path = os.path.join(base, inside)
         with _refused(path):
             state = "unchanged" if _put(path, file.text, file.mode) else "written"

@@ -8,6 +8,7 @@ program.
 from __future__ import annotations
 
 import copy
+import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -170,6 +171,10 @@ def notes(nodes: Sequence[NodeSpec], target: Target) -> list[str]:
             for option in ("pidfile", "logfile")
             if node.options.get(option)
         ]
+        if node.command and os.path.isabs(node.command[0]):
+            found.append(
+                f"{group.name}: {node.command[0]} is a program of this machine; the image has to have it there, too"
+            )
         if node.kind == "beat" and not node.options.get("schedule_filename"):
             found.append(
                 f"{group.name}: its schedule lies in {SCHEDULE}, which is empty again in a new container; where that matters "

@@ -214,6 +214,15 @@ def test_queues_in_rabbitmq_make_more_pods() -> None:
     assert secret["stringData"]["host"] == "amqp://shop:p%40ss@rabbit:5672/shop"
 
 
+def test_what_a_container_can_not_have_is_said() -> None:
+    spec = node("w", options={"pidfile": "/run/w.pid"}, user="shop", nice=5, limits={"nofile": 10})
+    said = "\n".join(KubernetesFormat().notes([spec, node("f", app=None, command=["/opt/flower"])], target()))
+    for part in ("w: pidfile: left out", "w: the user of the container", "/opt/flower is a program of this machine"):
+        assert part in said
+    assert "limits: left out" in said
+    assert services([spec])["w"]["ulimits"] == {"nofile": {"soft": 10, "hard": 10}}
+
+
 def test_where_nothing_can_be_scaled_it_says_why() -> None:
     form = KubernetesFormat()
     assert "w-keda.yaml" not in rendered(form, [node("w")])
