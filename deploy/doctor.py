@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import statistics
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -109,7 +111,7 @@ def _hosts(patient: Patient) -> Iterator[Finding]:
         if facts.error is not None:
             yield Finding("hosts", ERROR, name, facts.error, "nothing else is known of it")
         if facts.lock is not None:
-            text = f"a deploy has locked it: {facts.lock[:120].strip()}"
+            text = f"a deploy has locked it: {_holder(facts.lock)}"
             yield Finding("lock", WARNING, name, text, "if that deploy is over: multi deploy unlock")
 
 
@@ -328,6 +330,17 @@ def _limits_of(app: App) -> list[tuple[float, str, bool]]:
 
 
 # ---- words
+
+
+def _holder(lock: str) -> str:
+    """Whose a lock is, by what stands in it: an id, its end, and the rest as JSON."""
+    try:
+        value = json.loads(lock[lock.index("{") :])
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value["since"]))
+        why = f", {value['why']}" if value.get("why") else ""
+        return f"{value['who']} on {value['from']} since {since}{why}"
+    except (ValueError, KeyError, TypeError):
+        return lock[:120].strip()
 
 
 def _seconds(value: object) -> float | None:

@@ -169,6 +169,13 @@ def test_when_all_clocks_differ_from_this_machines_it_is_this_one() -> None:
     ]
 
 
+def test_a_lock_tells_whose_it_is() -> None:
+    lock = '1a2b 1700007200 {"who": "eve", "from": "laptop", "since": 1700000000.0, "why": "push 7", "process": {}}'
+    (line,) = told(facts={"app1": host("app1", lock=lock)}, plan=None)
+    assert line.startswith("warning lock app1: a deploy has locked it: eve on laptop since 2023-11-1")
+    assert line.endswith(", push 7")
+
+
 def test_units_and_nodes() -> None:
     facts = {
         "app1": host("app1", nodes={"u": NodeFact("multi-shop@w.service", "systemd", FAILED)}),
