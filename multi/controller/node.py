@@ -249,7 +249,9 @@ class Node:
         """Remove what is kept of it. Its log stays; so do the two locks, which a keeper that starts at this very moment may
         have opened."""
         if self.unit is not None:
-            raise NodeError(f"{self} is run by {self.unit}; to have it taken out: multi disable {self.name.short} --now")
+            raise NodeError(
+                f"{self} is run by {self.unit}; to have it taken out: multi disable {self.name.short} --now"
+            )
         with translated(self.place.run):
             lock = hold(self.rundir.keeper_lock) if os.path.isdir(self.place.run) else -1
         runs = self._held(self.rundir.worker_lock) or adoption.foreign_on_record(

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 
-from support.nodes import Nodes
+from support.nodes import Nodes, kill
 from support.wait import until
 
 TASKS = """
@@ -45,6 +45,21 @@ def test_they_are_from_before_a_kill_and_the_first_after_it(nodes: Nodes) -> Non
     assert begins < verdict
     assert len(log) - 1 - verdict <= 3, "a quarter of them is from after it"
     assert any("killed by KILL" in line for line in log_of(nodes, "--lines", "2"))
+
+
+def test_of_an_end_that_nobody_saw_they_are_those_from_before_it(nodes: Nodes) -> None:
+    nodes.project.write("proj.py", TASKS)
+    nodes.run("start", "w1", "-A", "proj", "-c", "1", "-l", "INFO")
+    nodes.project.python("import proj; proj.slow.delay(600)")
+    until(lambda: "slow begins" in nodes.log("w1"), 15, what="it runs")
+    worker = nodes.worker("w1")
+    kill(nodes.keeper("w1"))
+    kill(worker)
+    nodes.run("start", "w1")
+    until(lambda: nodes.log("w1").count("ready.") == 2, what="the banner of the next start is in the log")
+    log = log_of(nodes, "--lines", "4")
+    assert "slow begins 600" in log[-3], log
+    assert "found gone without a word" in log[-2]
 
 
 def test_the_words_of_a_program_that_tells_no_times_are_shown_too(nodes: Nodes) -> None:

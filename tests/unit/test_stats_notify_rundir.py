@@ -115,7 +115,13 @@ def test_the_notifier_speaks_to_the_socket_that_it_was_given_and_hides_it_from_c
         notifier.mainpid(5)
         notifier.extend_timeout(1.5)
         said = [manager.recv(1000).decode() for _ in range(5)]
-    assert said == ["READY=1\nSTATUS=two lines", "STATUS=x", "STOPPING=1", "MAINPID=5\nREADY=1", "EXTEND_TIMEOUT_USEC=1500000"]
+    assert said == [
+        "READY=1\nSTATUS=two lines",
+        "STATUS=x",
+        "STOPPING=1",
+        "MAINPID=5\nREADY=1",
+        "EXTEND_TIMEOUT_USEC=1500000",
+    ]
     notifier.ready()  # nobody listens any more: no harm
     notifier.close()
     notifier.ready()

@@ -103,6 +103,10 @@ class Keeper:
             from . import lost
 
             lost.note(node.kept, node.rundir, before, node.boot)
+            # in the log it also parts what was said before from what the next worker says without a time
+            node.log.say(
+                "WARNING", f"{node.name}: it was found gone without a word; multi why {node.name.partition('@')[0]}"
+            )
         alive = {str(one.generation) for one in node.workers}
         for folder in {node.rundir, node.files}:
             _clean_up(folder, alive)

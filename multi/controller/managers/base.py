@@ -63,7 +63,13 @@ class Standing(NamedTuple):
         if self.runs and self.pid:
             start = proc.start_time(self.pid)
             found["keeper"] = {"pid": self.pid, "start": start, "boot": proc.boot_id()}
-            worker = {"pid": self.pid, "start": start, "started": self.since, "generation": generation, "role": "current"}
+            worker = {
+                "pid": self.pid,
+                "start": start,
+                "started": self.since,
+                "generation": generation,
+                "role": "current",
+            }
             # after a reload the main process is in the session of the one before
             worker["leads"] = proc.session(self.pid) == self.pid
             found["workers"] = [worker if self.state == STARTING else {**worker, "ready": self.since}]
