@@ -123,6 +123,9 @@ def target(request: Request, kind: UnitFormat, chosen: Chosen, given: dict[str, 
     is_user = bool(given["personal"])
     home = request.fleet.current
     state_dir = request.own.get("state_dir")
+    if not state_dir and chosen.description is not None and chosen.description.state_dir:
+        # said in so many words, since a node's directory may be elsewhere
+        state_dir = os.path.join(chosen.description.folder, os.path.expanduser(chosen.description.state_dir))
     templates = given["templates"] or (chosen.description.templates if chosen.description else None)
     return Target(
         project=home.key if home is not None else project.of(None, request.cwd).key,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SETTINGS = {
     "group": "yes, or a name: all programs in one [group:] (then a change of one restarts all)",
     "daemon": "yes: also the configuration of a supervisord for these nodes alone, with a socket for its user only",
+    "minfds": "files that each node may have open, for --set daemon (4096); with more than the system allows it doesn't start",
 }
 #: Tries to start, with pauses of 1, 2, 3 … s between them.
 RETRIES = 30
@@ -98,6 +99,7 @@ class SupervisordFormat(UnitFormat):
                 "folder": doubled(base),
                 "socket": doubled(os.path.join(base, "supervisor.sock")),
                 "log_dir": doubled(_log_dir(target)),
+                "minfds": _minfds(target),
                 "include": doubled(os.path.join(folder, "*.conf")),
             }
             files.append(File(path, texts.filled("supervisord/daemon.j2", values), why="supervisord itself"))
@@ -225,6 +227,13 @@ def _group(target: Target) -> str | None:
 def _has_daemon(target: Target) -> bool:
     given = target.settings.get("daemon", "").lower()
     return target.user if not given else given in ("yes", "true", "1")
+
+
+def _minfds(target: Target) -> int:
+    given = target.settings.get("minfds") or "4096"
+    if not given.isdecimal():
+        raise ConfigurationError(f"--set minfds={given}: that is no number of files")
+    return int(given)
 
 
 def _base(target: Target) -> str:
