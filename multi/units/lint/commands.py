@@ -34,6 +34,7 @@ class Work(NamedTuple):
     time_limit: float | None = None
     is_opaque: bool = False  # a script of the user's own: what it does inside can't be seen
     has_beat: bool = False
+    notifies: bool = False  # it says READY=1 and WATCHDOG=1
 
     @property
     def forks(self) -> bool:
@@ -89,7 +90,8 @@ def _of_words(words: list[str], raw: str) -> Work | None:
     for at, word in enumerate(words):
         base = os.path.basename(word)
         if base in ("celery", "celery_node.py") or re.fullmatch(r"\$\{?\w*CELERY\w*\}?", word):
-            return _celery(words[at + 1 :], raw)
+            found = _celery(words[at + 1 :], raw)
+            return found if found is None or base != "celery_node.py" else found._replace(notifies=True)
         if base in ("celeryd", "celerybeat"):
             return Work("celery", BEAT if base == "celerybeat" else WORKER, raw, _pool(words), _limit(words))
         if base in _MANAGED and at > 0 and os.path.basename(words[at - 1]) in ("manage.py", "django-admin", "django"):
@@ -113,7 +115,7 @@ def _celery(words: list[str], raw: str) -> Work | None:
 def _multi(words: list[str], raw: str) -> Work | None:
     verb = next((word for word in words if not word.startswith("-")), "")
     if verb == "worker":
-        return Work("multi", WORKER, raw, _pool(words), _limit(words))
+        return Work("multi", WORKER, raw, _pool(words), _limit(words), notifies=True)
     if verb == "start" and "--foreground" in words:
         kind = BEAT if _has(words, "--kind=beat") or _value(words, "--kind") == "beat" else KEEPER
         return Work("multi", kind, raw, _pool(words), _limit(words))

@@ -137,6 +137,13 @@ _ALL = (
         "StartLimitIntervalSec= and StartLimitBurst= belong into [Unit]; in [Service] systemd ignores the first one.",
     ),
     Rule(
+        "M214",
+        BROKEN,
+        "systemd waits for a word that never comes",
+        "With Type=notify a unit is started when its process says READY=1, and with WatchdogSec= it has to go on saying that it "
+        "lives. Celery, Dramatiq, RQ and the others say neither: the unit is killed after 90 s, or again and again.",
+    ),
+    Rule(
         "M301",
         BROKEN,
         "supervisord sends TERM to the children that run tasks",

@@ -123,6 +123,8 @@ class Unit:
 
     def type(self, start: Entry, work: Work) -> None:
         kind = self.value("Type", "simple")
+        if not (work.notifies or work.is_opaque):
+            self.silence(kind, work)
         if kind not in ("forking", "oneshot"):
             return
         edits = [self.ini.put("Service", "Type", "exec")]
@@ -131,6 +133,23 @@ class Unit:
         if is_leaving and work.role == MULTI and commands.as_worker(start.value, "") is None:
             edits = []  # the command has to be written anew by hand, and both belong together
         self.add("M201", self.line("Type"), f"Type={kind}", "Type=exec, with the worker in the foreground", *edits)
+
+    def silence(self, kind: str, work: Work) -> None:
+        """What systemd expects to be told, and by whom it isn't."""
+        watchdog = self.ini.get("Service", "WatchdogSec")
+        is_watched = watchdog is not None and watchdog.value not in ("0", "infinity")
+        if kind not in ("notify", "notify-reload") and not is_watched:
+            return
+        edits, said = [], []
+        if kind.startswith("notify"):
+            edits.append(self.ini.put("Service", "Type", "exec"))
+            said.append(f"Type={kind}")
+        if watchdog is not None and is_watched:
+            edits.append(self.ini.remove(watchdog))
+            said.append(f"WatchdogSec={watchdog.value}")
+        line = self.line("Type" if kind.startswith("notify") else "WatchdogSec")
+        remedy = "Type=exec and no WatchdogSec; or multi in front of it: multi render systemd"
+        self.add("M214", line, f"{', '.join(said)}: {work.tool} says nothing to systemd", remedy, *edits)
 
     # ---- stopping
 
