@@ -156,7 +156,7 @@ class _Examination:
         if spec.engine == "multi" and "multi" not in found.modules:
             text = f'multi is not installed for {spec.executable}; install it there, or use engine = "celery"'
             self.add(node, "python", text)
-        if spec.engine == "multi" and os.path.samefile(spec.executable, sys.executable):
+        if spec.engine == "multi" and spec.executable == sys.executable:
             self._schemes(node)  # what is installed elsewhere isn't known
 
     def _has_app(self, spec: NodeSpec, found: Interpreter) -> bool:

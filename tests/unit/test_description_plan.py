@@ -9,7 +9,7 @@ import pytest
 from multi.errors import ConfigurationError
 from multi.nodes.description import describe
 from multi.nodes.description.needs import find_circle, in_waves
-from multi.nodes.description.plan import KEEP, RESTART, START, STOP, Known, changes, plan
+from multi.nodes.description.plan import FORGET, KEEP, RESTART, START, STOP, Known, changes, plan
 from multi.nodes.names import NodeName
 from multi.nodes.spec import NodeSpec
 
@@ -127,6 +127,16 @@ def test_what_is_gone_from_the_description_is_stopped_and_what_was_never_in_it_i
     found = plan(WANTED, [*ALL, gone, by_hand, elsewhere, down])
     (step,) = found.of(STOP)
     assert (step.name, step.why) == ("x", ("/srv/shop/multi.toml describes no x any more",))
+    assert [step.name for step in found.of(FORGET)] == ["xx"]
+    assert not plan(WANTED, [*ALL, down]).is_empty
+
+
+def test_what_has_changed_under_a_node_that_runs_is_a_reason_to_restart_it() -> None:
+    stale = known("w1")._replace(stale=("/srv/shop/shop.env has changed",))
+    (step,) = plan(WANTED, [stale, *ALL[1:]]).of(RESTART)
+    assert (step.name, step.why) == ("w1", ("/srv/shop/shop.env has changed",))
+    (step,) = plan(WANTED, [stale._replace(is_up=False, state="stopped"), *ALL[1:]]).of(START)
+    assert step.why == ("it is stopped",)  # it reads the file anyway
 
 
 def test_a_node_that_was_started_by_hand_as_described_is_claimed() -> None:
