@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from multi.deploy.base import Result, Sent
-from multi.deploy.facts import FAILED, RUNNING, SCRIPT, STARTING, STOPPED, HostFacts, NodeFact, ReleaseFact
+from multi.deploy.facts import FAILED, RUNNING, STARTING, STOPPED, HostFacts, NodeFact, ReleaseFact
 from multi.deploy.inventory import Host
+from multi.deploy.question import SCRIPT
 from multi.deploy.steps import Build, Command, File, Link, Remove, Restore, Upload
 from multi.errors import HostUnreachable, StepFailed
 

@@ -16,7 +16,8 @@ from multi.controller import project
 from multi.deploy import compatibility, doctor
 from multi.deploy.compatibility import App
 from multi.deploy.doctor import CHECKS, ERROR, Finding, Patient
-from multi.deploy.facts import FOLDERS, HostFacts, Question, parse
+from multi.deploy.facts import HostFacts, parse
+from multi.deploy.question import FOLDERS, Question
 from multi.deploy.settings import KEEPER
 from multi.errors import ConfigurationError, HostUnreachable, MultiError
 from multi.nodes.description import Description

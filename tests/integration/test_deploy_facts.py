@@ -13,7 +13,8 @@ import pytest
 from support.supervisord import PrivateSupervisord
 from support.wait import until
 
-from multi.deploy.facts import RUNNING, STOPPED, HostFacts, Question, parse
+from multi.deploy.facts import RUNNING, STOPPED, HostFacts, parse
+from multi.deploy.question import Question
 
 
 def told(path: Path, *folders: Path, **env: str) -> HostFacts:

@@ -7,18 +7,10 @@ from typing import Any
 
 import pytest
 
-from multi.deploy.facts import (
-    FOLDERS,
-    RUNNING,
-    HostFacts,
-    NodeFact,
-    Question,
-    ReleaseFact,
-    parse,
-    unreachable,
-)
+from multi.deploy.facts import RUNNING, HostFacts, NodeFact, ReleaseFact, parse, unreachable
 from multi.deploy.inventory import Inventory
 from multi.deploy.plan import make_plan
+from multi.deploy.question import FOLDERS, Question
 from multi.deploy.runner import Runner
 from multi.deploy.simulation import Fault, Simulation, answer
 from multi.deploy.steps import PREPARE, SWITCH, Command, Plan, Secret, batches
