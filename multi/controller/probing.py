@@ -25,8 +25,9 @@ def judge(node: Node, *, ready: bool = False, max_age: float = MAX_AGE) -> Verdi
 
 
 def _turns(node: Node, status: Status, page: NodeStats) -> bool:
-    """Whether the loop whose time the page tells turns all the while: in Celery's solo pool it stands still while a task runs."""
-    if page.pool != "solo" or not page.active:
+    """Whether the loop whose time the page tells turns all the while. With Celery's solo pool it stands still while a task runs,
+    and while what follows a task waits for a broker that is away."""
+    if page.pool != "solo":
         return True
     engine = (status.worker or {}).get("engine") or (node.record() or {}).get("engine")
     return bool(engine != "celery")
