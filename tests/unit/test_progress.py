@@ -27,6 +27,7 @@ def node(tmp_path: Path) -> Node:
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Progress:
     monkeypatch.setattr(progress, "QUIET", 0.0)
+    monkeypatch.setattr(progress, "PAUSE", 0.0)
     return Progress(Screen(quiet=False, color=False), 1, "down")
 
 
@@ -39,10 +40,12 @@ def test_of_a_node_that_is_down_at_this_very_moment_nothing_is_said(
 
 
 def test_the_same_is_told_once_and_again_when_something_else_was_told_of_the_node(
-    node: Node, told: Progress, capsys: pytest.CaptureFixture[str]
+    node: Node, told: Progress, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(3):
         told.show([Item(node, "waiting: 1 active", "1")])
+    monkeypatch.undo()
+    monkeypatch.setattr(progress, "QUIET", 0.0)  # but not the pause between two lines
     told.forget(node)
     told.show([Item(node, "draining: 1 active", "1")])
     told.show([Item(node, "draining: 2 active", "2")])
