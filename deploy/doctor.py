@@ -161,7 +161,7 @@ def _room(patient: Patient) -> Iterator[Finding]:
 def _versions(patient: Patient) -> Iterator[Finding]:
     there = {name: facts for name, facts in patient.facts.items() if facts.error is None}
     skewed = [
-        ("release", {name: facts.current for name, facts in there.items()}, "multi deploy push brings them into line"),
+        ("release", _contents(there), "multi deploy push brings them into line"),
         (
             "multi",
             {name: facts.multi for name, facts in there.items()},
@@ -183,6 +183,16 @@ def _versions(patient: Patient) -> Iterator[Finding]:
             shown = "; ".join(f"{value or 'none'} on {_names(names)}" for value, names in groups.items())
             level = ERROR if what == "release" else WARNING
             yield Finding("versions", level, "", f"hosts differ in {what}: {shown}", remedy)
+
+
+def _contents(facts: Mapping[str, HostFacts]) -> dict[str, str | None]:
+    """The current release of each host; releases of the same content have one name, that of the first."""
+    names: dict[str, str] = {}
+    found = {}
+    for name, one in facts.items():
+        release = one.release(one.current)
+        found[name] = one.current if release is None else names.setdefault(release.digest, release.name)
+    return found
 
 
 def _plan(patient: Patient) -> Iterator[Finding]:

@@ -56,6 +56,11 @@ class HostPlanner:
         self.host = host
         self.settings = host.settings
         self.facts = facts
+        current = facts.release(facts.current)
+        if release is not None and current is not None and current.digest == release.digest and not release.is_there:
+            # the same content under another name, from a push to some of the hosts: it is there, and nothing is gained by
+            # a restart
+            release = release._replace(name=current.name)
         self.release = release
         self.steps: list[Step] = []
         self.back: list[Step] = []

@@ -8,7 +8,7 @@ import pytest
 
 from multi.deploy.compatibility import App
 from multi.deploy.doctor import CHECKS, Patient, examine
-from multi.deploy.facts import FAILED, RUNNING, HostFacts, NodeFact, unreachable
+from multi.deploy.facts import FAILED, RUNNING, HostFacts, NodeFact, ReleaseFact, unreachable
 from multi.deploy.settings import Settings
 from multi.deploy.steps import START, WRITE, Command, HostPlan, Plan, Step
 from multi.nodes.description import describe
@@ -161,6 +161,14 @@ def test_hosts() -> None:
         "warning versions : hosts differ in Python: 3.12 on app1; 3.11 on app2",
         "warning lock app1: a deploy has locked it: me since yesterday",
     ]
+
+
+def test_releases_of_the_same_content_are_the_same() -> None:
+    facts = {
+        "app1": host("app1", releases=(ReleaseFact("r1", "d"),)),
+        "app2": host("app2", current="r2", releases=(ReleaseFact("r2", "d"),)),
+    }
+    assert told(facts=facts) == []
 
 
 def test_when_all_clocks_differ_from_this_machines_it_is_this_one() -> None:

@@ -377,6 +377,17 @@ def test_a_host_that_is_unreachable_has_no_steps_and_comes_into_line_with_the_ne
     assert fleet.ages() == {("r2", "r2")}
 
 
+def test_the_same_content_under_another_name_is_no_reason_for_a_restart() -> None:
+    fleet = Fleet()
+    fleet.push(release())
+    facts = fleet.facts["app2"]
+    nodes = {unit: node._replace(release="r0") for unit, node in facts.nodes.items()}
+    fleet.facts["app2"] = facts._replace(current="r0", releases=(facts.releases[0]._replace(name="r0"),), nodes=nodes)
+    plan = fleet.plan(release())
+    assert plan.is_empty, [step.title for step in plan.steps()]
+    assert plan.release == "r1"
+
+
 # ---- failures and the way back
 
 
