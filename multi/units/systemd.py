@@ -120,6 +120,10 @@ class SystemdFormat(UnitFormat):
 
     def notes(self, nodes: Sequence[NodeSpec], target: Target) -> list[str]:
         found = []
+        if target.user:
+            found.append(
+                f"to run without a login, a user's own systemd is to stay: loginctl enable-linger {target.owner}"
+            )
         for node in nodes:
             if node.hooks:
                 found.append(
