@@ -11,7 +11,7 @@ import click
 
 from multi.cli import rendering
 from multi.cli.group import DONE, FAILED
-from multi.cli.nodes import NodesCommand, Request, json_option, nodes_argument, state_dir_option
+from multi.cli.nodes import NodesCommand, Request, json_option, state_dir_option
 from multi.cli.policy import SPAN, policy_options
 from multi.cli.screen import Screen, complain
 from multi.errors import ConfigurationError
@@ -28,6 +28,22 @@ def _formats(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
     return [name for name in units.names() if name.startswith(incomplete)]
 
 
+def _nodes(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The tables and nodes of multi.toml, and nodes that are known."""
+    from multi.cli.arguments import complete_names
+    from multi.controller import project
+    from multi.errors import MultiError
+
+    try:
+        description = project.description(Request(ctx, dict(ctx.params)).cwd)
+        described = [*description.sections(), *(node.name for node in description.nodes)]
+    except MultiError:
+        described = []
+    taken = ctx.params.get("nodes") or ()
+    found = [name for name in described if name.startswith(incomplete) and name not in taken]
+    return [*dict.fromkeys([*found, *complete_names(ctx, param, incomplete)])]
+
+
 def _without(*names: str) -> Callable[[Any], Any]:
     """Leave out options that other decorators have brought."""
 
@@ -40,8 +56,15 @@ def _without(*names: str) -> Callable[[Any], Any]:
 
 @click.command(cls=NodesCommand, passes_on=True)
 @click.argument("format", metavar="FORMAT", required=False, shell_complete=_formats)
-@nodes_argument
-@click.option("--node", "chosen", multiple=True, metavar="PATTERN", help="Of multi.toml's nodes only these, as 'img*'.")
+@click.argument("nodes", nargs=-1, shell_complete=_nodes)
+@click.option(
+    "--node",
+    "chosen",
+    multiple=True,
+    metavar="PATTERN",
+    shell_complete=_nodes,
+    help="Of multi.toml's nodes only these, as 'img*'.",
+)
 @click.option(
     "-o", "--output", default=STDOUT, metavar="DIR", help="Write the files there; - prints them (the default)."
 )
