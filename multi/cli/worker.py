@@ -22,7 +22,7 @@ from multi.nodes.options import BY_NAME, OPTIONS, Option
 from multi.rundir import RunDir
 from multi.worker import privileges
 from multi.worker.names import expand, node_name
-from multi.worker.options import SUCCESSOR, Given, WorkerOptions, combine, find_pool
+from multi.worker.options import SUCCESSOR, Given, WorkerOptions, combine, find_pool, refuse_limit
 
 GROUPS = {
     "App": ("app", "broker", "result_backend", "config", "include"),
@@ -256,7 +256,10 @@ def check_options(values: dict[str, Any]) -> list[str]:
         if values[name] is not None and values[name] is not False:
             raise ConfigurationError(f"{spelling[name]}: {instead}")
     if values["pool"] is not None:
-        find_pool(values["pool"])
+        kind = find_pool(values["pool"])
+        for name in ("time_limit", "soft_time_limit") if kind.loop == "threads" else ():
+            if values[name]:
+                refuse_limit(name, values["pool"])
     return [f"{spelling[name]}: {why}" for name, why in NEEDLESS.items() if values[name] not in (None, False)]
 
 

@@ -4,18 +4,17 @@ of the project, and imports nothing of it."""
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import shutil
 import stat
-import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from multi import plugins
 from multi.controller import places
+from multi.controller.interpreters import Interpreter, ask
 from multi.controller.keeper import envfile
 from multi.errors import ConfigurationError, MultiError
 from multi.nodes.description import ERROR, WARNING, Described, Description, Problem
@@ -24,14 +23,6 @@ from multi.nodes.description.wording import in_keys
 from multi.nodes.names import expand
 from multi.nodes.spec import NodeSpec
 
-_PATIENCE = 20.0
-# finding the spec of a top module imports nothing; it knows more ways to install one than the path tells
-_ASK = """\
-import importlib.util, json, sys
-sys.path.insert(0, sys.argv[1])
-found = [name for name in sys.argv[2:] if importlib.util.find_spec(name)]
-print(json.dumps([list(sys.version_info[:3]), found]))
-"""
 _OLDEST = (3, 11)
 #: What says what a node is: with an error in one of them nothing more can be said of its engine.
 _SHAPE = ("engine", "kind", "command", "inherits")
@@ -44,14 +35,6 @@ _APP_VARIABLES = (
     "MULTI_WORKER_CONFIG",
     "CELERY_WORKER_CONFIG",
 )
-
-
-class Interpreter(NamedTuple):
-    """What an interpreter says about itself; `why` tells why it says nothing."""
-
-    version: tuple[int, ...]
-    modules: list[str]  # of those that were asked for, the ones that it finds
-    why: str = ""
 
 
 def examine(
@@ -148,6 +131,14 @@ class _Examination:
         if app and _module(str(app)) not in found.modules:
             text = f"there is no module {_module(str(app))}, neither in {spec.cwd} nor where {spec.executable} imports from"
             self.add(node, "app", text)
+        for key in ("config", "include"):
+            for number, name in enumerate(filter(None, str(spec.options.get(key, "")).split(","))):
+                if _module(name) not in found.modules:
+                    self.add(
+                        node,
+                        (key, number),
+                        f"there is no module {_module(name)}, neither in {spec.cwd} nor on the path",
+                    )
         if not app and spec.engine == "multi" and spec.kind == "worker" and not self._has_app(spec, found):
             self.add(node, "app", 'no app is named: say where it is, as in app = "proj.tasks"')
         if spec.engine == "celery" and "celery" not in found.modules:
@@ -191,8 +182,9 @@ class _Examination:
 
     def _ask(self, spec: NodeSpec) -> Interpreter:
         variables = {name: value for name, value in spec.env.items() if name.startswith("PYTHON")}
-        module = _module(str(spec.options.get("app", "")))
-        wanted = ["celery", "multi", _CONFIGURATION, *([module] if module.isidentifier() else [])]
+        named = ",".join(str(spec.options.get(key, "")) for key in ("app", "config", "include"))
+        modules = sorted({module for name in named.split(",") if (module := _module(name.strip())).isidentifier()})
+        wanted = ["celery", "multi", _CONFIGURATION, *modules]
         key = (spec.executable, spec.cwd, *wanted, *sorted(f"{name}={value}" for name, value in variables.items()))
         if key not in self._interpreters:
             self._interpreters[key] = ask(spec.executable, spec.cwd, wanted, variables)
@@ -234,6 +226,8 @@ class _Examination:
                 self.add(node, key, f"{path} can't be written: {why}")
         elif not os.access(path, os.W_OK):
             self.add(node, key, f"{path} can't be written: no permission")
+        elif key == "pidfile" and not _holds_a_number(path):
+            self.add(node, key, f"{path} holds no process id, so it is something else's; name another file")
 
     def _program(self, node: Described, key: Path, program: str) -> None:
         spec = node.spec
@@ -360,6 +354,14 @@ def unwritable(folder: str) -> str:
     return ""
 
 
+def _holds_a_number(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(64).strip().isdigit() or os.path.getsize(path) == 0
+    except OSError:
+        return True  # told by whoever needs it
+
+
 def _is_device(path: str) -> bool:
     try:
         return stat.S_ISCHR(os.stat(path).st_mode)
@@ -369,29 +371,6 @@ def _is_device(path: str) -> bool:
 
 def _file_of(spec: NodeSpec, option: str) -> str:
     return os.path.join(spec.cwd, expand(os.path.expanduser(str(spec.options[option])), spec.name))
-
-
-def ask(python: str, folder: str, modules: list[str], variables: Mapping[str, str]) -> Interpreter:
-    """Run an interpreter for a moment: its version, and which of these modules it finds from `folder`. Imports none of them."""
-    try:
-        done = subprocess.run(
-            [python, "-c", _ASK, folder, *modules],
-            check=False,
-            cwd="/",
-            env={**{name: value for name, value in os.environ.items() if name != "PYTHONHOME"}, **variables},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_PATIENCE,
-        )
-        version, found = json.loads(done.stdout)
-        return Interpreter(tuple(version), found)
-    except OSError as error:
-        return Interpreter((), [], error.strerror or str(error))
-    except subprocess.TimeoutExpired:
-        return Interpreter((), [], f"it has not answered within {_PATIENCE:g} s")
-    except (ValueError, TypeError):
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        return Interpreter((), [], f"it is no Python (exit status {done.returncode}{': ' + said[-1] if said else ''})")
 
 
 def _module(app: str) -> str:

@@ -6,7 +6,7 @@ import logging
 import math
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
@@ -167,15 +167,20 @@ def find_pool(name: str) -> type[Pool]:
     return found
 
 
+def refuse_limit(name: str, pool: str) -> NoReturn:
+    """Raise the error for a limit that a pool of threads was given."""
+    option = f"--{name.replace('_', '-')}"
+    raise ConfigurationError(
+        f"{option} can't be enforced in the pool {pool!r}, because no thread can be ended by force: "
+        f"use -P prefork for tasks that need a limit, or leave {option} out"
+    )
+
+
 def _drop_limits(options: WorkerOptions, given: Given) -> None:
     """A thread can't be ended by force: an error where the limit was asked for here, a note where it is for all workers."""
     for name in ("time_limit", "soft_time_limit"):
-        option = f"--{name.replace('_', '-')}"
         if getattr(given, name):
-            raise ConfigurationError(
-                f"{option} can't be enforced in the pool {options.pool!r}, because no thread can be ended by force: "
-                f"use -P prefork for tasks that need a limit, or leave {option} out"
-            )
+            refuse_limit(name, options.pool)
         if getattr(options, name) is not None:
             options.notes.append(
                 f"The setting task_{name} is not enforced in the pool {options.pool}; use -P prefork for tasks that need it."

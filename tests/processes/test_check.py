@@ -149,6 +149,16 @@ env_files = [
             '[nodes.w]\napp = "ready"\nlog.file = "x"\n[nodes.v]\ninherits = "w"',
             "3: nodes.w.log.file: w and v would both use",
         ),
+        (
+            '[nodes.w]\napp = "ready"\npool = "threads"\ntime_limit = "3s"',
+            "4: nodes.w.time_limit: time_limit can't be enforced in the pool 'threads'",
+        ),
+        (
+            '[nodes.w]\napp = "ready"\ninclude = ["ready", "nosuch.x"]',
+            "3: nodes.w.include[1]: there is no module nosuch",
+        ),
+        ('[nodes.w]\napp = "ready"\nconfig = "nosuch"', "3: nodes.w.config: there is no module nosuch"),
+        ('[nodes.w]\napp = "ready"\npidfile = "ready.py"', "3: nodes.w.pidfile: HERE/ready.py holds no process id"),
         ("[nodes.w]", "1: nodes.w: no app is named: say where it is, as in app = "),
         ('state_dir = "/proc/1/x"\n[nodes.w]\napp = "ready"', "1: state_dir: "),
         ("", " describes no nodes; add a table for them: [nodes.NAME]"),
