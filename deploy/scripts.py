@@ -9,7 +9,11 @@ PUT = """
 set -eu
 path=$1 size=$2 mode=$3 owner=$4 backup=$5
 umask 022
-mkdir -p "$(dirname "$path")"
+folder=$(dirname "$path")
+if [ ! -d "$folder" ]; then
+  mkdir -p "$folder"
+  if [ -n "$owner" ]; then chown "$owner" "$folder"; fi
+fi
 if [ -n "$backup" ] && [ ! -e "$backup" ] && [ ! -e "$backup.absent" ]; then
   mkdir -p "$(dirname "$backup")"
   if [ -e "$path" ]; then cp -p "$path" "$backup.new"; mv -f "$backup.new" "$backup"; else : > "$backup.absent"; fi
