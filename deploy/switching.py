@@ -185,6 +185,7 @@ class Switch:
         if self.enabled and (command := self.manager.enable(self.enabled)) is not None:
             planner.add(kinds.RUN, f"enable {', '.join(self.enabled)}", "they are to start with the machine", command)
         self._add_turns()
+        self._forget()
         if self.turns:
             nodes = list(self.turns)
             planner.add(
@@ -220,20 +221,13 @@ class Switch:
         return File(f"{self.settings.own}/units", rendered.record, 0o644, owner, owner is not None)
 
     def _add_stops(self) -> None:
-        for node, fact in self.moved.items():
-            reason = f"from now on {self.manager.name} runs it, and never both"
-            self._stop(self._manager_of(fact), fact, node, reason)
         for fact in self.gone.values():
-            self._stop(
-                self._manager_of(fact),
-                fact,
-                node_of(self.planner.project, fact),
-                "the description has no such node here any more",
-            )
+            node = node_of(self.planner.project, fact)
+            self._stop(fact, node, "the description has no such node here any more")
 
-    def _stop(self, manager: Manager, fact: NodeFact, node: str | None, reason: str) -> None:
-        timeout = self.rendered.stop_times.get(node or "", 600) + MARGIN
-        self.planner.add(kinds.STOP, f"stop {node}", reason, manager.stop(fact.unit, timeout), node=node)
+    def _stop(self, fact: NodeFact, node: str | None, reason: str) -> None:
+        command = self._manager_of(fact).stop(fact.unit, self._time(node))
+        self.planner.add(kinds.STOP, f"stop {node}", reason, command, node=node)
 
     def _add_files(self) -> None:
         planner = self.planner
@@ -255,15 +249,14 @@ class Switch:
         command = manager.read_again()
         if command is not None:
             self.planner.add(kinds.RELOAD, f"have {manager.name} read its files", "they have changed", command)
-        if isinstance(manager, Supervisord) and manager is not self.manager:
-            groups = {
-                manager.together(fact.unit)
-                for fact in (*self.moved.values(), *self.gone.values())
-                if fact.manager == SUPERVISORD
-            }
-            for group in sorted(groups):
-                if (forget := manager.apply(group)) is not None:
-                    self.planner.add(kinds.RELOAD, f"have {manager.name} forget {group}", "its files are gone", forget)
+
+    def _forget(self) -> None:
+        """supervisord knows programs whose files are gone until it is told to take that over."""
+        facts = [fact for fact in (*self.moved.values(), *self.gone.values()) if fact.manager == SUPERVISORD]
+        manager = Supervisord()
+        for group in sorted({manager.together(fact.unit) for fact in facts}):
+            if (command := manager.apply(group)) is not None:
+                self.planner.add(kinds.RELOAD, f"have {manager.name} forget {group}", "its files are gone", command)
 
     def _others(self) -> dict[str, Manager]:
         """The managers that had nodes which they have no more."""
@@ -282,6 +275,9 @@ class Switch:
             timeout = self.rendered.stop_times[node] + MARGIN
             nodes = [one for one, other in self.rendered.units.items() if self.manager.together(other) == together]
             apply = self.manager.apply(unit, timeout) if changed & set(nodes) else None
+            for one in nodes if apply is not None else [node]:
+                if one in self.moved:
+                    self._stop(self.moved[one], one, f"from now on {self.manager.name} runs it, and never both")
             if apply is not None:
                 done.add(together)
                 reason = "supervisord takes changes over for a whole group" if len(nodes) > 1 else turn.reason
