@@ -160,7 +160,7 @@ class View:
         if status.state == RUNNING:
             # that it is well says its state; that it has lost its broker must be told
             return status.message if status.message.startswith("waiting") else ""
-        return status.message if status.state != STOPPED else ""
+        return status.message if status.state != STOPPED or self.node.manager is not None else ""
 
     def as_json(self) -> dict[str, Any]:
         """The same, and more, for programs."""

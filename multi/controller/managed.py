@@ -155,9 +155,10 @@ class UnitStart(Start):
         if is_told:
             self.unit.forget()
         found = self.unit.standing
-        if trouble or not found.runs:
-            again = "; its manager tries again" if found.state == BACKOFF else ""
-            return self._failure((found.message or trouble or "it ended before it was ready") + again)
+        if trouble or not found.runs or found.state == BACKOFF:
+            again = f"; {self.unit.manager} tries again" if found.state == BACKOFF else ""
+            why = self.node.last_words or found.message or trouble or "it ended before it was ready"
+            return self._failure(why + again)
         return None
 
     @property

@@ -128,6 +128,12 @@ class Node:
         return self.unit
 
     @property
+    def last_words(self) -> str:
+        """Why its keeper has given up, if that is the last that is known of one."""
+        own = self._own_status()
+        return own.message if own.state == life.FAILED else ""
+
+    @property
     def folder(self) -> str:
         """Its runtime directory: ours, or that which its unit gives it."""
         unit = self.manager

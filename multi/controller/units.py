@@ -127,11 +127,12 @@ def _of_supervisord(project: Project, noted: installed.Installed | None) -> list
         return []
     from multi.controller.managers.supervisord import Supervisord, SupervisordUnit
 
+    daemon = Supervisord("", config=config)
     try:
         daemon = Supervisord.from_file(config)
         values = {_name(value): value for value in daemon.processes()}
     except (ManagerError, ConfigurationError) as error:
-        lost: list[Unit] = [SupervisordUnit(Supervisord("", config=config), unit, node) for unit, node in names.items()]
+        lost: list[Unit] = [SupervisordUnit(daemon, unit, node) for unit, node in names.items()]
         for one in lost:
             one.told(silent(error))
         return lost

@@ -79,6 +79,7 @@ files = conf.d/*.conf
 
     def stop(self) -> None:
         """End it with all that it runs."""
+        self.client.close()
         if self.process is not None:
             self.process.terminate()
             try:

@@ -11,7 +11,10 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+import pytest
 
 from support.wait import until
 
@@ -97,11 +100,25 @@ class PrivateSystemd:
 
     def run(self, *words: str, cwd: Path | None = None, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Run a command beside it, as in a session of its user."""
-        assert self.process is not None
-        inside = ["nsenter", "-t", str(self.process.pid), "-m", "-C", *([f"--wd={cwd}"] if cwd else []), "--", *words]
         return subprocess.run(
-            inside, env=self.env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False
+            self._inside(words, cwd),
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
         )
+
+    def popen(self, *words: str, cwd: Path) -> subprocess.Popen[bytes]:
+        """Start a command beside it."""
+        return subprocess.Popen(
+            self._inside(words, cwd), env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
+
+    def _inside(self, words: Sequence[str], cwd: Path | None) -> list[str]:
+        assert self.process is not None
+        return ["nsenter", "-t", str(self.process.pid), "-m", "-C", *([f"--wd={cwd}"] if cwd else []), "--", *words]
 
     def multi(self, *words: str, cwd: Path, code: int | None = 0) -> subprocess.CompletedProcess[str]:
         """Run `multi` beside it."""
@@ -128,3 +145,13 @@ class PrivateSystemd:
             check=False,
             capture_output=True,
         )
+
+
+def require() -> None:
+    """Skip the test where this machine can't have one; where everything is to be there, fail it."""
+    try:
+        check()
+    except NoSystemd as missing:
+        if any(os.environ.get(name, "").lower() in ("1", "true", "yes") for name in ("CI", "MULTI_CI")):
+            pytest.fail(str(missing), pytrace=False)
+        pytest.skip(str(missing))

@@ -48,6 +48,7 @@ class Supervisord:
         self._username = username
         self._password = password
         self._proxy: Any = None
+        self._transport: Any = None
 
     @classmethod
     def from_file(cls, path: str) -> Supervisord:
@@ -72,8 +73,11 @@ class Supervisord:
 
     def call(self, name: str, *arguments: object) -> Any:
         """Call a method of its interface; a `Fault` when it refuses, a `ManagerError` when it can't be reached."""
+        if not self.url:
+            self.url = self.from_file(self.config or "").url  # says what is wrong with its file
         if self._proxy is None:
-            self._proxy = ServerProxy("http://127.0.0.1", transport=self._transport(), use_builtin_types=True)
+            self._transport = self._connector()
+            self._proxy = ServerProxy("http://127.0.0.1", transport=self._transport, use_builtin_types=True)
         method = self._proxy
         for part in name.split("."):
             method = getattr(method, part)
@@ -99,7 +103,7 @@ class Supervisord:
         except (OSError, http.client.HTTPException) as error:
             raise ManagerError(f"supervisord at {self.url} can't be asked: {error}") from None
 
-    def _transport(self) -> Any:
+    def _connector(self) -> Any:
         try:
             from supervisor.xmlrpc import SupervisorTransport
         except ImportError:
@@ -109,6 +113,11 @@ class Supervisord:
         transport = SupervisorTransport(self._username, self._password, self.url)
         transport._get_connection = _patient(transport._get_connection)  # its own would wait for ever
         return transport
+
+    def close(self) -> None:
+        """Give the connection back; the next call makes another one."""
+        if self._transport is not None:
+            self._transport.close()
 
     def processes(self) -> list[dict[str, Any]]:
         """All its processes."""
