@@ -39,7 +39,9 @@ def check_systemd(files: Sequence[File]) -> list[Problem]:
         names = {os.path.basename(one.path): one for one in sorted(units, key=lambda one: "@." in one.path)}
         variables = {"SYSTEMD_UNIT_PATH": f"{folder}:", "SYSTEMD_LOG_LEVEL": "warning"}
         if not os.environ.get("XDG_RUNTIME_DIR"):
-            variables["XDG_RUNTIME_DIR"] = folder  # without a session there is none, and a user's units have files there
+            variables["XDG_RUNTIME_DIR"] = (
+                folder  # without a session there is none, and a user's units have files there
+            )
         options = ["--man=no", scope]
         if _version(tool) >= 250:
             options.append("--recursive-errors=no")

@@ -297,6 +297,10 @@ def test_a_worker_that_hangs_is_replaced_when_it_has_a_watchdog(newest: Shop) ->
     os.kill(old, signal.SIGSTOP)
     until(lambda: newest.record("w1").get("restarts") == 1, 20, what="a restart")
     assert not is_alive(old)
+    log = newest.log("w1")
+    child, _, worker = log.partition("Fatal Python error: Aborted")
+    assert "billiard" in child.partition("was here:\n")[2], "where its child was, and then itself"
+    assert "celery" in worker
     newest.until_state("w1", "running", 20)
 
 
