@@ -272,6 +272,15 @@ def test_single_directives_of_systemd(line: str, expected: list[str]) -> None:
         assert numbers(fixed(text, "celery@.service"), "celery@.service") == []
 
 
+def test_a_section_that_is_missing_is_added_once_and_every_key_lands_in_its_own() -> None:
+    unit = "# ours\n[Service]\nUser=www\nExecStart=/v/bin/celery -A p worker\n"
+    assert fixed(unit, "celery.service") == (
+        "[Unit]\nStartLimitIntervalSec=300\nStartLimitBurst=10\n\n"
+        "# ours\n[Service]\nUser=www\nExecStart=/v/bin/celery -A p worker\n"
+        "KillMode=mixed\nOOMPolicy=continue\nRestart=on-failure\nRestartSec=2\nTimeoutStopSec=630\n"
+    )
+
+
 def test_a_pool_without_children_may_get_the_signal_as_a_group() -> None:
     unit = (
         "[Service]\nExecStart=/v/bin/celery -A p worker -P threads\nTimeoutStopSec=600\nRestart=always\nRestartSec=5\n"
@@ -319,6 +328,9 @@ def test_a_time_that_somebody_has_chosen_is_kept_unless_it_is_known_to_be_short(
         ("/usr/bin/env LANG=C celery -A shop worker", True),
         ("nice -n 5 celery -A shop worker", True),
         ("gunicorn shop.wsgi", False),
+        ("-A shop worker -l info", True),
+        ("worker --app=shop", True),
+        ("worker 4", False),
         ("/srv/bin/celery-worker", True),
         ("bash -c 'celery -A shop flower'", False),
     ],

@@ -101,7 +101,9 @@ def _of_words(words: list[str], raw: str) -> Work | None:
         if base in _TOOLS or (at > 0 and words[at - 1] == "-m" and word.partition(".")[0] in _TOOLS):
             is_worker = base not in ("rq", "taskiq", "procrastinate") or "worker" in words[at + 1 : at + 6]
             return Work(base.partition("_")[0], WORKER, raw, "") if is_worker else None
-    return None
+    # of an image whose own command is celery
+    is_rest = words[:1] in (["worker"], ["beat"]) or (words and re.match(r"(-A|--app)", words[0]))
+    return _celery(words, raw) if is_rest and _value(words, "-A", "--app") else None
 
 
 def _celery(words: list[str], raw: str) -> Work | None:

@@ -41,6 +41,7 @@ class Ini:
         self.text = text
         self.newline = "\r\n" if "\r\n" in text else "\n"
         self.entries: list[Entry] = []
+        self._made: set[str] = set()
         self.sections: list[Section] = []
         lines = text.splitlines(keepends=True)
         starts, at = [], 0
@@ -116,17 +117,27 @@ class Ini:
 
     def put(self, section: str, key: str, value: str) -> Edit:
         """The edit that gives the key this value."""
-        found = self.get(section, key)
-        if found is not None:
-            return Edit(found.start, found.end, value)
+        return self.put_all(section, {key: value})[0]
+
+    def put_all(self, section: str, values: dict[str, str]) -> list[Edit]:
+        """The edits that give these keys their values."""
         home = next((one for one in reversed(self.sections) if one.name == section), None)
-        mark = " = " if self._is_spaced else "="
-        new = self.newline
+        mark, new = " = " if self._is_spaced else "=", self.newline
         if home is None:
-            gap = "" if not self.text else new if self.text.endswith("\n") else f"{new}{new}"
-            return Edit(len(self.text), len(self.text), f"{gap}[{section}]{new}{key}{mark}{value}{new}")
-        begin = "" if self.text[: home.end].endswith("\n") else new
-        return Edit(home.end, home.end, f"{begin}{key}{mark}{value}{new}")
+            # at the beginning, where nothing else is put; and once: whoever comes second finds it in the next round
+            is_first = section not in self._made
+            self._made.add(section)
+            lines = "".join(f"{key}{mark}{value}{new}" for key, value in values.items())
+            return [Edit(0, 0, f"[{section}]{new}{lines}{new}" if is_first else "")]
+        edits = []
+        for key, value in values.items():
+            found = self.get(section, key)
+            if found is not None:
+                edits.append(Edit(found.start, found.end, value))
+            else:
+                begin = "" if self.text[: home.end].endswith("\n") else new
+                edits.append(Edit(home.end, home.end, f"{begin}{key}{mark}{value}{new}"))
+        return edits
 
     def remove(self, entry: Entry) -> Edit:
         """The edit that takes the entry away."""

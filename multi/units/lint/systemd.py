@@ -234,8 +234,7 @@ class Unit:
         burst = int(unit["StartLimitBurst"]) if unit.get("StartLimitBurst", "").isdecimal() else 5
         if interval and burst * pause < min(interval, 10):
             changes = (
-                self.ini.put("Unit", "StartLimitIntervalSec", "300"),
-                self.ini.put("Unit", "StartLimitBurst", "10"),
+                *self.ini.put_all("Unit", {"StartLimitIntervalSec": "300", "StartLimitBurst": "10"}),
                 self.ini.put("Service", "RestartSec", "2"),
             )
             text = f"{burst} starts within {burst * pause:g} s, and it is given up"
