@@ -164,7 +164,8 @@ class _Planner:
 
     def _folders(self) -> None:
         settings = self.settings
-        folders = (settings.path, settings.releases, settings.environments, settings.shared_folder, settings.own)
+        own = (settings.own, f"{settings.own}/kept")
+        folders = (settings.path, settings.releases, settings.environments, settings.shared_folder, *own)
         missing = [folder for folder in folders if folder not in self.facts.folders]
         is_theirs = self.found.owner in (None, self.user)
         if not missing and is_theirs:

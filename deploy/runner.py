@@ -21,6 +21,7 @@ from multi.deploy.steps import (
     RELOAD,
     RESTART,
     START,
+    STOP,
     SWITCH,
     Build,
     Command,
@@ -47,6 +48,10 @@ REVERTED, STUCK, UNREACHABLE, LEFT_OUT = "went back", "could not go back", "unre
 
 #: What is told of on the way.
 PHASE, BEGIN, LINE, SENT, END, FAULT, NOTE = "phase", "begin", "line", "sent", "end", "fault", "note"
+
+
+#: Exit codes of `multi stopwait` and `systemctl stop` for what they don't know: it is stopped as well as can be.
+_NOT_THERE = (4, 5)
 
 
 class Event(NamedTuple):
@@ -385,6 +390,8 @@ class Runner:
                 result = _start_all_the_same(do, session, say)
             if result.code is None:
                 raise HostUnreachable(name, f"{step.title}: {result.err}")
+            if step.kind == STOP and result.code in _NOT_THERE:
+                return
             if not result.ok:
                 output = "\n".join(filter(None, (result.tail, _last_words(report, step, session))))
                 raise StepFailed(name, step.title, f"exit code {result.code}", output)
