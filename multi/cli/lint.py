@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import click
 
 from multi.cli.arguments import json_option
-from multi.cli.group import DONE, FAILED
+from multi.cli.group import DONE, FAILED, USAGE
 from multi.cli.screen import Screen, complain
 from multi.errors import ConfigurationError
 from multi.nodes.policy import parse_span
@@ -61,7 +61,14 @@ def lint(ctx: click.Context, /, files: tuple[str, ...], **given: Any) -> None:
     if given["fix"] and given["diff"]:
         raise ConfigurationError("either --fix or --diff: the one writes what the other shows")
     longest = _longest(given["longest_task"])
-    looks = [_look(path, given["form"], longest) for path in dict.fromkeys(files)]
+    looks = []
+    code = DONE
+    for path in dict.fromkeys(files):
+        try:
+            looks.append(_look(path, given["form"], longest))
+        except ConfigurationError as error:
+            complain(str(error))  # the others are looked at all the same
+            code = USAGE
     left = 0
     listed: list[dict[str, Any]] = []
     for one in looks:
@@ -77,7 +84,7 @@ def lint(ctx: click.Context, /, files: tuple[str, ...], **given: Any) -> None:
             _tell(screen, one, changed, remaining, fix=given["fix"], diff=given["diff"])
     if given["as_json"]:
         screen.show(json.dumps(listed, indent=2))
-    ctx.exit(FAILED if left else DONE)
+    ctx.exit(code or (FAILED if left else DONE))
 
 
 def explain(screen: Screen, number: str, *, as_json: bool) -> None:
@@ -148,6 +155,10 @@ def _tell(screen: Screen, one: _File, changed: str, remaining: list[Finding], *,
     if not one.looked.has_workers:
         complain(f"{one.path}: no worker is recognised in it, so there is nothing to say of it")
         return
+    if one.looked.format == "systemd" and os.path.isdir(f"{one.path}.d"):
+        complain(
+            f"{one.path}.d is not read with it; what systemd makes of all: systemctl cat {os.path.basename(one.path)}"
+        )
     if fix or diff:
         for line in difflib.unified_diff(
             one.text.splitlines(), changed.splitlines(), one.path, one.path, n=1, lineterm=""

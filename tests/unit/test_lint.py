@@ -540,6 +540,34 @@ def test_the_command_tells_shows_writes_and_is_done(tmp_path: Path) -> None:
     assert [one.name for one in sorted(tmp_path.iterdir())] == ["celeryd.conf", "link.conf"]
 
 
+def test_the_command_names_what_it_does_not_read(tmp_path: Path) -> None:
+    unit = tmp_path / "celery.service"
+    unit.write_text(text_of(SYSTEMD))
+    (tmp_path / "celery.service.d").mkdir()
+    assert "celery.service.d is not read with it" in run(str(unit), code=1)
+    for words, expected in (
+        ([], "which files?"),
+        ([str(unit), "--fix", "--diff"], "either --fix or --diff"),
+        ([str(unit), "--longest-task", "soon"], "--longest-task: 'soon' is no span of time"),
+        (["--explain", "M999"], "there is no rule M999"),
+    ):
+        with pytest.raises(ConfigurationError, match=re.escape(expected)):
+            CliRunner().invoke(command, words, catch_exceptions=False)
+    (tmp_path / "bytes.conf").write_bytes(b"\xff\xfe[program:x]")
+    (tmp_path / "notes.txt").write_text("buy milk")
+    names = ("none.conf", "bytes.conf", "notes.txt", ".", "celery.service")
+    output = run(*(str(tmp_path / name) for name in names), code=2)
+    for expected in (
+        "none.conf can't be read: No such file or directory",
+        "bytes.conf can't be read: it is no UTF-8",
+        "notes.txt: this is none of the files that are understood",
+        "can't be read: Is a directory",
+        "celery.service:7: M201 error",
+    ):
+        assert expected in output
+    assert unit.read_text() == text_of(SYSTEMD)
+
+
 def test_the_command_for_programs(tmp_path: Path) -> None:
     file = tmp_path / "x.service"
     file.write_text("[Service]\nExecStart=/v/celery -A p -b redis://:geheim@h worker -D\n")
