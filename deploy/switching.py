@@ -9,8 +9,9 @@ from multi.deploy import steps as kinds
 from multi.deploy.facts import FAILED, RUNNING, STARTING, NodeFact
 from multi.deploy.managers import Keepers, Manager, Supervisord, Systemd, node_of
 from multi.deploy.settings import SUPERVISORD, SYSTEMD, SYSTEMD_USER
-from multi.deploy.steps import SWITCH, Command, Do, File, Gate, Link, Remove, Restore, Secret, Step
+from multi.deploy.steps import SWITCH, Command, File, Gate, Link, Remove, Secret
 from multi.deploy.wanted import Kept, hook, kept_at
+from multi.deploy.wayback import WayBack
 from multi.units.base import File as UnitFile
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Switch:
         self.facts = planner.facts
         self.release = planner.release
         self._undo = f"{self.settings.own}/undo"
-        self._kept_at: dict[str, str] = {}
+        self.backups: dict[str, str] = {}
         self.files = [file for file in rendered.files if self.facts.files.get(file.path) != rendered.digests[file.path]]
         self.removed = sorted(
             path
@@ -114,12 +115,12 @@ class Switch:
         for file in self.files:
             if file.path.endswith(_FRAMES):
                 continue
-            is_as_left = facts.files.get(file.path, "") == facts.recorded_files.get(file.path)
+            is_asleft = facts.files.get(file.path, "") == facts.recorded_files.get(file.path)
             for node in file.nodes or self.rendered.units:
                 unit = self.rendered.units.get(node, "")
                 meaning = self.rendered.effects.get(unit)
                 # where the file is as the last deploy wrote it, what that noted tells whether more than a comment has changed
-                if not (is_as_left and meaning is not None and facts.recorded_units.get(unit) == meaning):
+                if not (is_asleft and meaning is not None and facts.recorded_units.get(unit) == meaning):
                     found.add(node)
         return found
 
@@ -210,7 +211,7 @@ class Switch:
             owner = planner.given_owner
             file = File(kept_at(self.settings.own, release.name), kept.write(), 0o600, owner, owner is not None)
             planner.add(kinds.WRITE, "keep the units", "a rollback takes them from there", file)
-        self._add_way_back()
+        planner.back += WayBack(self).steps()
 
     def _record(self) -> File | None:
         """What this deploy leaves for the next one; None where it is there."""
@@ -226,7 +227,7 @@ class Switch:
             self._stop(fact, node, "the description has no such node here any more")
 
     def _stop(self, fact: NodeFact, node: str | None, reason: str) -> None:
-        command = self._manager_of(fact).stop(fact.unit, self._time(node))
+        command = self.manager_of(fact).stop(fact.unit, self.time(node))
         self.planner.add(kinds.STOP, f"stop {node}", reason, command, node=node)
 
     def _add_files(self) -> None:
@@ -238,11 +239,14 @@ class Switch:
             reason = "it has changed" if file.path in self.facts.files else "it is missing"
             wanted = self._file(file)._replace(sudo=self.manager.sudo, backup=self._backup(file.path))
             planner.add(kinds.WRITE, f"write {file.path}", f"{reason}{f': {file.why}' if file.why else ''}", wanted)
+        for target, manager in self.left().items():
+            if target in self.facts.wanted and (command := manager.disable([target])) is not None:
+                planner.add(kinds.RUN, f"disable {target}", "its nodes are run otherwise, or not at all", command)
         for path in self.removed:
             remove = Remove(path, self.manager.sudo, self._backup(path))
             planner.add(kinds.REMOVE, f"remove {path}", "the description has no such thing any more", remove)
         if self.files or self.removed:
-            for manager in {self.manager.name: self.manager, **self._others()}.values():
+            for manager in {self.manager.name: self.manager, **self.others()}.values():
                 self._read_again(manager)
 
     def _read_again(self, manager: Manager) -> None:
@@ -253,15 +257,27 @@ class Switch:
     def _forget(self) -> None:
         """supervisord knows programs whose files are gone until it is told to take that over."""
         facts = [fact for fact in (*self.moved.values(), *self.gone.values()) if fact.manager == SUPERVISORD]
-        manager = Supervisord()
-        for group in sorted({manager.together(fact.unit) for fact in facts}):
-            if (command := manager.apply(group)) is not None:
-                self.planner.add(kinds.RELOAD, f"have {manager.name} forget {group}", "its files are gone", command)
+        supervisord = Supervisord()
+        for group in sorted({supervisord.together(fact.unit) for fact in facts}):
+            if (command := supervisord.apply(group)) is not None:
+                self.planner.add(kinds.RELOAD, f"have {supervisord.name} forget {group}", "its files are gone", command)
+        for target, manager in self.left().items():
+            if target in self.facts.active:
+                self.planner.add(kinds.RUN, f"stop {target}", "its files are gone", manager.stop(target, MARGIN))
 
-    def _others(self) -> dict[str, Manager]:
+    def left(self) -> dict[str, Manager]:
+        """Targets whose files are removed."""
+        paths = [path for path in self.removed if path.endswith(".target")]
+        system = Systemd()
+        return {
+            path.rpartition("/")[2]: system if path.startswith("/etc/") else Systemd(uid=self.facts.uid)
+            for path in paths
+        }
+
+    def others(self) -> dict[str, Manager]:
         """The managers that had nodes which they have no more."""
         facts = [*self.moved.values(), *self.gone.values()]
-        return {fact.manager: self._manager_of(fact) for fact in facts if fact.manager != self.manager.name}
+        return {fact.manager: self.manager_of(fact) for fact in facts if fact.manager != self.manager.name}
 
     def _add_turns(self) -> None:
         """Starts and restarts, one node after the other; programs of a group that has changed, together."""
@@ -309,66 +325,18 @@ class Switch:
             folder,
         )
 
-    # ---- the way back
-
-    def _add_way_back(self) -> None:
-        facts, settings = self.facts, self.settings
-        for node in self.turns:
-            fact = facts.nodes.get(self.rendered.units[node])
-            if fact is None or fact.manager != self.manager.name or fact.state not in (RUNNING, STARTING):
-                self._back(
-                    kinds.STOP, f"stop {node}", self.manager.stop(self.rendered.units[node], self._time(node)), node
-                )
-        for path, backup in self._kept_at.items():
-            is_secrets = self.secrets is not None and path == self.secrets.path
-            restore = Restore(path, backup, self.manager.sudo or is_secrets)
-            self._back(kinds.WRITE, f"restore {path}", restore)
-        if self.files or self.removed:
-            for manager in {self.manager.name: self.manager, **self._others()}.values():
-                if (command := manager.read_again()) is not None:
-                    self._back(kinds.RELOAD, f"have {manager.name} read its files", command)
-        if self.is_linked:
-            target = f"releases/{facts.current}" if facts.current else None
-            link = Link(settings.current, target, self.planner.given_owner)
-            self._back(kinds.LINK, f"current -> {facts.current or 'nothing'}", link)
-        changed = bool(self.files)
-        groups: set[str] = set()
-        for node in self.turns:
-            unit = self.rendered.units[node]
-            fact = facts.nodes.get(unit)
-            if fact is None or fact.manager != self.manager.name or fact.state not in (RUNNING, STARTING):
-                continue
-            together = self.manager.together(unit)
-            if together in groups:
-                continue
-            apply = self.manager.apply(unit, self._time(node)) if changed else None
-            if apply is not None:
-                self._back(kinds.RELOAD, f"have {self.manager.name} take {together} over", apply, node)
-            self._back(kinds.RESTART, f"restart {node}", self.manager.restart(unit, self._time(node)), node)
-        for former in (*self.moved.values(), *self.gone.values()):
-            self._add_return(former)
-
-    def _add_return(self, fact: NodeFact) -> None:
-        """A node that was stopped for good is started under its manager of before."""
-        node, manager = node_of(self.planner.project, fact), self._manager_of(fact)
-        if isinstance(manager, Supervisord) and (apply := manager.apply(fact.unit)) is not None:
-            self._back(kinds.RELOAD, f"have {manager.name} take {manager.together(fact.unit)} over", apply, node)
-        self._back(kinds.START, f"start {node}", manager.start(fact.unit, self._time(node)), node)
-
-    def _back(self, kind: str, title: str, do: Do, node: str | None = None) -> None:
-        self.planner.back.append(Step(self.planner.host.name, kind, title, "as it was before", do, SWITCH, node))
-
-    def _time(self, node: str | None) -> float:
-        return self.rendered.stop_times.get(node or "", 600) + MARGIN
-
     # ---- helpers
+
+    def time(self, node: str | None) -> float:
+        """How long a stop or a restart of the node may take (s)."""
+        return self.rendered.stop_times.get(node or "", 600) + MARGIN
 
     @staticmethod
     def _file(file: UnitFile) -> File:
         return File(file.path, Secret(file.text) if file.secret else file.text, file.mode, file.owner)
 
     def _backup(self, path: str) -> str:
-        self._kept_at[path] = backup = f"{self._undo}/{path.strip('/').replace('/', '%')}"
+        self.backups[path] = backup = f"{self._undo}/{path.strip('/').replace('/', '%')}"
         return backup
 
     def _is_ours(self, path: str) -> bool:
@@ -379,7 +347,7 @@ class Switch:
         is_named_so = re.fullmatch(rf".*/({names}|multi/{project}/[^/]+\.env)", path) is not None
         return is_named_so or path in self.facts.recorded_files
 
-    def _manager_of(self, fact: NodeFact) -> Manager:
+    def manager_of(self, fact: NodeFact) -> Manager:
         """The manager that runs a node now, which may be another than the one that is to."""
         if fact.manager == self.manager.name:
             return self.manager
