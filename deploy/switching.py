@@ -97,7 +97,7 @@ class Switch:
 
     def _turns(self) -> dict[str, Turn]:
         """The nodes that are started or restarted, in their order."""
-        changed = self._changed()
+        changed = self.changed()
         found = {}
         for node, unit in self.rendered.units.items():
             fact = self.facts.nodes.get(unit)
@@ -109,7 +109,7 @@ class Switch:
                 found[node] = Turn(kinds.RESTART, reason)
         return found
 
-    def _changed(self) -> set[str]:
+    def changed(self) -> set[str]:
         """The nodes that would run otherwise with the files as they are to be."""
         facts, found = self.facts, set()
         for file in self.files:
@@ -281,7 +281,7 @@ class Switch:
 
     def _add_turns(self) -> None:
         """Starts and restarts, one node after the other; programs of a group that has changed, together."""
-        changed = self._changed()
+        changed = self.changed()
         done: set[str] = set()
         for node, turn in self.turns.items():
             unit = self.rendered.units[node]

@@ -49,7 +49,7 @@ class WayBack:
             target = f"releases/{facts.current}" if facts.current else None
             link = Link(settings.current, target, switch.planner.given_owner)
             self._add(kinds.LINK, f"current -> {facts.current or 'nothing'}", link)
-        changed = bool(switch.files)
+        changed = switch.changed()
         groups: set[str] = set()
         for node in switch.turns:
             unit = switch.rendered.units[node]
@@ -57,11 +57,13 @@ class WayBack:
             if fact is None or fact.manager != switch.manager.name or fact.state not in (RUNNING, STARTING):
                 continue
             together = switch.manager.together(unit)
-            if together in groups:
-                continue
-            apply = switch.manager.apply(unit, switch.time(node)) if changed else None
+            nodes = {one for one, other in switch.rendered.units.items() if switch.manager.together(other) == together}
+            apply = switch.manager.apply(unit, switch.time(node)) if changed & nodes else None
             if apply is not None:
-                self._add(kinds.RELOAD, f"have {switch.manager.name} take {together} over", apply, node)
+                if together not in groups:  # this restarts them, as their files are what they were
+                    groups.add(together)
+                    self._add(kinds.RESTART, f"restart {node}", apply, node)
+                continue
             self._add(kinds.RESTART, f"restart {node}", switch.manager.restart(unit, switch.time(node)), node)
         for former in (*switch.moved.values(), *switch.gone.values()):
             self._return(former)

@@ -302,6 +302,25 @@ def test_a_node_that_goes_from_supervisord_to_systemd_is_stopped_there_before_it
     assert fleet.plan(release()).is_empty
 
 
+@pytest.mark.parametrize("text", ["supervisorctl update shop-w2", "supervisorctl update shop-images"])
+def test_under_supervisord_too_whatever_fails_all_is_as_before(text: str) -> None:
+    toml = TOML.replace("app[1:4]", "app1") + "[nodes.images]\n"
+    fleet = Fleet(toml, {"app1": supervised()})
+    assert fleet.push(release())
+    before = fleet.facts["app1"].files
+    fleet.inventory = inventory(
+        toml.replace("count = 2", "count = 2\nconcurrency = 3").replace(
+            "[nodes.images]", "[nodes.images]\nconcurrency = 9"
+        )
+    )
+    assert not fleet.push(release("2"), [Fault(text)])
+    assert fleet.facts["app1"].files == before
+    assert fleet.ages() == {("r1", "r1")}
+    back = fleet.of("app1")[next(n for n, line in enumerate(fleet.of("app1")) if line.startswith("restore")) :]
+    turns = [line for line in back if "supervisorctl" in line and "reread" not in line]
+    assert len(turns) == len(set(turns)), "no node is restarted twice"
+
+
 def test_a_program_that_is_gone_is_forgotten_by_supervisord() -> None:
     text = TOML.replace("app[1:4]", "app1")
     fleet = Fleet(text, {"app1": supervised()})
