@@ -24,6 +24,7 @@ def shell(nodes: Nodes) -> Iterator[Terminal]:
         found.until("$")
         found.press('eval "$(_MULTI_COMPLETE=bash_source multi)"; echo set-up\n')
         found.until("\nset-up")
+        until(lambda: _last(found) == "$", 15, what="it reads the next line")
         yield found
 
 
