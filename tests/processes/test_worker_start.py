@@ -300,7 +300,7 @@ def test_another_interpreter_is_used_on_wish(quickstart: Project) -> None:
     ("words", "said"),
     [
         (["--concurency", "2"], "--concurrency"),
-        (["-c", "none"], "no number of at least 1"),
+        (["-c", "none"], "no number from 1 on"),
         (["-P", "processs"], "no pool has the name 'processs'; there are:"),
         (["-P", "threads", "--time-limit", "5"], "--time-limit can't be enforced in the pool 'threads'"),
         (["-E"], "this worker sends no events yet"),
