@@ -30,6 +30,7 @@ _PRIVATE = frozenset(
         "LOCK_FD",
         "MANAGER_SOCKET",
         "SUCCESSOR",
+        "PREDECESSOR",
         "PIDFILE",
         "CI",
     )

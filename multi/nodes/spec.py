@@ -36,6 +36,7 @@ NEVER_KEPT = frozenset(
             "MULTI_LOG_FILE",
             "MULTI_LOCK_FD",
             "MULTI_MANAGER_SOCKET",
+            "MULTI_PREDECESSOR",
             "MULTI_BY",
             "MULTI_PAUSED",
             "MULTI_LOG_FORMAT",

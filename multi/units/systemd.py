@@ -124,13 +124,18 @@ class SystemdFormat(UnitFormat):
             found.append(
                 f"to run without a login, a user's own systemd is to stay: loginctl enable-linger {target.owner}"
             )
+        version = target.manager_version or OLDEST
+        if target.credentials and version < 247:
+            found.append(
+                f"systemd {version} hands over no credentials ({', '.join(target.credentials)}): 247 is the first that does"
+            )
         for node in nodes:
             if node.hooks:
                 found.append(
                     f"{node.name.short}: systemd runs no hooks ({', '.join(node.hooks)}); a unit that is started when a node "
                     "has been given up is named with --set on_failure=UNIT"
                 )
-            if node.options.get("logfile") and (target.manager_version or OLDEST) < 240:
+            if node.options.get("logfile") and version < 240:
                 found.append(
                     f"{node.name.short}: before version 240 systemd can't append to a file; its log is in the journal"
                 )

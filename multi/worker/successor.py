@@ -27,6 +27,30 @@ MANAGER = "MULTI_MANAGER_SOCKET"
 WATCHDOG = "MULTI_MANAGER_WATCHDOG_USEC"
 
 
+#: A descriptor (pidfd) of the process that it takes over from.
+PREDECESSOR = "MULTI_PREDECESSOR"
+#: Starts a program that is no child of ours, and tells its pid. A service's manager waits for the main process to end only where
+#: that is a child of the manager's, as an orphan is: it kills any other at once when the service is to stop.
+_LAUNCH = """
+import os, sys
+pipe = int(sys.argv[1])
+os.set_inheritable(pipe, False)
+os.write(pipe, b"%d" % os.posix_spawn(sys.argv[2], sys.argv[2:], os.environ))
+"""
+
+
+def predecessor() -> int:
+    """A descriptor of the process that this one takes over from, readable when it has ended; -1 where there is none.
+
+    A manager that is told of this process knows the other one no more, and would kill it, with what it still runs, as soon as
+    this one ends.
+    """
+    fd = int(os.environ.pop(PREDECESSOR, "-1"))
+    if fd >= 0:
+        os.set_inheritable(fd, False)
+    return fd
+
+
 class Successor:
     """The next generation of this worker, from its start until it is ready or has failed.
 
@@ -48,9 +72,7 @@ class Successor:
         self._notifier = notifier
         self._on_ready = on_ready
         self._on_failed = on_failed
-        # not needed before a reload, and not cheap to import
-        import subprocess
-        import tempfile
+        import tempfile  # not needed before a reload, and not cheap to import
 
         self._directory = tempfile.mkdtemp(prefix="multi-")
         self._ears = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -65,19 +87,17 @@ class Successor:
             if notifier.watchdog_usec:
                 environment[WATCHDOG] = str(notifier.watchdog_usec)
         self._pidfile = pidfile
-        inherited: tuple[int, ...] = ()
+        inherited: list[int] = []
         if pidfile is not None:
             fd, variable = pidfile.heirloom()
             environment.update(variable)
-            inherited = (fd,)
-        command = [sys.executable, *sys.orig_argv[1:]]
+            inherited.append(fd)
         try:
-            self._process = subprocess.Popen(command, env=environment, pass_fds=inherited, cwd=directory)
+            self._pid, self._pidfd = _launch(environment, inherited, directory)
         except OSError:
             self._ears.close()
             self._clear()
             raise
-        self._pidfd = os.pidfd_open(self._process.pid)
         loop.on_readable(self._ears.fileno(), self._heard)
         loop.on_readable(self._pidfd, self._ended)
 
@@ -85,17 +105,14 @@ class Successor:
         if "READY=1" in self._ears.recv(65536).decode("utf-8", "replace").splitlines():
             self._close()
             if self._pidfile is not None:
-                self._pidfile.hand_over(self._process.pid)
-            self._notifier.mainpid(self._process.pid)
-            logger.warning("The successor (pid %d) is ready and takes over", self._process.pid)
+                self._pidfile.hand_over(self._pid)
+            self._notifier.mainpid(self._pid)
+            logger.warning("The successor (pid %d) is ready and takes over", self._pid)
             self._on_ready()
 
     def _ended(self) -> None:
-        code = self._process.wait()
         self._close()
-        logger.error(
-            "The successor (pid %d) ended with %d before it was ready: this worker goes on", self._process.pid, code
-        )
+        logger.error("The successor (pid %d) has ended before it was ready: this worker goes on", self._pid)
         self._on_failed()
 
     def _close(self) -> None:
@@ -109,6 +126,32 @@ class Successor:
         from shutil import rmtree
 
         rmtree(self._directory, ignore_errors=True)
+
+
+def _launch(environment: dict[str, str], inherited: list[int], directory: str | None) -> tuple[int, int]:
+    """Start this worker's command line afresh: its pid, and a descriptor of it. Raises `OSError` when it can't be started."""
+    import subprocess
+
+    reader, writer = os.pipe()
+    me = os.pidfd_open(os.getpid())
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", _LAUNCH, str(writer), sys.executable, *sys.orig_argv[1:]],
+            env={**environment, PREDECESSOR: str(me)},
+            pass_fds=(*inherited, writer, me),
+            cwd=directory,
+            check=False,
+        )
+        os.close(writer)
+        writer = -1
+        text = os.read(reader, 64)
+        if done.returncode or not text:
+            raise OSError(f"{sys.executable} could not start the successor")
+        return int(text), os.pidfd_open(int(text))
+    finally:
+        for fd in (reader, writer, me):
+            if fd >= 0:
+                os.close(fd)
 
 
 def report_to_manager(notifier: Notifier) -> Notifier:

@@ -30,7 +30,7 @@ from multi.worker.oversight import Oversight
 from multi.worker.serial import freeze
 from multi.worker.signals import Signals
 from multi.worker.slots import CLAIMED, RUNNING, Slot
-from multi.worker.successor import Successor, report_to_manager
+from multi.worker.successor import Successor, predecessor, report_to_manager
 
 if TYPE_CHECKING:
     from multi.app.app import App
@@ -103,6 +103,8 @@ class Worker:
         self._forked = 0
         self._pidfile = pidfile
         self._successor: Successor | None = None
+        self._predecessor = predecessor()
+        self._is_waiting = False
         self.said_ready = False
         self._last_word = 0.0
 
@@ -377,6 +379,8 @@ class Worker:
             self.stop()
         logger.warning("Cold shutdown: running tasks are interrupted and their messages handed back")
         self._kill(monotonic() + CLAIM_TIME)
+        if self._is_waiting:
+            self._done_yet()
 
     def _kill(self, deadline: float) -> None:
         later = False
@@ -398,7 +402,19 @@ class Worker:
                 self.loop.later(0.01, self._done_yet)
                 return
             logger.error("Some outcomes could not be given to the broker before the stop: their messages return")
-        self.loop.stop()
+        if self._predecessor >= 0 and not self.cold and not self._is_waiting:
+            self._is_waiting = True
+            logger.info("Waiting for the worker that this one took over from, should it still run tasks")
+            self.loop.on_readable(self._predecessor, self._alone)
+        elif self._predecessor < 0 or self.cold:
+            self.loop.stop()
+
+    def _alone(self) -> None:
+        """The worker that this one took over from has ended."""
+        self.loop.forget(self._predecessor)
+        os.close(self._predecessor)
+        self._predecessor = -1
+        self._done_yet()
 
     def reload(self) -> None:
         """Let a fresh worker take over; this one stops when that one is ready."""

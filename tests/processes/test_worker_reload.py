@@ -18,6 +18,11 @@ app = App("proj")
 @app.task
 def version():
     return {version}
+@app.task
+def nap(seconds):
+    import time
+    time.sleep(seconds)
+    return {version}
 """
 
 
@@ -109,3 +114,46 @@ def test_a_successor_shows_itself_in_the_runtime_directory_that_a_unit_manager_h
     finally:
         os.kill(int(pidfile.read_text()), signal.SIGTERM)
     until(lambda: not pidfile.exists(), 20, what="the last worker to end")
+
+
+def has_ended(pid: int) -> bool:
+    """Its parent, which still works, doesn't ask for its exit status."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT], ids=["warm", "cold"])
+def test_a_successor_ends_after_the_worker_that_it_took_over_from_but_when_it_is_to_end_at_once(
+    project: Project, release: Path, number: signal.Signals
+) -> None:
+    broker = f"sqlite:///{project.path}/queue.db"
+    project.env |= {"MULTI_BROKER_URL": broker, "MULTI_RESULT_BACKEND": broker}
+    words = ("worker", "-A", "proj", "-n", "w1@%h", "-l", "INFO", "-c", "1", "-D")
+    project.multi(*words, "--workdir", "current", "-f", "../../w1.log", "--pidfile", "../../w1.pid")
+    log, pidfile = project.path / "w1.log", project.path / "w1.pid"
+    first = int(pidfile.read_text())
+    second = 0
+    try:
+        program = f"import sys; sys.path.insert(0, {str(release)!r}); import proj; proj.nap.delay(4)"
+        project.python(program)
+        until(lambda: "Task proj.nap" in log.read_text(), 20, what="the task to begin")
+        os.kill(first, signal.SIGHUP)
+        until(lambda: int(pidfile.read_text()) != first, 20, what="the successor to take over")
+        second = int(pidfile.read_text())
+        assert os.path.exists(f"/proc/{first}"), "it still runs the task"
+        os.kill(second, number)
+        if number == signal.SIGTERM:
+            until(lambda: "Waiting for the worker that this one took over from" in log.read_text(), 20)
+            until(lambda: not os.path.exists(f"/proc/{first}"), 20, what="the first worker to end")
+            assert "succeeded" in log.read_text()
+        else:
+            until(lambda: has_ended(second), 3, what="the second worker to end at once")
+            assert os.path.exists(f"/proc/{first}")
+        until(lambda: not os.path.exists(f"/proc/{second}"), 20, what="the second worker to end")
+        until(lambda: not os.path.exists(f"/proc/{first}"), 20, what="the first worker to end")
+    finally:
+        for pid in (first, second):
+            if pid and os.path.exists(f"/proc/{pid}"):
+                os.kill(pid, signal.SIGKILL)
