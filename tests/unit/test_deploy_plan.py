@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -479,7 +480,57 @@ def test_a_rollback_takes_the_units_that_the_release_had_and_builds_nothing() ->
     )
 
 
+# ---- how it is shown
+
+
+def test_hosts_that_are_treated_alike_are_shown_together() -> None:
+    from multi.cli.planning import lines
+
+    fleet = Fleet(TOML.replace("[deploy]", '[deploy]\nhooks = { migrate = "python manage.py migrate" }'))
+    fleet.push(release())
+    nodes = dict(fleet.facts["app4"].nodes)
+    nodes["multi-shop@w1.service"] = nodes["multi-shop@w1.service"]._replace(state="failed")
+    fleet.facts["app4"] = fleet.facts["app4"]._replace(nodes=nodes)
+    fleet.facts["app3"] = unreachable("app3", "no route to host")
+    shown = lines(fleet.plan(release("2")))
+    assert shown[0] == "shop, release r2: 3 of 4 hosts to be changed"
+    assert [line for line in shown if line.startswith("app")] == ["app1, app2: r1 -> r2", "app4: r1 -> r2"]
+    assert any(line.split() == ["restart", "w1", "it", "has", "failed"] for line in shown)
+    assert any(line.startswith("    app1: migrate: python manage.py migrate") for line in shown)
+    assert shown[-1] == "3 batches of 1, 1, 1; the first is app1"
+    assert any(
+        "systemctl restart multi-shop@w1.service" in line for line in lines(fleet.plan(release("2")), verbose=True)
+    )
+    assert lines(fleet.plan(release()))[0] == "shop, release r1: 1 of 4 hosts to be changed"
+    fleet.facts["app4"] = fleet.facts["app1"]._replace(host="app4")
+    assert lines(fleet.plan(release())) == ["shop, release r1: nothing is to be done on 3 hosts"]
+
+
 # ---- parts
+
+
+def test_what_releases_share_is_taken_from_the_first_and_linked_in_each(tmp_path: Path) -> None:
+    import subprocess
+
+    path = tmp_path / "shop"
+    text = TOML.replace("[deploy]", f'[deploy]\npath = "{path}"\nshared = ["media", "data/x.db", "log"]')
+    fleet = Fleet(text)
+    for version in "12":
+        folder = path / "releases" / f"r{version}"
+        (folder / "media").mkdir(parents=True)
+        (folder / "media" / "a").write_text(version)
+        (folder / "data").mkdir()
+        (folder / "data" / "x.db").write_text(version)
+        step = next(step for step in fleet.plan(release(version)).steps() if step.title == "link media, data/x.db, log")
+        assert isinstance(step.do, Command)
+        for _ in range(2):  # a cut connection has it done once more
+            subprocess.run(list(map(str, step.do.argv)), check=True, timeout=30)
+    new = path / "releases" / "r2"
+    assert (new / "media" / "a").read_text() == (new / "data" / "x.db").read_text() == "1"
+    assert (new / "log").is_dir()
+    (new / "log" / "b").write_text("x")
+    assert (path / "releases" / "r1" / "log" / "b").read_text() == "x"
+    assert (path / "shared" / "data" / "x.db").read_text() == "1"
 
 
 @pytest.mark.parametrize(
