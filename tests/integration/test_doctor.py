@@ -1,0 +1,89 @@
+"""`multi doctor` with a real Redis, as a user would run it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.servers import Redis
+
+_APP = """
+import {library} as library
+app = library.{name}("proj", broker={url!r})
+app.conf.task_acks_late = True
+@app.task(time_limit=9000)
+def long(): pass
+"""
+
+
+@pytest.fixture
+def careless_redis() -> Iterator[Redis]:
+    """One that drops keys, and keeps nothing."""
+    server = Redis("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru", "--appendonly", "no")
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def doctor(folder: Path, *words: str) -> tuple[int, Any]:
+    command = [sys.executable, "-m", "multi", "doctor", "--local", "--json", *words]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(("library", "name"), [("celery", "Celery"), ("multi", "App")])
+def test_a_careless_redis_and_tasks_that_outlast_it_are_found(
+    library: str, name: str, careless_redis: Redis, tmp_path: Path
+) -> None:
+    (tmp_path / "proj.py").write_text(_APP.format(library=library, name=name, url=careless_redis.url()))
+    (tmp_path / "multi.toml").write_text(
+        f'[nodes.w]\napp = "proj"\nengine = "{library}"\npython = "{sys.executable}"\nstop = {{ kill_after = "10m" }}\n'
+    )
+    code, found = doctor(tmp_path)
+    checks = {one["check"]: one for one in found["findings"]}
+    assert code == 1
+    assert checks["redis-eviction"]["level"] == "error"
+    assert "allkeys-lru" in checks["redis-eviction"]["text"]
+    assert checks["redis-persistence"]["level"] == "warning"
+    assert "a task may take 2.5 h (the time_limit of proj.long)" in checks["stop-time"]["text"]
+    # multi's own worker renews its claim for as long as the task runs
+    assert ("redelivery" in checks) == (library == "celery")
+
+
+def test_nothing_is_found_where_all_is_well(redis_url: str, tmp_path: Path) -> None:
+    (tmp_path / "proj.py").write_text(f"import multi\napp = multi.App('proj', broker={redis_url!r})\n")
+    (tmp_path / "multi.toml").write_text('[nodes.w]\napp = "proj"\n')
+    code, found = doctor(tmp_path)
+    assert (code, found["ok"], found["findings"]) == (0, True, [])
+
+
+def test_a_broker_that_is_down_and_an_app_that_is_broken_are_errors(tmp_path: Path) -> None:
+    (tmp_path / "proj.py").write_text(
+        "import multi\napp = multi.App('proj', broker='redis://:hunter2@127.0.0.1:1/0')\n"
+    )
+    (tmp_path / "multi.toml").write_text('[nodes.w]\napp = "proj"\n')
+    code, found = doctor(tmp_path)
+    (one,) = found["findings"]
+    assert (code, one["check"]) == (1, "app")
+    assert "Connection refused" in one["text"]
+    assert "hunter2" not in json.dumps(found)
+    (tmp_path / "proj.py").write_text("import nothing_like_it\n")
+    code, found = doctor(tmp_path)
+    assert (code, found["findings"][0]["check"]) == (1, "app")
+    assert "No module named 'nothing_like_it'" in found["findings"][0]["text"]
+
+
+def test_options_of_hosts_without_hosts_are_a_mistake_that_is_told(tmp_path: Path) -> None:
+    (tmp_path / "multi.toml").write_text('[nodes.w]\napp = "proj"\n')
+    command = [sys.executable, "-m", "multi", "doctor", "--hosts", "app*"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert f"--hosts: {tmp_path}/multi.toml describes no hosts" in done.stderr
