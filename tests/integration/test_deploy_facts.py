@@ -94,9 +94,10 @@ def test_programs_of_supervisord_and_the_release_that_each_runs(project: Path, s
     )
     supervisord.program("shop-w4", "true", directory="/", autorestart="false", startsecs="0")
     supervisord.program("nginx", "sleep 1000", directory="/")
-    for name in ("shop-w1", "shop-w2", "shop-w3", "nginx"):
-        until(lambda name=name: supervisord.process_of(name)["statename"] == "RUNNING", what=f"{name} runs")
-    until(lambda: supervisord.process_of("shop-w4")["statename"] == "EXITED", what="the last one has ended")
+    def states() -> list[str]:
+        return [supervisord.process_of(f"shop-w{number}")["statename"] for number in (1, 2, 3, 4)]
+
+    until(lambda: states() == ["RUNNING"] * 3 + ["EXITED"], what="three run, and the last one has ended")
     (supervisord.files / "multi-shop.w1.conf").write_text("x")
     facts = told(project, supervisord.files, PATH=f"{supervisord.folder}/bin:{os.environ['PATH']}")
     assert facts.supervisord is not None

@@ -294,8 +294,8 @@ def test_a_node_that_goes_from_supervisord_to_systemd_is_stopped_there_before_it
     assert [title for title in found if title in order] == order
     before = fleet.facts["app1"].files
     assert not fleet.push(release(), [Fault("start multi-shop@w2")])
-    up = {node.unit for node in fleet.facts["app1"].nodes.values() if node.state == RUNNING}
-    assert up == {"shop-w1", "shop-w2"}, fleet.done
+    there = {node.unit for node in fleet.facts["app1"].nodes.values() if node.state == RUNNING}
+    assert there == {"shop-w1", "shop-w2"}, fleet.done
     assert fleet.facts["app1"].files == before
     assert fleet.push(release())
     up = [(node.unit, node.manager) for node in fleet.facts["app1"].nodes.values() if node.state == RUNNING]
