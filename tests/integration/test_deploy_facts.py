@@ -94,6 +94,7 @@ def test_programs_of_supervisord_and_the_release_that_each_runs(project: Path, s
     )
     supervisord.program("shop-w4", "true", directory="/", autorestart="false", startsecs="0")
     supervisord.program("nginx", "sleep 1000", directory="/")
+
     def states() -> list[str]:
         return [supervisord.process_of(f"shop-w{number}")["statename"] for number in (1, 2, 3, 4)]
 
