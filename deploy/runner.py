@@ -251,6 +251,7 @@ class Runner:
         try:
             new: list[str] = []
             for step in report.plan.of(SWITCH):
+                self._may_begin(report, step)
                 report.has_switched = True
                 if step.node is not None:
                     report.begun.add(step.node)
@@ -354,8 +355,8 @@ class Runner:
 
     def _do(self, report: HostReport, step: Step, *, again: bool = False, forced: bool = False) -> None:
         """One step; with `again` it is done once more where the connection was cut: it does no harm when done twice."""
-        if self.cancel.is_set() and not forced:
-            raise StepFailed(report.host.name, step.title, "not begun: the deploy was interrupted")
+        if not forced:
+            self._may_begin(report, step)
         begun = time.monotonic()
         self._tell(Event(BEGIN, report.host.name, step.title, step))
         try:
@@ -371,6 +372,10 @@ class Runner:
             self._tell(Event(FAULT, report.host.name, f"{step.title}: {reason}", step))
             raise
         self._tell(Event(END, report.host.name, step.title, step, time.monotonic() - begun))
+
+    def _may_begin(self, report: HostReport, step: Step) -> None:
+        if self.cancel.is_set():
+            raise StepFailed(report.host.name, step.title, "not begun: the deploy was interrupted")
 
     def _session(self, report: HostReport) -> Session:
         session = self.backend.connect(report.host)
