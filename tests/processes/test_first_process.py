@@ -1,4 +1,5 @@
-"""A node's keeper as the first process of a container (here of a namespace of processes): it reaps, and can be stopped."""
+"""A node's keeper as the first process of a container (here of a namespace of processes): it reaps, and can be stopped. Nothing
+but its own directories can be written to."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,14 +24,20 @@ def namespaces() -> None:
         pytest.fail(text, pytrace=False) if in_ci() else pytest.skip(text)
 
 
+#: Nothing can be written but below HOME, which is empty. In a namespace of mounts, so that nobody else notices.
+_READ_ONLY = (
+    'mount --make-rprivate / && mount -t tmpfs none "$HOME" && mount -o remount,bind,ro / && TMPDIR="$HOME" exec "$@"'
+)
+
+
 @pytest.fixture
 def container(nodes: Nodes) -> Iterator[subprocess.Popen[bytes]]:
     nodes.project.write(
         "app.py",
-        """
+        f"""
         import subprocess
         from multi import App
-        app = App("app")
+        app = App("app", broker="sqlite:///{nodes.project.home}/tasks.db")
 
         @app.task
         def leave_behind():
@@ -37,7 +45,7 @@ def container(nodes: Nodes) -> Iterator[subprocess.Popen[bytes]]:
             subprocess.run("sleep 0.05 & exit 0", shell=True)
         """,
     )
-    words = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    words = ["unshare", "--pid", "--mount", "--fork", "--mount-proc", "--kill-child", "sh", "-c", _READ_ONLY, "sh"]
     words += ["multi", "start", "w1", "--foreground", "-A", "app", "-c", "1", "-l", "INFO"]
     with (nodes.project.path / "out").open("wb") as out:
         found = subprocess.Popen(words, cwd=nodes.project.path, env=nodes.project.env, stdout=out, stderr=out)
@@ -53,13 +61,10 @@ def first(container: subprocess.Popen[bytes]) -> int:
     return int(children[0]) if children else 0
 
 
-def inside(nodes: Nodes, container: subprocess.Popen[bytes], *words: str) -> int:
-    """Run a command in there, as a health check does; its exit code."""
-    enter = ["nsenter", "--pid", "--mount", "--target", str(first(container)), "multi", *words]
-    done = subprocess.run(
-        enter, cwd=nodes.project.path, env=nodes.project.env, capture_output=True, check=False, timeout=30
-    )
-    return done.returncode
+def inside(nodes: Nodes, container: subprocess.Popen[bytes], *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in there, as a health check does."""
+    enter = ["nsenter", "--pid", "--mount", "--wd", "--target", str(first(container)), *words]
+    return subprocess.run(enter, env=nodes.project.env, capture_output=True, text=True, check=False, timeout=30)
 
 
 def zombies(pid: int) -> list[str]:
@@ -78,16 +83,20 @@ def zombies(pid: int) -> list[str]:
 def test_a_keeper_is_a_first_process_that_reaps_is_probed_and_stops(
     nodes: Nodes, container: subprocess.Popen[bytes]
 ) -> None:
+    def probe(*words: str) -> int:
+        return inside(nodes, container, "multi", "probe", "w1", *words).returncode
+
     until(lambda: first(container), what="there is a process 1")
-    until(lambda: inside(nodes, container, "probe", "w1", "--ready") == 0, 30, what="the probe in there says ready")
+    until(lambda: probe("--ready") == 0, 30, what="the probe in there says ready")
     keeper = first(container)
     assert Path(f"/proc/{keeper}/status").read_text().split("NSpid:")[1].split()[1] == "1"
-    assert inside(nodes, container, "probe", "w1") == 0
-    nodes.project.python("import app; [app.leave_behind.delay() for _ in range(5)]")
+    assert probe() == 0
+    assert "Read-only file system" in inside(nodes, container, "touch", "here").stderr
+    program = "import app; [app.leave_behind.delay() for _ in range(5)]"
+    assert inside(nodes, container, sys.executable, "-c", program).returncode == 0
     until(
         lambda: (
-            inside(nodes, container, "probe", "w1") == 0
-            and '"succeeded": 5' in _status(nodes, container)
+            '"succeeded": 5' in inside(nodes, container, "multi", "status", "w1", "--json").stdout
             and not zombies(keeper)
         ),
         20,
@@ -96,10 +105,3 @@ def test_a_keeper_is_a_first_process_that_reaps_is_probed_and_stops(
     # what a container's stop does: TERM to process 1, from outside
     os.kill(keeper, signal.SIGTERM)
     assert container.wait(30) == 0, (nodes.project.path / "out").read_text()
-
-
-def _status(nodes: Nodes, container: subprocess.Popen[bytes]) -> str:
-    enter = ["nsenter", "--pid", "--mount", "--target", str(first(container)), "multi", "status", "w1", "--json"]
-    return subprocess.run(
-        enter, cwd=nodes.project.path, env=nodes.project.env, capture_output=True, text=True, check=False, timeout=30
-    ).stdout
