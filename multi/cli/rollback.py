@@ -41,7 +41,6 @@ def rollback(ctx: click.Context, /, release: str | None, **given: Any) -> None:
         def plan(facts: Mapping[str, HostFacts]) -> Plan:
             name = choose(facts, release)
             found = next(one for fact in facts.values() if (one := fact.release(name)) is not None)
-            target = Release(name, name.rpartition("-")[2], found.digest, is_there=True)
             there = [host for host in remote.hosts if facts[host.name].release(name) is not None]
 
             def read(session: Any) -> Kept | None:
@@ -50,6 +49,14 @@ def rollback(ctx: click.Context, /, release: str | None, **given: Any) -> None:
                 result = session.run(Command(("cat", path), user=settings.owner_user, timeout=60))
                 return Kept.read(result.out) if result.ok else None
 
+            def has_multi(session: Any) -> bool:
+                settings = session.host.settings
+                program = f"{settings.releases}/{name}/.venv/bin/multi"
+                return bool(session.run(Command(("test", "-x", program), user=settings.owner_user, timeout=60)).ok)
+
+            agents = [one for one in remote.each(there, has_multi).values() if one is True]
+            version = name.rpartition("-")[2]
+            target = Release(name, version, found.digest, has_multi=bool(agents), is_there=True)
             kept = {
                 host: one
                 for host, one in remote.each(there, read).items()

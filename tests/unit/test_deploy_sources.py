@@ -61,7 +61,9 @@ def test_an_archive_has_the_files_and_as_its_last_member_the_manifest(folder: Pa
     source = Folder(str(folder))
     found = content(source)
     assert list(found)[-1] == MANIFEST
-    assert read_manifest(bytes(found.pop(MANIFEST)).decode()) == source.entries
+    manifest = found.pop(MANIFEST)
+    assert isinstance(manifest, bytes)
+    assert read_manifest(manifest.decode()) == source.entries
     assert found == {"pack/a.py": b"a\n", "run": b"#!/bin/sh\n", "ä b": b"odd\n", "link": "pack/a.py"}
     assert set(content(source, ["run"])) == {"run", MANIFEST}
 
