@@ -66,6 +66,7 @@ class HostPlanner:
         self.back: list[Step] = []
         self.notes: list[str] = []
         self.project = inventory.project
+        self._inventory = inventory
         self._renderer = renderer
         self._secrets = secrets
         self._kept = kept
@@ -133,6 +134,14 @@ class HostPlanner:
             raise CannotPlan(
                 "`env` of hosts reaches no node of multi's own keepers; put it into [defaults], or use systemd"
             )
+        if settings.secrets and manager.name == KEEPER:
+            path = settings.secrets_file
+            lacking = [node.name.short for node in self._inventory.nodes(self.host) if path not in node.env_files]
+            if lacking:
+                raise CannotPlan(
+                    f"secrets reach {', '.join(lacking)} under multi's own keepers only by a file that multi.toml names: put "
+                    f'env_files = ["{path}"] into [defaults]'
+                )
         if release is None or not self.is_new:
             return
         if release.is_there:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from multi.deploy import steps as kinds
 from multi.deploy.facts import HostFacts
 from multi.deploy.hostplan import HostPlanner
-from multi.deploy.inventory import Host, Inventory
+from multi.deploy.inventory import SOME_HOST, Host, Inventory
 from multi.deploy.rendering import Renderer
 from multi.deploy.steps import ONCE, SWITCH, Command, HostPlan, Plan, Secret, Step, batches
 from multi.deploy.wanted import Kept, Release, hook, secrets_text
@@ -55,6 +55,7 @@ def make_plan(
         for node in inventory.description.nodes
         if node.spec.singleton and _fits_several(inventory, node.name)
     ]
+    notes += _same_names(inventory, hosts)
     return Plan(
         inventory.project,
         release.name if release is not None else None,
@@ -69,6 +70,17 @@ def _known(release: Release, facts: Iterable[HostFacts]) -> Release:
     """The release under the name that it has on hosts already, so that all of them end on one."""
     names = [found.name for one in facts if (found := one.by_digest(release.digest)) is not None]
     return release._replace(name=max(names)) if names else release
+
+
+def _same_names(inventory: Inventory, hosts: Sequence[Host]) -> list[str]:
+    """Nodes that are told by one name on several hosts: whoever asks one of them by name is answered by any."""
+    found = []
+    for host in hosts[:1]:
+        for spec in inventory.nodes(host):
+            places = inventory.places(spec.name.short)
+            if SOME_HOST not in spec.name.host and len(places) > 1:
+                found.append(f"{spec.name} is on {len(places)} hosts under this one name; put %h into its hostname")
+    return found
 
 
 def _fits_several(inventory: Inventory, node: str) -> bool:

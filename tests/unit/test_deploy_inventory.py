@@ -178,7 +178,7 @@ hosts = ["app9"]
 roles = ["wep"]
 """
     assert told(text) == [
-        '2 deploy.path: expected an absolute path on the hosts, not /, not "srv/shop"',
+        '2 deploy.path: expected an absolute path, such as "/srv/shop", not "srv/shop"',
         '3 deploy.serial[1]: expected a number of hosts, a share such as "25%", or a list of these, not "0%"',
         "4 deploy.max_fail_percentage: expected a number from 0 to 100, not 101",
         "5 deploy.hooks.migrat: there is no such moment; did you mean migrate?",
@@ -189,7 +189,7 @@ roles = ["wep"]
         "7 deploy.keep_releases: there is no such key; it is called keep here",
         "8 deploy.roles: is no key of this table; it belongs into [hosts.NAME]",
         "9 deploy.canary.nods: there is no such key; did you mean nodes?",
-        "10 deploy.shared[0]: expected a text, not 3",
+        '10 deploy.shared[0]: expected a path below the release, such as "media", not 3',
         "12 environments.stage.host: there is no such key; did you mean hosts?",
         '13 environments.stage.hosts[0]: there is no host and no tag "nobody"; [hosts.NAME] describes them',
         "15 hosts.app1.serial: is no key of this table; it belongs into [deploy] or [environments.NAME]",
@@ -202,6 +202,15 @@ roles = ["wep"]
         '24 nodes.w.hosts[0]: there is no host and no tag "app9"; did you mean app2?',
         '25 nodes.w.roles[0]: no host has the role "wep", so that it runs nowhere for it',
     ]
+
+
+@pytest.mark.parametrize("value", ["/", "//x", "/srv/../etc", "/srv/", "srv", "/a//b", "/."])
+def test_paths_on_hosts_lead_nowhere_else(value: str) -> None:
+    assert told(f'[deploy]\npath = "{value}"') == [
+        f'2 deploy.path: expected an absolute path, such as "/srv/shop", not "{value}"'
+    ]
+    if value != "srv":
+        assert "deploy.shared[1]" in told(f'[deploy]\nshared = ["media/", "{value}"]')[0]
 
 
 def test_what_can_not_be_right_about_hosts_as_a_whole() -> None:

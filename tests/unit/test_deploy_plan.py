@@ -480,6 +480,25 @@ def test_a_rollback_takes_the_units_that_the_release_had_and_builds_nothing() ->
     )
 
 
+def test_secrets_for_keepers_need_a_file_that_the_description_names() -> None:
+    text = TOML.replace("[deploy]", '[deploy]\nsecrets = { DB = { env = "DB" } }')
+    facts = fresh("app1", "app2", "app3", "app4", systemd=None)
+    secrets = {"DB": Secret("x")}
+    error = Fleet(text, facts).plan(release(), secrets=secrets).errors["app1"]
+    assert (
+        "w1, w2 under multi's own keepers only by a file that multi.toml names: put env_files = [\"/srv/shop" in error
+    )
+    named = text.replace("[defaults]", '[defaults]\nenv_files = ["/srv/shop/shared/secrets.env"]')
+    fleet = Fleet(named, facts)
+    assert fleet.push(release(), secrets=secrets), fleet.done
+
+
+def test_nodes_with_one_name_on_several_hosts_are_told_of() -> None:
+    fleet = Fleet(TOML.replace("[nodes.w]", '[nodes.w]\nhostname = "shop"'))
+    assert fleet.plan(release()).notes[0] == "w1@shop is on 4 hosts under this one name; put %h into its hostname"
+    assert Fleet(TOML.replace("[nodes.w]", '[nodes.w]\nhostname = "shop-%h"')).plan(release()).notes == ()
+
+
 # ---- how it is shown
 
 

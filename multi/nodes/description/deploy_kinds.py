@@ -79,6 +79,47 @@ class Ratio(Kind):
         return {"type": "number", "exclusiveMinimum": 0}
 
 
+class Absolute(Kind):
+    """An absolute path on a host, other than its root; nothing in it leads upwards."""
+
+    expected = 'an absolute path, such as "/srv/shop"'
+    named = "absolute path"
+
+    def read(self, value: object, path: Path, report: Report) -> Any:
+        if isinstance(value, str) and value.startswith("/") and _is_plain(value[1:]):
+            return value
+        return self._bad(value, path, report)
+
+    def schema(self) -> Schema:
+        return {"type": "string", "pattern": "^/[^/]"}
+
+
+class Below(Kind):
+    """Paths below a folder that isn't known yet; none leads out of it."""
+
+    expected = 'paths below the release, such as ["media"]'
+    named = "list of paths"
+
+    def read(self, value: object, path: Path, report: Report) -> Any:
+        found = []
+        for number, item in enumerate(value if isinstance(value, list) else [value]):
+            if not isinstance(item, str) or not _is_plain(item.removesuffix("/")):
+                where = (*path, number) if isinstance(value, list) else path
+                report.expected(where, 'a path below the release, such as "media"', item)
+                return BAD
+            found.append(item.removesuffix("/"))
+        return found
+
+    def schema(self) -> Schema:
+        text = {"type": "string", "pattern": "^[^/]"}
+        return {"anyOf": [text, {"type": "array", "items": text}]}
+
+
+def _is_plain(text: str) -> bool:
+    """Whether a path goes down only, by names."""
+    return "\0" not in text and "\n" not in text and all(part not in ("", ".", "..") for part in text.split("/"))
+
+
 class Secrets(Kind):
     """Where the values of secret variables come from. The values themselves are never in the file."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from multi.nodes.description.deploy_kinds import DeployHooks, Percentage, Ratio, Secrets, Serial
+from multi.nodes.description.deploy_kinds import Absolute, Below, DeployHooks, Percentage, Ratio, Secrets, Serial
 from multi.nodes.description.keys import Key
 from multi.nodes.description.kinds import (
     Choice,
@@ -23,8 +23,6 @@ from multi.nodes.description.kinds import (
 #: Where a key may stand: for the fleet, for one host, or for both, where the host's counts.
 FLEET, HOST, BOTH, ENVIRONMENT = "fleet", "host", "both", "environment"
 
-_ABSOLUTE = r"/[^\x00]*[^/\x00]"
-
 
 def _keys(group: str, *rows: tuple[str, str, Kind, str, str, str]) -> list[Key]:
     return [
@@ -38,7 +36,7 @@ _RELEASES = _keys(
     (
         BOTH,
         "path",
-        Text("an absolute path on the hosts, not /", _ABSOLUTE),
+        Absolute(),
         "Where the project lies on a host: `releases`, `environments`, `shared`, and the link `current`.",
         "/srv/ and the project's name",
         '"/srv/shop"',
@@ -86,7 +84,7 @@ _RELEASES = _keys(
     (
         FLEET,
         "shared",
-        Texts("a list of paths below the release"),
+        Below(),
         "Files and folders that all releases have in common: they lie in `shared`, and each release gets links to them.",
         "",
         '["media"]',
@@ -139,7 +137,7 @@ _RUNNING = _keys(
     (
         BOTH,
         "units_dir",
-        Text("an absolute path", _ABSOLUTE),
+        Absolute(),
         "Where the manager reads its files.",
         "the manager's usual place",
         '"/etc/supervisor/conf.d"',
