@@ -138,7 +138,7 @@ class UnitFormat:
     def effective(self, files: Iterable[File]) -> dict[str, str]:
         """What the manager's names stand for, by these files: for each a text that differs whenever the node would run
         otherwise, and only then (not for a comment). Who applies files compares what is there with what is to be, and restarts
-        the nodes of those names whose text differs."""
+        the nodes of those names whose text differs. Empty where files are not applied node by node."""
         return {}
 
     def text(self, target: Target) -> Templates:
