@@ -36,3 +36,12 @@ def test_an_unknown_part_is_refused_and_the_known_ones_are_named() -> None:
     assert "drian" in done.stderr
     assert "drain" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_plan_of_a_deploy_is_measured_in_memory_and_seconds() -> None:
+    words = [sys.executable, "-m", "benchmarks.plan", "--hosts", "30", "--nodes", "4", "--rounds", "1", "--json"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["unchanged"][0]["steps"] == 0 < found["code"][0]["steps"] < found["first"][0]["steps"]
+    assert all(one["seconds"] < 2 and one["megabytes"] < 200 for rounds in found.values() for one in rounds)
