@@ -77,9 +77,8 @@ class ComposeFormat(UnitFormat):
         return containers.notes(nodes, target)
 
     def units(self, nodes: Sequence[NodeSpec], target: Target) -> dict[str, str]:
-        return {
-            short: containers.slug(group.name) for group in containers.groups(nodes, target) for short in group.shorts
-        }
+        homes = containers.homes(nodes, target)
+        return {node.name.short: containers.slug(homes[node.name.short]) for node in nodes}
 
 
 def _after(services: Sequence[Container], target: Target) -> dict[str, list[str]]:

@@ -100,6 +100,11 @@ def groups(nodes: Sequence[NodeSpec], target: Target) -> list[Group]:
     return made
 
 
+def homes(nodes: Sequence[NodeSpec], target: Target) -> dict[str, str]:
+    """Nodes by their short names → the group that each is in."""
+    return {short: group.name for group in groups(nodes, target) for short in group.shorts}
+
+
 def slug(text: str) -> str:
     """A name that DNS takes: small letters, digits and dashes."""
     found = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:50].strip("-")

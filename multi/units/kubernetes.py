@@ -143,12 +143,8 @@ class KubernetesFormat(UnitFormat):
         return found
 
     def units(self, nodes: Sequence[NodeSpec], target: Target) -> dict[str, str]:
-        project = containers.slug(target.project)
-        return {
-            short: f"deployment/{project}-{containers.slug(group.name)}"
-            for group in containers.groups(nodes, target)
-            for short in group.shorts
-        }
+        project, homes = containers.slug(target.project), containers.homes(nodes, target)
+        return {node.name.short: f"deployment/{project}-{containers.slug(homes[node.name.short])}" for node in nodes}
 
 
 def env_secret(path: str) -> str:
