@@ -409,6 +409,15 @@ def test_services_of_compose_stay_what_they_were_but_for_their_faults() -> None:
     assert after["services"]["images"]["restart"] == "unless-stopped"
 
 
+def test_what_is_written_as_json_stays_json() -> None:
+    worker = {"command": ["celery", "-A", "p", "worker", "--pidfile=/x"], "restart": "no", "stop_signal": "SIGINT"}
+    after = json.loads(fixed(json.dumps({"services": {"w": worker}}), "compose.json"))["services"]["w"]
+    assert after["command"] == ["celery", "-A", "p", "worker"]
+    assert (after["restart"], after["stop_signal"], after["stop_grace_period"], after["init"]) == (
+        *("unless-stopped", "SIGTERM", "630s", True),
+    )
+
+
 def test_pods_stay_what_they_were_but_for_their_faults() -> None:
     worker, beat = yaml.safe_load_all(fixed(KUBERNETES, "worker.yaml"))
     pod = worker["spec"]["template"]["spec"]

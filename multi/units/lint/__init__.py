@@ -61,7 +61,11 @@ def format_of(path: str, text: str) -> str:
     name = os.path.basename(path)
     if name.endswith((".service", ".socket", ".timer", ".target")):
         return "systemd"
-    if name.endswith((".yaml", ".yml", ".json")):
+    if name.endswith(".json"):
+        for key, form in (("apiVersion", "kubernetes"), ("services", "compose")):
+            if re.search(rf'"{key}"\s*:', text):
+                return form
+    if name.endswith((".yaml", ".yml")):
         if re.search(r"^\s*\"?apiVersion\"?\s*:", text, re.MULTILINE):
             return "kubernetes"
         if re.search(r"^\"?services\"?\s*:", text, re.MULTILINE):

@@ -86,7 +86,8 @@ class Table:
 
     def put(self, key: str, value: Any) -> Edit:
         """The edit that gives the key this plain value."""
-        written = _written(value)
+        as_json = self._is_json
+        written = json.dumps(value, ensure_ascii=False) if as_json else _written(value)
         own = self.own(key)
         if own is not None and not _is_table(own[1]) and not _is_list(own[1]) and not self._is_elsewhere(own):
             node = own[1]
@@ -95,7 +96,8 @@ class Table:
             return Edit(own[0].end_mark.index, own[0].end_mark.index + 1, f": {written}")
         if self.is_flow:
             at = self.node.start_mark.index + 1
-            return Edit(at, at, f"{key}: {written}{', ' if self.node.value else ''}")
+            name = json.dumps(key) if as_json else key
+            return Edit(at, at, f"{name}: {written}{', ' if self.node.value else ''}")
         first, first_value = self.node.value[0]
         at = _line_end(self.text, _last_line(first_value, first))
         gap = "" if at == 0 or self.text[at - 1] == "\n" else "\n"
@@ -124,6 +126,11 @@ class Table:
             begin, end, "".join(f"{line[:column]}# {line[column:]}" if line.strip() else line for line in lines)
         )
 
+    @property
+    def _is_json(self) -> bool:
+        """Whether it is written as JSON, with all of its keys in quotes."""
+        return self.is_flow and bool(self.node.value) and all(key.style == '"' for key, _ in self.node.value)
+
     def _is_elsewhere(self, own: tuple[Any, Any]) -> bool:
         """Whether the value is an alias: its place is that of the anchor, which others may share."""
         key, value = own
@@ -132,7 +139,7 @@ class Table:
 
 def documents(text: str, path: str) -> list[Table]:
     """The documents of a file that are tables."""
-    yaml = _yaml()
+    yaml = yaml_module()
     try:
         return [
             Table(text, node)
@@ -149,7 +156,7 @@ def documents(text: str, path: str) -> list[Table]:
 
 def plain(node: yaml.Node) -> Any:
     """A node as plain values."""
-    module = _yaml()
+    module = yaml_module()
     loader = module.SafeLoader("")
     try:
         return loader.construct_document(node)
@@ -159,7 +166,7 @@ def plain(node: yaml.Node) -> Any:
         loader.dispose()
 
 
-def _yaml() -> Any:
+def yaml_module() -> Any:
     try:
         import yaml
     except ImportError:

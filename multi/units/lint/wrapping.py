@@ -9,7 +9,7 @@ from typing import Any
 from multi.units.lint import commands
 from multi.units.lint.commands import MULTI, Work
 from multi.units.lint.rules import RULES, Edit, Finding
-from multi.units.lint.tree import Table, plain
+from multi.units.lint.tree import Table, plain, yaml_module
 
 _ASKS = re.compile(r"\bcelery\b.*?\b(inspect\s+\w+|status|control\s+\w+)\b", re.DOTALL)
 
@@ -140,11 +140,10 @@ def _within(written: str, before: str, after: str, at: int) -> Edit | None:
 
 def _is_plain(value: str) -> bool:
     """Whether YAML reads this as this text, without quotes."""
-    from multi.units.lint.tree import _yaml  # the module may be missing
-
+    yaml = yaml_module()
     try:
-        node = _yaml().compose(value)
-    except _yaml().YAMLError:
+        node = yaml.compose(value)
+    except yaml.YAMLError:
         return False
     return bool(node is not None and plain(node) == value and ": " not in value and " #" not in value)
 
