@@ -145,7 +145,7 @@ class View:
     def _twice(self) -> str:
         """Where a unit runs a second one of the same name beside it, or one that is down comes back by its unit."""
         unit = self.node.unit
-        if unit is None or self.node.manager is not None or not unit.standing.at_boot:
+        if unit is None or self.node.manager is not None or not unit.at_boot:
             return ""
         return f"{unit} has it, too, and starts it when the machine is started"
 
@@ -176,7 +176,7 @@ class View:
             "kind": kept.get("kind", "worker"),
             "run_by": self.run_by,
             "unit": self.node.unit.id if self.node.unit is not None else None,
-            "at_boot": self.node.unit.standing.at_boot if self.node.unit is not None else None,
+            "at_boot": self.node.unit.at_boot if self.node.unit is not None else None,
             "pid": (status.keeper_pid or None) if status.has_keeper else None,
             "since": status.since or None,
             "uptime": round(self.uptime, 3),

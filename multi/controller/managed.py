@@ -121,7 +121,7 @@ class UnitStart(Start):
         self.begun = time.monotonic()
         self._since = time.time()
         watch.directory(self.node.place.run)  # where a keeper, if it has one, writes that it is ready
-        self.unit.forget()
+        self.unit.look()
         self.node.unit = self.unit  # which it may be handed over to
         before = self.node.status()
         if before.state in (RUNNING, RELOADING):
@@ -148,12 +148,12 @@ class UnitStart(Start):
         trouble = self._errand.trouble() if self._errand is not None else ""
         is_told = self._errand is not None  # that it is over, by its manager
         self._drop(watch)
+        if is_told:
+            self.unit.look()
         status = self.node.status()
         if not trouble and status.state in (RUNNING, RELOADING):
             self.is_good = True
             return Result(self.node, OK, status.keeper_pid, time.monotonic() - self.begun)
-        if is_told:
-            self.unit.forget()
         found = self.unit.standing
         if trouble or not found.runs or found.state == BACKOFF:
             again = f"; {self.unit.manager} tries again" if found.state == BACKOFF else ""

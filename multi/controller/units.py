@@ -11,7 +11,6 @@ import glob
 import os
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from multi.controller import installed
 from multi.controller.managers import config_file
@@ -77,9 +76,11 @@ def _of_systemd(project: Project, noted: installed.Installed | None, *, user: bo
     if said.get(target, GONE).at_boot:
         wanted = {unit for unit, _ in _in_folders(project, _folders(user=user), only_wanted=True)}
         for one in units:
-            if one.id in wanted:
-                one.told(one.standing._replace(at_boot=True))
-    return [one for one in units if one.standing.is_known]
+            one.is_wanted = one.id in wanted
+    known = [one for one in units if one.standing.is_known]
+    for one in known:
+        one.roster = known
+    return known
 
 
 def _folders(*, user: bool) -> Sequence[str]:
@@ -125,12 +126,12 @@ def _of_supervisord(project: Project, noted: installed.Installed | None) -> list
     names |= _in_files(project, config)
     if not names:
         return []
-    from multi.controller.managers.supervisord import Supervisord, SupervisordUnit
+    from multi.controller.managers.supervisord import Supervisord, SupervisordUnit, name_of
 
     daemon = Supervisord("", config=config)
     try:
         daemon = Supervisord.from_file(config)
-        values = {_name(value): value for value in daemon.processes()}
+        values = {name_of(value): value for value in daemon.processes()}
     except (ManagerError, ConfigurationError) as error:
         lost: list[Unit] = [SupervisordUnit(daemon, unit, node) for unit, node in names.items()]
         for one in lost:
@@ -141,14 +142,9 @@ def _of_supervisord(project: Project, noted: installed.Installed | None) -> list
         if program in values:
             unit = SupervisordUnit(daemon, program, node)
             unit.noted(values[program])
+            unit.roster = found
             found.append(unit)
     return found
-
-
-def _name(value: dict[str, Any]) -> str:
-    """How a process of supervisord's is called: by its name alone, where its group is just for it."""
-    group, name = str(value["group"]), str(value["name"])
-    return name if group == name else f"{group}:{name}"
 
 
 def _in_files(project: Project, config: str) -> dict[str, str]:

@@ -108,6 +108,10 @@ class Unit:
     def __init__(self, id: str, node: str) -> None:
         self.id = id
         self.node = node
+        #: those that are asked about at the same time, since one question costs as much as many
+        self.roster: Sequence[Unit] = (self,)
+        #: whether something that is started at boot starts it
+        self.is_wanted = False
         self._standing: Standing | None = None
         self._asked = 0.0
 
@@ -120,9 +124,14 @@ class Unit:
     def standing(self) -> Standing:
         """How it is, at most a fifth of a second ago."""
         if self._standing is None or time.monotonic() - self._asked > _FRESH:
-            self.told(self.ask())
+            self.ask()
         assert self._standing is not None
         return self._standing
+
+    @property
+    def at_boot(self) -> bool | None:
+        """Whether it is started when the machine is; None where that is not known."""
+        return True if self.is_wanted else self.standing.at_boot
 
     def told(self, standing: Standing) -> None:
         """Note an answer of the manager's."""
@@ -155,8 +164,18 @@ class Unit:
         """The next look is to be a fresh one."""
         self._standing = None
 
-    def ask(self) -> Standing:
-        """Ask the manager."""
+    def look(self) -> Standing:
+        """A fresh answer about this one alone."""
+        roster, self.roster = self.roster, (self,)
+        try:
+            self.ask()
+        finally:
+            self.roster = roster
+        assert self._standing is not None
+        return self._standing
+
+    def ask(self) -> None:
+        """Ask the manager, and have each of the roster told."""
         raise NotImplementedError
 
     @property

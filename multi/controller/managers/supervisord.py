@@ -181,16 +181,23 @@ class SupervisordUnit(Unit):
         #: whether its files have changed, so that it is to be put in anew before it is started
         self.is_new = False
 
-    def ask(self) -> Standing:
-        found = self.supervisord.process(self.id)
-        return GONE if found is None else self.noted(found)
+    def ask(self) -> None:
+        if len(self.roster) == 1:
+            found = self.supervisord.process(self.id)
+            self.noted(found)
+            return
+        said = {name_of(values): values for values in self.supervisord.processes()}
+        for one in self.roster:
+            assert isinstance(one, SupervisordUnit)
+            one.noted(said.get(one.id))
 
-    def noted(self, values: dict[str, Any]) -> Standing:
+    def noted(self, values: dict[str, Any] | None) -> None:
         """What supervisord says of the process, in our words."""
+        if values is None:
+            self.told(GONE)
+            return
         self._log = values.get("stdout_logfile") or None
-        found = standing(values)
-        self.told(found)
-        return found
+        self.told(standing(values))
 
     @property
     def log_file(self) -> str | None:
@@ -244,14 +251,19 @@ class SupervisordUnit(Unit):
         """Whether supervisord, too, has noticed that the process has ended."""
         deadline = time.monotonic() + _REAPING
         while time.monotonic() < deadline:
-            self.forget()
-            found = self.standing
+            found = self.look()
             if not found.runs:
                 return True
             if found.pid and found.state != STOPPING:
                 return True  # somebody has had it started again
             select.select([], [], [], _LOOK)
         raise ManagerError(f"supervisord has not noticed for {_REAPING:g} s that {self.id} has ended; see its log")
+
+
+def name_of(values: dict[str, Any]) -> str:
+    """How a process of supervisord's is called: by its name alone, where its group is just for it."""
+    group, name = str(values["group"]), str(values["name"])
+    return name if group == name else f"{group}:{name}"
 
 
 def standing(values: dict[str, Any]) -> Standing:

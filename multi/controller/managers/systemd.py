@@ -204,8 +204,10 @@ class SystemdUnit(Unit):
     def __str__(self) -> str:
         return f"systemd{' --user' if self.systemd.user else ''} ({self.id})"
 
-    def ask(self) -> Standing:
-        return self.systemd.show([self.id]).get(self.id, GONE)
+    def ask(self) -> None:
+        said = self.systemd.show([one.id for one in self.roster])
+        for one in self.roster:
+            one.told(said.get(one.id, GONE))
 
     def journal(self, *, follow: bool, lines: int | None, since: float | None) -> Sequence[str]:
         words = ["journalctl", "--no-pager", "--quiet", "--output=cat"]
@@ -235,7 +237,7 @@ class SystemdUnit(Unit):
         self.systemd.run("kill", f"--kill-who={whom}", f"--signal={signal.Signals(number).name}", "--", self.id)
 
     def is_over(self, errand: Errand, watch: Watch) -> bool:
-        self.forget()
+        self.look()
         return True
 
 
