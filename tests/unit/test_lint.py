@@ -473,6 +473,8 @@ def test_a_file_of_something_else_is_refused_and_one_without_workers_is_said_to_
         lint.look("hello", "notes.txt")
     with pytest.raises(ConfigurationError, match=r"compose.yaml:2: this is no YAML"):
         lint.look("services:\n\t- x", "compose.yaml")
+    with pytest.raises(ConfigurationError, match="helm template"):
+        lint.look("apiVersion: v1\nspec: {{ .Values.spec }}\n{{- end }}\n", "pod.yaml")
     found = lint.look("[Service]\nExecStart=/usr/bin/nginx\n", "nginx.service")
     assert (found.findings, found.has_workers) == ([], False)
 
