@@ -384,11 +384,21 @@ def test_a_template_of_the_users_own_takes_the_place_of_ours(tmp_path: Path) -> 
     assert "[Service]" in files["multi-shop@.service"].text
 
 
-def test_a_mistake_in_a_template_is_told_with_its_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("a\n{{ projct }}\n", "slice.j2:2: 'projct' is undefined"),
+        ("\n{% if %}", r"slice\.j2:2: "),
+        ("a\n\n{{ project + 1 }}", r"slice\.j2:3: "),
+    ],
+)
+def test_a_mistake_in_a_template_is_told_with_its_line(tmp_path: Path, text: str, why: str) -> None:
     (tmp_path / "systemd").mkdir()
-    for text, why in (("a\n{{ projct }}\n", "slice.j2:2: 'projct' is undefined"), ("\n{% if %}", r"slice\.j2:2: ")):
-        (tmp_path / "systemd/slice.j2").write_text(text)
-        with pytest.raises(ConfigurationError, match=why):
-            rendered("[nodes.w]", target=replace(TARGET, templates_dir=str(tmp_path)))
+    (tmp_path / "systemd/slice.j2").write_text(text)
+    with pytest.raises(ConfigurationError, match=why):
+        rendered("[nodes.w]", target=replace(TARGET, templates_dir=str(tmp_path)))
+
+
+def test_a_directory_of_templates_that_is_missing_is_told_with_the_way_to_make_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="--eject"):
         rendered("[nodes.w]", target=replace(TARGET, templates_dir=str(tmp_path / "none")))
