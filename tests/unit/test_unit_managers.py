@@ -1,0 +1,155 @@
+"""What systemd and supervisord say of a node, in our words; and what is written where, by `multi install`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xmlrpc.client import Fault
+
+import pytest
+
+from multi.controller import installed, installing, places
+from multi.controller.installed import Installed
+from multi.controller.installing import CHANGED, GONE, NEW
+from multi.controller.managers import config_file, supervisord, systemd
+from multi.controller.managers.base import ManagerDown, ManagerError, silent
+from multi.controller.managers.systemd import Systemd
+from multi.controller.project import Project
+from multi.errors import ConfigurationError
+from multi.units.base import File
+
+
+@pytest.mark.parametrize(
+    ("values", "state", "message"),
+    [
+        (
+            {"ActiveState": "active", "SubState": "running", "MainPID": "7", "StatusText": "3 tasks"},
+            "running",
+            "3 tasks",
+        ),
+        ({"ActiveState": "activating", "SubState": "start"}, "starting", ""),
+        (
+            {"ActiveState": "activating", "SubState": "auto-restart", "Result": "exit-code", "ExecMainStatus": "3"},
+            "backoff",
+            "it ended with exit status 3",
+        ),
+        ({"ActiveState": "deactivating", "SubState": "stop-sigterm"}, "stopping", ""),
+        ({"ActiveState": "inactive", "SubState": "dead", "Result": "success"}, "stopped", ""),
+        (
+            {"ActiveState": "failed", "Result": "watchdog"},
+            "failed",
+            "its main loop said nothing for too long, and it was ended",
+        ),
+        ({"ActiveState": "failed", "Result": "signal", "ExecMainStatus": "9"}, "failed", "it was ended by signal 9"),
+        (
+            {"ActiveState": "inactive", "LoadState": "bad-setting", "LoadError": 'org.X "Unit has a bad setting."'},
+            "stopped",
+            "its unit file can't be used (bad-setting: Unit has a bad setting.)",
+        ),
+    ],
+)
+def test_states_of_systemd_are_told_in_our_words(values: dict[str, str], state: str, message: str) -> None:
+    found = systemd.standing(values)
+    assert (found.state, found.message) == (state, message)
+    assert found.runs == (state not in ("stopped", "failed"))
+
+
+def test_a_unit_that_took_a_kill_to_stop_is_known_as_such() -> None:
+    assert systemd.standing({"ActiveState": "failed", "Result": "timeout"}).was_killed
+    assert not systemd.standing({"ActiveState": "failed", "Result": "exit-code"}).was_killed
+    assert not systemd.standing({"ActiveState": "inactive", "LoadState": "not-found"}).is_known
+
+
+def test_variables_of_a_unit_are_read_with_their_quotes() -> None:
+    found = systemd.standing({"ActiveState": "active", "Environment": 'A=1 "B=two words" MULTI_RUN_DIR=/run/x'})
+    assert dict(found.variables) == {"A": "1", "B": "two words", "MULTI_RUN_DIR": "/run/x"}
+
+
+@pytest.mark.parametrize(
+    ("values", "state", "words"),
+    [
+        ({"statename": "RUNNING", "pid": 5, "start": 9}, "running", ""),
+        ({"statename": "BACKOFF", "spawnerr": "Exited too quickly"}, "backoff", "Exited too quickly"),
+        ({"statename": "FATAL", "spawnerr": "can't find command"}, "failed", "given it up: can't find command"),
+        ({"statename": "EXITED", "exitstatus": 0}, "stopped", ""),
+        ({"statename": "EXITED", "exitstatus": 2}, "failed", "exit status 2"),
+    ],
+)
+def test_states_of_supervisord_are_told_in_our_words(values: dict[str, object], state: str, words: str) -> None:
+    found = supervisord.standing(values)
+    assert found.state == state
+    assert words in found.message
+
+
+def test_refusals_say_what_can_be_done() -> None:
+    denied = Systemd().refused("`systemctl start x`", "Interactive authentication required.")
+    assert "multi render sudoers" in str(denied)
+    absent = Systemd(user=True).refused("`systemctl start x`", "Failed to connect to bus: No medium found")
+    assert isinstance(absent, ManagerDown)
+    assert "loginctl enable-linger" in str(absent)
+    assert str(supervisord.refusal(Fault(91, "STILL_RUNNING: shop"))).endswith(
+        "processes of the group still run (shop)"
+    )
+
+
+def test_of_a_manager_that_is_silent_nothing_is_known_and_one_that_is_down_runs_nothing() -> None:
+    assert silent(ManagerError("no answer")).state == "unknown"
+    assert silent(ManagerDown("gone")).state == "stopped"
+
+
+def test_the_configuration_of_supervisord_tells_address_and_folder(tmp_path: Path) -> None:
+    config = tmp_path / "supervisord.conf"
+    config.write_text(
+        "[unix_http_server]\nfile=%(here)s/s.sock ; its socket\nusername=me\npassword=p%%w\n"
+        "[include]\nfiles=one.ini conf.d/*.conf\n"
+    )
+    daemon = supervisord.Supervisord.from_file(str(config))
+    assert daemon.url == f"unix://{tmp_path}/s.sock"
+    assert config_file.included(str(config)) == str(tmp_path / "conf.d")
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "conf.d" / "a.conf").touch()
+    assert config_file.files(str(config)) == [str(tmp_path / "conf.d" / "a.conf")]
+    config.write_text("[supervisord]\n")
+    with pytest.raises(ManagerError, match="unix_http_server"):
+        supervisord.Supervisord.from_file(str(config))
+    with pytest.raises(ManagerError, match=r"\[include\]"):
+        config_file.included(str(config))
+    config.write_text("nonsense\n")
+    with pytest.raises(ConfigurationError, match="can't be read"):
+        config_file.read(str(config))
+
+
+def test_only_files_that_differ_are_written_and_what_was_ours_goes(tmp_path: Path) -> None:
+    same, other, new, old = (tmp_path / name for name in ("same", "other", "new", "old"))
+    same.write_text("made by multi\n")
+    same.chmod(0o644)
+    other.write_text("by hand\n")
+    old.write_text("made by multi\n")
+    files = [
+        File(str(same), "made by multi\n"),
+        File(str(other), "made by multi\n"),
+        File(str(new), "S3CRET\n", 0o600, secret=True),
+    ]
+    changes = installing.compare(files, [str(old), str(tmp_path / "gone already")])
+    assert [(change.path, change.action) for change in changes] == [
+        (str(other), CHANGED),
+        (str(new), NEW),
+        (str(old), GONE),
+    ]
+    assert [change.path for change in changes if change.is_foreign] == [str(other)]
+    assert "S3CRET" not in "".join(line for change in changes for line in change.diff())
+    installing.write(changes)
+    assert (other.read_text(), new.read_text(), old.exists()) == ("made by multi\n", "S3CRET\n", False)
+    assert new.stat().st_mode & 0o777 == 0o600
+    assert installing.compare(files, []) == []
+
+
+def test_what_is_installed_is_remembered_and_forgotten(tmp_path: Path) -> None:
+    there = places.resolve(str(tmp_path / "state"), str(tmp_path))
+    project = Project("shop", str(tmp_path))
+    assert installed.read(there, project) == {}
+    one = Installed("systemd", {"w1": "multi-shop@w1.service"}, ["/x/multi-shop@.service"], user=True)
+    installed.write(there, project, {"systemd": one})
+    assert installed.read(there, project) == {"systemd": one}
+    assert there.nodes("shop") == []
+    installed.write(there, project, {"systemd": one._replace(units={}, files=[])})
+    assert installed.read(there, project) == {}
