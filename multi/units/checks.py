@@ -96,8 +96,8 @@ def check_supervisord(files: Sequence[File]) -> list[Problem]:
     with tempfile.TemporaryDirectory(prefix="multi-check-") as folder:
         parts = []
         for number, file in enumerate(file for file in configs if file not in mains):
-            text, problems = _here(file, folder)
-            found += problems
+            text, strangers = _here(file, folder)
+            found = _once([*found, *strangers])
             part = os.path.join(folder, f"{number}.conf")
             _write(part, text)
             parts.append((file, part))
@@ -132,7 +132,6 @@ def _parse(kind: type, path: str) -> str | None:
 
 def _here(file: File, folder: str) -> tuple[str, list[Problem]]:
     """A text in which nothing is named that need not be on this machine: users, directories of logs."""
-    problems = []
     text = re.sub(
         r"^((?:std(?:out|err)_)?logfile|pidfile|file|childlogdir)=/.*$",
         rf"\1={folder}/x",
@@ -140,13 +139,27 @@ def _here(file: File, folder: str) -> tuple[str, list[Problem]]:
         flags=re.MULTILINE,
     )
     text = re.sub(r"^(childlogdir)=.*$", rf"\1={folder}", text, flags=re.MULTILINE)
-    for user in re.findall(r"^user=(.*)$", text, re.MULTILINE):
-        try:
-            pwd.getpwnam(user)
-        except KeyError:
-            problems.append(Problem(file.path, f"there is no user {user} on this machine", WARNING))
-            text = re.sub(rf"^user={re.escape(user)}$", "", text, flags=re.MULTILINE)
-    return text, problems
+    unknown = [user for user in re.findall(r"^user=(.*)$", text, re.MULTILINE) if not _is_known(user)]
+    for user in unknown:
+        text = re.sub(rf"^user={re.escape(user)}$", "", text, flags=re.MULTILINE)
+    return text, [_stranger(file, user) for user in unknown]
+
+
+def _is_known(user: str) -> bool:
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        return user.isdecimal()
+    return True
+
+
+def _stranger(file: File, user: str) -> Problem:
+    return Problem(file.path, f"there is no user {user} on this machine", WARNING)
+
+
+def _once(problems: Sequence[Problem]) -> list[Problem]:
+    """Without those that say the same of another file."""
+    return [*{problem.text: problem for problem in reversed(problems)}.values()][::-1]
 
 
 def check_logrotate(files: Sequence[File]) -> list[Problem]:
@@ -159,10 +172,14 @@ def check_logrotate(files: Sequence[File]) -> list[Problem]:
     found = []
     with _copies(files) as (folder, paths):
         for file, path in zip(files, paths, strict=True):
+            for user in dict.fromkeys(re.findall(r"^    su (\S+) ", file.text, re.MULTILINE)):
+                if not _is_known(user):
+                    found.append(_stranger(file, user))
+                    _write(path, re.sub(rf"^    su {re.escape(user)} .*$", "", file.text, flags=re.MULTILINE))
             done = _run([tool, "--debug", "--state", os.path.join(folder, "state"), path], {})
             for line in done.stderr.splitlines():
                 if line.startswith("error:"):
-                    level = WARNING if "unknown user" in line or "unknown group" in line else ERROR
+                    level = WARNING if "unknown group" in line else ERROR
                     number = re.search(r":(\d+)[: ]", line)
                     text = line.removeprefix("error:").replace(f"{folder}/", "").strip()
                     found.append(Problem(file.path, text, level, int(number[1]) if number else 0))
