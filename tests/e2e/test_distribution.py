@@ -47,6 +47,7 @@ def test_the_wheel_holds_multi_and_what_is_linked_into_it_and_nothing_else(built
     assert distribution.faults(wheel, sdist) == []
     held = distribution.wheel_contents(wheel)
     assert {"multi/py.typed", "multi/deploy/__init__.py", "multi/templates/README.md"} <= set(held)
+    assert {"multi/units/schemas/kubernetes.json", "multi/templates/kubernetes/deployment.yaml.j2"} <= set(held)
 
 
 def test_the_wheel_made_from_the_sdist_is_the_one_made_from_the_tree(built: tuple[Path, Path, Path]) -> None:

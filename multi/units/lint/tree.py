@@ -149,8 +149,9 @@ def documents(text: str, path: str) -> list[Table]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f":{mark.line + 1}" if mark is not None else ""
+        hint = "; if it is a template: have it filled in first (helm template)" if "{{" in text else ""
         raise ConfigurationError(
-            f"{path}{where}: this is no YAML: {getattr(error, 'problem', None) or error}"
+            f"{path}{where}: this is no YAML: {getattr(error, 'problem', None) or error}{hint}"
         ) from None
 
 
