@@ -33,17 +33,39 @@ def find(group: str, name: str) -> Any:
     """What is installed as `name` in `group`, for instance ("multi.brokers", "redis"). Raises `ConfigurationError`."""
     key = (group, name)
     if key not in _found:
-        target = _ours().get(key) or _others(group, name)
+        own = _ours().get(key)
+        target = own or _others(group, name)
         if target is None:
             kind, what = words(group)
             known = ", ".join(names(group)) or f"none: is the distribution {DISTRIBUTION} installed?"
             raise ConfigurationError(f"no {kind} has the {what} {name!r}; there are: {known}")
-        module, _, attributes = target.partition(":")
-        found: Any = import_module(module)
-        for attribute in filter(None, attributes.split(".")):
-            found = getattr(found, attribute)
-        _found[key] = found
+        try:
+            _found[key] = _load(target)
+        except Exception as error:
+            if own is not None:
+                raise  # whoever asked knows which extra is missing
+            raise broken(group, name, error) from error
     return _found[key]
+
+
+def _load(target: str) -> Any:
+    module, _, attributes = target.partition(":")
+    found: Any = import_module(module)
+    for attribute in filter(None, attributes.split(".")):
+        found = getattr(found, attribute)
+    return found
+
+
+def broken(group: str, name: str, why: object) -> ConfigurationError:
+    """That what somebody has installed as `name` can't be used, and whose it is."""
+    from importlib.metadata import entry_points
+
+    point = next(iter(entry_points(group=group, name=name)), None)
+    dist = point.dist if point is not None else None
+    whose = f" (of {dist.name} {dist.version})" if dist is not None else ""
+    what = f" as {point.value}" if point is not None else ""
+    text = f"{type(why).__name__}: {why}" if isinstance(why, Exception) else str(why)
+    return ConfigurationError(f"the {words(group)[0]} {name!r}{whose} can't be loaded{what}: {text}")
 
 
 def words(group: str) -> tuple[str, str]:

@@ -12,10 +12,11 @@ from multi.cli.files import record_of, refuse_files_of_others, refuse_shared_fil
 from multi.cli.group import DONE, FAILED, UNKNOWN
 from multi.cli.nodes import state_dir_option
 from multi.cli.screen import Screen, clock, complain
-from multi.controller.adopt import Candidate, take_over
+from multi.controller.adopt import Candidate, refuse_alike, take_over
 from multi.controller.fleet import Fleet
 from multi.controller.foreign import find, why_none
 from multi.controller.node import Node
+from multi.errors import ConfigurationError
 from multi.urls import mask
 
 
@@ -44,8 +45,13 @@ def adopt(ctx: click.Context, /, chosen: tuple[str, ...], **given: Any) -> None:
     before: dict[str, Any] = ctx.obj if isinstance(ctx.obj, dict) else {}
     screen = Screen(quiet=given["quiet"] or bool(before.get("quiet")), color=not given["no_color"])
     state_dir = given["state_dir"] or before.get("state_dir")
-    app = given["app"] or before.get("app")
+    app = given["app"] if given["app"] is not None else before.get("app")
+    if app == "":
+        raise ConfigurationError(
+            "-A: its value is empty (a variable that is not set?); leave the option out, or give it one"
+        )
     every = [Candidate(foreign, state_dir) for foreign in find() if app is None or foreign.app == app]
+    refuse_alike(every)
     candidates = [candidate for candidate in every if not candidate.is_taken]
     already: list[Node] = []
     if chosen:
@@ -64,7 +70,8 @@ def adopt(ctx: click.Context, /, chosen: tuple[str, ...], **given: Any) -> None:
     if already and not candidates:
         ctx.exit(DONE)
     if not candidates:
-        screen.show("No Celery workers run here, but for those of nodes (`multi ls --all` lists these).")
+        of_app = f" of the app {app} (as they were started with)" if app else ""
+        screen.show(f"No Celery workers{of_app} run here, but for those of nodes (`multi ls --all` lists these).")
         ctx.exit(DONE)
     if not (taking and screen.quiet):
         for candidate in candidates:
@@ -135,6 +142,8 @@ def _show(screen: Screen, candidate: Candidate) -> None:
     screen.show(f"    later      {mask(shlex.join(candidate.later))}")
     for line in candidate.differences():
         screen.show(f"    differs    {mask(line)}")
+    for line in candidate.replaced:
+        screen.show(f"    replaces   {mask(line)} (as the stopped node {candidate.node} had it)")
     if foreign.terminal:
         screen.show(f"    note       it hangs on the terminal {foreign.terminal}: it may end when that is closed")
 
@@ -159,6 +168,7 @@ def _as_json(candidate: Candidate) -> dict[str, Any]:
         "pidfile": candidate.pidfile,
         "later": [mask(word) for word in candidate.later] if spec else None,
         "differences": [mask(line) for line in candidate.differences()] if spec else [],
+        "replaces": [mask(line) for line in candidate.replaced],
     }
 
 

@@ -39,7 +39,8 @@ class NodesCommand(click.Command):
 
     What stands on its line is taken apart by `multi.nodes.commandline`; click gets the command's own options and the names.
     With `passes_on` the options of the worker are meant for the nodes; without, they are accepted (as what `celery multi`
-    wants to be told again and again) and change nothing. With `leads` the first word is none of the names, whatever it is.
+    wants to be told again and again) and change nothing; of those that are in no table only what the nodes were started
+    with. With `leads` the first word is none of the names, whatever it is.
     """
 
     def __init__(self, *args: Any, passes_on: bool = False, leads: bool = False, **kwargs: Any) -> None:
@@ -63,7 +64,7 @@ class NodesCommand(click.Command):
                     shell_complete=_complete(option.choices),
                 )
             )
-        self._passes_on = passes_on
+        self.passes_on = passes_on
         self._leads = leads
         self._takes_signal = any(param.name == "signal_name" for param in self.params)
 
@@ -85,7 +86,7 @@ class NodesCommand(click.Command):
         self._check_single(ctx, line)
         positional = [*first, *line.names]
         if unknown := commandline.unknown([line.everything]):
-            if not self._passes_on and not positional:
+            if not self.passes_on and not positional:
                 raise ConfigurationError(
                     f"{unknown[0].word}: {commandline.no_option(unknown[0].spelling, self._own(ctx))}"
                 )
@@ -103,7 +104,7 @@ class NodesCommand(click.Command):
         whole = {
             spelling
             for param in self.get_params(ctx)
-            if not self._passes_on or param.name in _WHOLE
+            if not self.passes_on or param.name in _WHOLE
             for spelling in (*param.opts, *param.secondary_opts)
         }
         for given in (given for scope in line.single.values() for given in scope):
@@ -147,7 +148,7 @@ class NodesCommand(click.Command):
             "Options of the worker": {option.name for option in OPTIONS} - {"hostname", *(one.name for one in SCREEN)},
             "Options that only Celery's worker and beat have": {option.name for option in CELERYS},
         }
-        if not self._passes_on:
+        if not self.passes_on:
             groups["Also"] = groups.pop("Options of the worker")
         records: dict[str, list[tuple[str, str]]] = {title: [] for title in groups}
         for param in self.get_params(ctx):
@@ -159,7 +160,7 @@ class NodesCommand(click.Command):
             if listed:
                 with formatter.section(title):
                     formatter.write_dl(listed)
-        if self._passes_on:
+        if self.passes_on:
             with formatter.section("For single nodes"):
                 formatter.write_dl(_SINGLE)
 

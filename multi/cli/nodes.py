@@ -46,18 +46,8 @@ _PROGRAM = frozenset({"--cmd", "-A", "--app"})
 #: What can't be empty, of the worker's options and of our own; of the others an empty one may mean none, as --pidfile= .
 _NEVER_EMPTY = frozenset(
     {
-        *(
-            "app",
-            "broker",
-            "result_backend",
-            "loader",
-            "config",
-            "workdir",
-            "executable",
-            "loglevel",
-            "concurrency",
-            "pool",
-        ),
+        *("app", "broker", "result_backend", "loader", "config", "workdir", "executable", "loglevel", "concurrency"),
+        *("pool", "queues", "exclude_queues", "include", "hostname"),
         *("cmd", "engine", "user", "uid", "group", "gid", "env-file", "env"),
     }
 )
@@ -111,7 +101,9 @@ class Request:
     def _naming(self) -> Naming:
         host = str(self.options.pop("hostname", None) or "")
         if "@" in host:
-            raise ConfigurationError(f"-n {host}: here nodes are named by themselves, as in: multi start {host} -A …")
+            typed = next((one.word for one in self._line.common if _name(one) == "hostname"), "-n")
+            typed = typed if host in typed else f"{typed} {host}"
+            raise ConfigurationError(f"{typed}: here nodes are named by themselves, as in: multi start {host} -A …")
         own = self.own
         return Naming(own.get("range_prefix") or "", own.get("prefix") or "", own.get("suffix") or "", host)
 
@@ -223,12 +215,39 @@ class Request:
         for node in nodes:
             scopes = [self._line.common, *self._scopes_of(node)]
             mine = [given for given in foreign if any(given in scope for scope in scopes)]
+            if not self._passes_on and (strange := self._never_told(node, mine)):
+                raise ConfigurationError(
+                    f"{strange.word}: {commandline.no_option(strange.spelling, self._spellings())}, and {node} was started with "
+                    "none either; nothing was done"
+                )
             if mine and self.engine_of(node) == "multi":
                 if not mine[0].is_known:
                     text = commandline.no_option(mine[0].spelling, {})
                     hint = "; what is an option of your Celery project's own goes through with --engine celery"
                     raise ConfigurationError(f"{mine[0].word}: {text}{'' if 'did you mean' in text else hint}")
                 raise ConfigurationError(f"{mine[0].word}: only Celery has this option; give it with --engine celery")
+
+    @property
+    def _passes_on(self) -> bool:
+        command = self._ctx.command
+        return not isinstance(command, NodesCommand) or command.passes_on
+
+    def _spellings(self) -> dict[str, bool]:
+        """Of the command's own options."""
+        return {
+            one: True for param in self._ctx.command.params if not getattr(param, "hidden", False) for one in param.opts
+        }
+
+    @staticmethod
+    def _never_told(node: Node, given: Scope) -> Given | None:
+        """The first of these options that neither we nor this node know; at a stop `celery multi` wants to be told those of the
+        start again."""
+        unknown = [one for one in given if not one.is_known]
+        if not unknown:
+            return None
+        kept = node.spec()
+        had = {*kept.options, *(word.partition("=")[0] for word in kept.rest)} if kept is not None else set()
+        return next((one for one in unknown if one.spelling not in had), None)
 
     def _scopes_of(self, node: Node | NodeName) -> list[Scope]:
         return self._scopes.get(str(node), [])
@@ -310,6 +329,9 @@ class Request:
             shape["cmd"] = names.expand_once(str(own["cmd"]), node.name)
         if not own.get("engine") and self._is_for_another(node):
             shape["engine"] = self.engine_of(node)
+        for who in ("user", "group"):
+            if own.get(who):
+                shape[who] = names.expand_once(str(own[who]), node.name)
         if own.get("env_file"):
             shape["env_file"] = [names.expand_once(path, node.name) for path in own["env_file"]]
         return NodeSpec(

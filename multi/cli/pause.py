@@ -18,7 +18,7 @@ from multi.controller import activity, pausing
 from multi.controller import stop as stopping
 from multi.controller.guard import queues_of
 from multi.controller.keeper.node import RELOADING, RUNNING
-from multi.controller.node import Node, Status
+from multi.controller.node import OURS, Node, Status, engine_of
 from multi.errors import ConfigurationError, NodeError
 
 _PATIENCE = 10.0
@@ -162,6 +162,12 @@ def _ask(request: Request, what: str, nodes: list[Node], queues: list[str], time
             complain(
                 f"{node}: not {word}: its keeper was started by an older version of multi and knows nothing of that; give it a "
                 f"present one: multi restart {node.name.short}"
+            )
+            code = FAILED
+        elif pausing.is_deaf(node, node.status()) and (engine := engine_of(node, node.status())) not in OURS:
+            complain(
+                f"{node}: not {word}: the engine {engine!r} that runs it takes no such request; to have it take no more work: "
+                f"multi stop {node.name.short}"
             )
             code = FAILED
         elif not pausing.ask(node, what, queues):

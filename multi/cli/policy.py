@@ -215,7 +215,7 @@ def _who(own: dict[str, Any]) -> dict[str, Any]:
     import pwd
 
     found: dict[str, Any] = {}
-    for name, look_up in (("user", pwd.getpwnam), ("group", grp.getgrnam)):
+    for name, short, look_up in (("user", "uid", pwd.getpwnam), ("group", "gid", grp.getgrnam)):
         value = own.get(name)
         if value is None:
             continue
@@ -227,7 +227,9 @@ def _who(own: dict[str, Any]) -> dict[str, Any]:
             if not str(value).isdecimal():
                 look_up(str(value))
         except KeyError:
-            raise ConfigurationError(f"--{name} {value}: there is no such {name} on this machine") from None
+            raise ConfigurationError(
+                f"--{name} (or --{short}) {value}: there is no such {name} on this machine"
+            ) from None
         found[name] = str(value)
     return found
 

@@ -121,6 +121,12 @@ def prepare(request: Request, nodes: list[Node]) -> dict[str, Start]:
     specs = [(node, *specification(request, node, anew=False)) for node in nodes]
     for _, spec, _ in specs:
         spec.check()
+    for node, spec, _ in specs:
+        if not os.path.isdir(spec.cwd):
+            raise ConfigurationError(
+                f"{node}: its directory {spec.cwd} is not there; nothing was stopped. Where the code is elsewhere now: "
+                "--workdir DIR"
+            )
     check_values(request, [(node, spec) for node, spec, _ in specs])
     records = [(node, record_of(node, spec)) for node, spec, _ in specs]
     refuse_shared_files(records)

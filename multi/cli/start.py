@@ -23,6 +23,7 @@ from multi.cli.optional import HERE, WATCH, OptionalValue, looks_like_path
 from multi.cli.policy import WHAT, policy_of, policy_options
 from multi.cli.progress import Item, Progress
 from multi.cli.screen import Screen, clock, complain
+from multi.controller import rehearsal
 from multi.controller import start as starting
 from multi.controller import stop as stopping
 from multi.controller.launch import command, environment
@@ -111,9 +112,20 @@ def prepare(request: Request, nodes: list[Node]) -> list[Start]:
     refuse_files_of_others(records, request.fleet)
     refuse_broken_environment(records)
     tell(request.screen, specs, records)
+    _tell_projects(request, nodes)
     return [start_of(node) for node in managed] + [
         Start(node, record, spec.environment) for (node, spec, _), (_, record) in zip(specs, records, strict=True)
     ]
+
+
+def _tell_projects(request: Request, nodes: list[Node]) -> None:
+    """Of new nodes which project they join, where that is another folder's and nobody has named it."""
+    if request.fleet.app is not None or described_project(request.cwd) is not None:
+        return
+    new = [node for node in nodes if node.record() is None and node.place.project.location != request.cwd]
+    for location in dict.fromkeys(node.place.project.location for node in new):
+        names = ", ".join(node.name.short for node in new if node.place.project.location == location)
+        request.screen.line(f"{names}: in the project at {location}, which has nodes already")
 
 
 def managed_of(request: Request, nodes: list[Node]) -> list[Node]:
@@ -167,6 +179,19 @@ def check_values(request: Request, specs: list[tuple[Node, NodeSpec]]) -> None:
         if spec.engine == "multi" and words and words not in checked and request.engine_of(node) == "multi":
             checked.append(words)
             _check_words(words)
+        if spec.engine == "celery" and (new := _new_options(request, node, spec)) and new not in checked:
+            checked.append(new)
+            if why := rehearsal.refusal(spec):
+                raise ConfigurationError(
+                    f"{node}: {' '.join(new)}: neither this command nor its Celery worker has it ({why}); nothing was done"
+                )
+
+
+def _new_options(request: Request, node: Node, spec: NodeSpec) -> list[str]:
+    """The options that no table has, and that the node was not started with."""
+    kept = node.spec()
+    had = kept.options if kept is not None else {}
+    return [name for name in request.options_of(spec.name) if name.startswith("-") and name not in had]
 
 
 def _check_words(words: list[str]) -> None:

@@ -7,6 +7,7 @@ import os
 import select
 import subprocess
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from multi.controller import asking
@@ -23,7 +24,7 @@ from multi.nodes import commandline, names
 from multi.nodes.names import NodeName
 from multi.nodes.options import Value
 from multi.nodes.shown import shown
-from multi.nodes.spec import NodeSpec
+from multi.nodes.spec import NodeSpec, difference
 
 #: These are said otherwise of a node: it is in the background by itself, and its host is part of its name.
 SAID_OTHERWISE = frozenset({"detach", "executable", "hostname", "uid", "gid"})
@@ -53,6 +54,7 @@ class Candidate:
         self.name: NodeName | None = None
         self.node: Node | None = None
         self.spec: NodeSpec | None = None
+        self.replaced: list[str] = []  # what is kept of a stopped node of this name, and would be another
         try:
             line = commandline.parse(foreign.options, {}, is_worker=True)
             given = commandline.values([line.common], foreign.kind)
@@ -69,6 +71,11 @@ class Candidate:
         cwd = foreign.cwd
         if workdir := given.get("workdir"):
             cwd = os.path.join(cwd, str(workdir))
+        if not os.path.isdir(cwd):
+            raise ConfigurationError(
+                f"its directory {cwd} is gone (a release that was removed?), so it could not be started again; stop it, and "
+                "start it where its code is now, with multi start"
+            )
         options = {option: value for option, value in given.items() if option not in SAID_OTHERWISE}
         app = options.get("app") or foreign.env.get("CELERY_APP")
         fleet = Fleet(cwd, str(app) if app else None, state_dir)
@@ -94,6 +101,10 @@ class Candidate:
             user=self._user(),
         )
         self.spec.check()
+        kept = self.node.spec()
+        if kept is not None:
+            lines = difference(kept, self.spec)
+            self.replaced = [line for line in lines if not line.startswith("environment: ")]
 
     def _named(self, given: dict[str, Value]) -> NodeName:
         """As Celery names it: `-n`, where a bare name is the host's, else celery@ this host."""
@@ -162,7 +173,7 @@ class Candidate:
     def where(self) -> dict[str, Any] | None:
         """Where its worker can be asked: `url`, `options`, `namespace`; None when its project doesn't tell."""
         assert self.spec is not None
-        app = self.spec.options.get("app")
+        app = self.spec.options.get("app") or self.spec.env.get("CELERY_APP")
         try:
             done = subprocess.run(
                 [self.spec.executable, "-c", _WHERE, *([str(app)] if app else [])],
@@ -179,6 +190,19 @@ class Candidate:
         if broker := self.spec.options.get("broker"):
             found["url"] = str(broker)
         return found if isinstance(found, dict) else None
+
+
+def refuse_alike(candidates: Sequence[Candidate]) -> None:
+    """Two workers of one name, as there are where one was started twice, can't be one node."""
+    found: dict[str, list[Candidate]] = {}
+    for candidate in candidates:
+        if candidate.node is not None and not candidate.is_taken and not candidate.refusal:
+            found.setdefault(candidate.node.place.kept, []).append(candidate)
+    for alike in found.values():
+        pids = ", ".join(str(one.foreign.pid) for one in alike)
+        for one in alike if len(alike) > 1 else ():
+            what = f"{len(alike)} {one.foreign.kind}s have this name (pids {pids})"
+            one.refusal = f"{what}; stop all but one of them, then adopt that"
 
 
 def take_over(candidate: Candidate, record: dict[str, Any]) -> str:

@@ -114,7 +114,10 @@ class Fleet:
         around = [
             found
             for found in map(self._project, self.places.projects())
-            if found.location and os.path.join(self.cwd, "").startswith(os.path.join(found.location, ""))
+            # of a start that has failed a project without nodes may be left
+            if found.location
+            and self.places.nodes(found.key)
+            and os.path.join(self.cwd, "").startswith(os.path.join(found.location, ""))
         ]
         return max(around, key=lambda found: len(found.location), default=None)
 

@@ -58,13 +58,13 @@ class Foreign:
 
     @property
     def app(self) -> str:
-        """What `-A` says; "" where it says nothing."""
+        """What `-A` says, or where that is not given, its environment; "" where nothing does."""
         for word, following in zip(self.options, [*self.options[1:], ""], strict=True):
             if word in ("-A", "--app"):
                 return following
             if word.startswith(("--app=", "-A")):
                 return word.removeprefix("--app=").removeprefix("-A")
-        return ""
+        return self.env.get("CELERY_APP", "")
 
     def look(self, children: int) -> None:
         """Read what the system tells of it."""

@@ -24,6 +24,8 @@ from multi.rundir import RunDir, held, hold
 if TYPE_CHECKING:
     from multi.controller.managers.base import Unit
 
+#: The engines whose workers hear requests; those of others are programs that may not.
+OURS = ("multi", "celery", "command")
 CRASHED, ORPHANED = "crashed", "orphaned"
 #: Of a node of systemd's or supervisord's, when these give no answer.
 UNKNOWN = "unknown"
@@ -281,6 +283,11 @@ class Node:
         finally:
             if lock >= 0:
                 os.close(lock)
+
+
+def engine_of(node: Node, status: Status) -> str:
+    """The engine that its worker is of: as that says, else as it was started."""
+    return str(status.record.get("engine") or (node.record() or {}).get("engine") or "multi")
 
 
 def _remove_pidfile(path: str | None, pid: object) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from multi.controller.keeper import proc
-from multi.controller.node import Node, Status
+from multi.controller.node import OURS, Node, Status, engine_of
 from multi.masking import mask_arguments
 from multi.rundir import RunDir
 from multi.stacks import SIGNAL, TASKS, Stack, parse
@@ -49,6 +49,7 @@ class Process(NamedTuple):
 def look(node: Node, status: Status) -> Iterator[Process]:
     """Every process of the node but its keeper, one after the other: asked when its turn comes."""
     processes = _table()
+    engine = engine_of(node, status)
     for worker in status.workers:
         rundir = RunDir(node.folder, worker["generation"])
         page = StatsPage.read(rundir.stats)
@@ -56,7 +57,7 @@ def look(node: Node, status: Status) -> Iterator[Process]:
         pool = page.pool if page is not None else ""
         adopted = not worker.get("ready") and page is None
         for pid in _family(worker["pid"], rows, processes):
-            yield _ask(pid, worker, rows.get(pid), rundir, pool, processes, unknown=adopted)
+            yield _ask(pid, worker, rows.get(pid), rundir, pool, processes, engine, unknown=adopted)
 
 
 def _ask(
@@ -66,6 +67,7 @@ def _ask(
     rundir: RunDir,
     pool: str,
     processes: dict[int, list[str]],
+    engine: str,
     *,
     unknown: bool,
 ) -> Process:
@@ -84,6 +86,10 @@ def _ask(
     if not _catches(pid):
         if not proc.stat(pid):
             trouble = "has ended meanwhile"
+        elif worker.get("foreign"):
+            trouble = "was adopted while it ran, and can't be asked: the worker that follows it can (multi restart)"
+        elif ours and engine not in OURS:
+            trouble = f"doesn't listen: the engine {engine!r} that runs it tells nothing of stacks"
         elif ours:
             trouble = "doesn't listen: it is still starting, or was not started by this version of multi"
         else:

@@ -23,6 +23,8 @@ TIMEOUT = 60.0
 OK, ALREADY, FAILED, WAITING = "ok", "already", "failed", "waiting"
 _LOOK = 1.0  # for the rare keeper that can't be watched, since it has not said yet who it is
 _TICK = 0.5
+#: So begins what a keeper says of a worker that has ended in order and was not told to.
+_BY_ITSELF = "the worker has stopped"
 #: An import is no longer fresh when it is so old.
 _FRESH = 30.0
 #: With less on its disk a node may be unable to start.
@@ -249,6 +251,13 @@ class Start:
         message = status.message or f"its keeper has ended ({_status(code)})"
         if status.state == STOPPED:
             message = f"it was stopped before it was ready{': ' + message if status.message else ''}"
+            if status.message.startswith(_BY_ITSELF):
+                # nobody has stopped it; an interpreter that ends in this way is none, most likely
+                program = next(iter((self.record or self.node.record() or {}).get("argv") or ()), "its program")
+                message = (
+                    f"its worker has ended by itself before it was ready{status.message.removeprefix(_BY_ITSELF)}; is {program} "
+                    "the right one?"
+                )
         end = status.record.get("last_end") or {}
         lines = tuple(added(status.record.get("log_file"), self._log_from))
         return self._failed(message, lines, end.get("code"))

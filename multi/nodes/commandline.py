@@ -324,6 +324,8 @@ def _part(part: str, first: Given, nodes: Sequence[_Node]) -> dict[int, int]:
         if found and low > high:
             what = f"in {part}: write the smaller number first"
         raise ConfigurationError(f"{first.word}: there is no node {what}; {_those(nodes)}")
+    if not part:
+        raise ConfigurationError(f"{first.word}: a comma too many: before or behind one of them stands no node")
     raise ConfigurationError(f"{first.word}: no node is called {part}; {_those(nodes)}")
 
 

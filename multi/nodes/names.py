@@ -56,6 +56,10 @@ def parse(text: str, host: str | None = None, here: str | None = None) -> NodeNa
     short, at, given = fill_host(text, here).partition("@")
     chosen = given if at else fill_host(host or here, here)
     for part, what in ((short, "name"), (chosen, "host")):
+        if not part and "%d" in text and "." not in here:
+            raise ConfigurationError(
+                f"{text!r} is no node's name: %d is empty, for this machine ({here}) has no domain"
+            )
         if not _PART.fullmatch(part):
             raise ConfigurationError(
                 f"{text!r} is no node's name: its {what} {part!r} should be letters, digits, '-', '_' and '.', "
@@ -82,6 +86,8 @@ def label(texts: list[str], naming: Naming, here: str | None = None) -> list[Lab
     for number, text in enumerate(counted, 1):
         typed = text if counted is texts else str(number)
         whole = text if "@" in text else f"{prefix}{text}@{host}" if host else f"{prefix}{text}"
+        if "%d" in whole:
+            parse(whole, None, here)  # an empty one is told as it was typed
         labels.append(Label(typed, fill_host(whole, here)))
     return labels
 

@@ -10,10 +10,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from multi.nodes.engines.base import Engine
 
+_METHODS = ("check", "argv", "environment", "keeping")
+
 
 def find(name: str) -> Engine:
     """The engine of that name. Raises `ConfigurationError` when there is none, and says which there are."""
     from multi import plugins
 
-    engine: Engine = plugins.find("multi.engines", name)()
+    made = plugins.find("multi.engines", name)
+    try:
+        engine: Engine = made()
+    except Exception as error:
+        raise plugins.broken("multi.engines", name, error) from error
+    if missing := [one for one in _METHODS if not callable(getattr(engine, one, None))]:
+        text = f"it is no engine, for it has no {', '.join(missing)} (see multi.nodes.engines.base)"
+        raise plugins.broken("multi.engines", name, text)
     return engine

@@ -349,7 +349,8 @@ class WorkerNode:
     def pool(self) -> str:
         """The pool's name, which Celery has as such or as a class by now."""
         found = self.worker.pool_cls
-        return found if isinstance(found, str) else found.__module__.rpartition(".")[2]
+        name = found if isinstance(found, str) else found.__module__.rpartition(".")[2]
+        return {"thread": "threads"}.get(name, name)
 
     def page_of_tasks(self) -> None:
         if not self.keeper.folder:
@@ -550,10 +551,12 @@ def consumer_step(node: WorkerNode) -> type:
     return Multi
 
 
-def connect_beat(keeper: Keeper, signals: Any) -> None:
-    """A beat is ready when its scheduler begins."""
+def connect_beat(keeper: Keeper, node: WorkerNode, signals: Any) -> None:
+    """A beat is ready when its scheduler begins. That of a worker with -B, in a process or a thread of it, is no node."""
 
     def beat_init(**_: Any) -> None:
+        if node.worker is not None:
+            return  # the page is the worker's
         if keeper.folder:
             try:
                 Page(keeper.path("stats"), keeper.pid, keeper.generation, 0).header(READY, 0, time.time(), "beat", [])
@@ -654,7 +657,7 @@ def main() -> int:
         return 2
     node = WorkerNode(keeper)
     node.connect(signals)
-    connect_beat(keeper, signals)
+    connect_beat(keeper, node, signals)
     if os.environ.pop("MULTI_LOG_FORMAT", "") == "json":
         log_as_json(signals)
     code, reason = 1, ""

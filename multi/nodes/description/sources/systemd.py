@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import shlex
@@ -74,13 +75,17 @@ def read(
     imported = Imported(path)
     name = os.path.basename(path).removesuffix(".service")
     prefix, at, instance = name.partition("@")
-    found = sections(text)
+    found = sections(_with_drop_ins(text, path, [f"{name}.service"], files, imported))
     service = found.get("Service", {})
     if not service.get("ExecStart"):
         raise ConfigurationError(f"{path} is no service: it has no ExecStart in a section [Service]")
     if at and not instance and not instances:
         raise ConfigurationError(f"{path} is a template: name its instances, as in --instance 1 --instance 2")
     for one in [instance] if instance or not at else instances:
+        if at and not instance:
+            service = sections(
+                _with_drop_ins(text, path, [f"{name}.service", f"{prefix}@{one}.service"], files, imported)
+            )["Service"]
         user = (service.get("User") or [""])[-1]
         marks = {
             "i": one,
@@ -102,6 +107,25 @@ def read(
         _service(imported, service, f"{prefix}{one}" if at and one.isdecimal() else one if at else name, marks, files)
     _around(imported, found)
     return imported
+
+
+def _with_drop_ins(text: str, path: str, units: Sequence[str], files: Files, imported: Imported) -> str:
+    """The text of a unit with that of its drop-ins behind it, as `systemctl edit` writes them: the folder of a name may be beside
+    the unit, or in any that systemd reads; of two files of one name the administrator's counts."""
+    folder = os.path.dirname(os.path.abspath(path))
+    places = [folder]
+    for kind in ("system", "user"):
+        searched = [f"{base}/systemd/{kind}" for base in ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")]
+        if folder in searched:
+            places = searched
+    found: dict[str, tuple[str, str]] = {}
+    for unit in units:
+        for place in reversed(places):
+            for drop_in, content in files(os.path.join(glob.escape(os.path.join(place, f"{unit}.d")), "*.conf")):
+                found[os.path.basename(drop_in)] = (drop_in, content)
+    for _, (drop_in, _) in sorted(found.items()):
+        imported.notes.append(f"with {drop_in}")
+    return "\n[]\n".join([text, *(content for _, (_, content) in sorted(found.items()))])
 
 
 def _around(imported: Imported, found: Mapping[str, Mapping[str, list[str]]]) -> None:
@@ -299,6 +323,10 @@ def _settings(
             found.set("log.file", path.replace("%", "%%"), key)
         elif value and not (colon and found.values.get("log", {}).get("file") == path.replace("%", "%%")):
             found.left.append(f"{key}={value}: all that a node prints is in a log of its own")
+    if (mode := last("KillMode")) == "mixed":
+        found.became.append("KillMode=mixed: so every node is stopped, its main process first")
+    elif mode in ("process", "none"):
+        found.left.append(f"KillMode={mode}: a node is down when all its processes are")
     for key in ("ExecStop", "ExecReload"):
         if (values := service.get(key)) and not _BY_ITSELF.search(" ".join(values)):
             found.left.append(f"{key}={' '.join(values)}")
