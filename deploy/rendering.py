@@ -106,7 +106,7 @@ class Renderer:
             host=SOME_HOST,
             manager_version=facts.systemd if manager.format == "systemd" else _major(facts.supervisord),
             user=is_user,
-            owner=None if is_user else owner,
+            owner=facts.user if is_user else owner,
             group=None if is_user else (group or None),
             homes={facts.user: facts.home} if facts.home else {},
             hardening=settings.hardening,

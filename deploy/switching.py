@@ -189,9 +189,7 @@ class Switch:
         self._forget()
         if self.turns:
             nodes = list(self.turns)
-            planner.add(
-                kinds.GATE, "health", "before other hosts follow", self._gate(nodes, self.settings.min_healthy_time)
-            )
+            planner.add(kinds.GATE, "health", "before other hosts follow", self._gate(nodes, whole=True))
         if release is not None:
             planner.hooks("after_restart", release, SWITCH, "nodes are restarted and up")
             if planner.is_new:
@@ -304,21 +302,22 @@ class Switch:
                 self.planner.add(turn.kind, f"{turn.kind} {node}", turn.reason, act(unit, timeout), node=node)
             if len(self.turns) > len(nodes):
                 # the next one goes only when this one works
-                gate = self._gate(nodes, 0)
+                gate = self._gate(nodes)
                 title = f"{', '.join(nodes)} {'is' if len(nodes) == 1 else 'are'} up"
                 self.planner.add(kinds.GATE, title, "before the next one is touched", gate, node=node)
 
-    def _gate(self, nodes: list[str], healthy: float) -> Gate:
+    def _gate(self, nodes: list[str], *, whole: bool = False) -> Gate:
+        """That these are up; `whole`: as all of the host are to be in the end."""
         settings, release = self.settings, self.release
         folder = f"{settings.releases}/{release.name}" if release is not None else None
         command = None
-        if healthy and settings.health_command is not None and release is not None:
+        if whole and settings.health_command is not None and release is not None:
             command = hook(self.planner.host, settings.health_command, release.name)
         return Gate(
             tuple(nodes),
             self.manager.name,
             tuple(self.rendered.units[node] for node in nodes),
-            healthy,
+            settings.min_healthy_time if whole else 0,
             settings.healthy_deadline,
             f"{settings.current}/.venv/bin/multi" if self.planner.agent else None,
             command,
