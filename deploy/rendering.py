@@ -110,6 +110,7 @@ class Renderer:
             group=None if is_user else (group or None),
             homes={facts.user: facts.home} if facts.home else {},
             hardening=settings.hardening,
+            templates_dir=self._inventory.description.templates,
             multi=f"{settings.current}/.venv/bin/multi" if agent else None,
             launcher=launcher,
             unit_dir=settings.units_dir or (facts.supervisor_dir if manager.format == "supervisord" else None),
