@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from multi import units as formats
+from multi.cli import rendering
 from multi.cli import stop as stopping
 from multi.cli.group import DONE, FAILED, INTERRUPTED
 from multi.cli.guard import FORCE, refuse_last_consumers
@@ -110,7 +112,7 @@ def install(ctx: click.Context, /, manager: str, nodes: tuple[str, ...], **given
     more: dict[str, Any] = {
         "after": after,
         "templates_dir": description.templates,
-        "settings": _settings(given["settings"]),
+        "settings": rendering.settings(formats.find(manager), given["settings"]),
     }
     if given["hardening"]:
         more["hardening"] = given["hardening"]
@@ -218,8 +220,8 @@ def disable(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None
 
 
 def _specs(request: Request, host: Host, running: Sequence[Node]) -> list[NodeSpec]:
-    """What the nodes are that run now, as they were started, and as multi.toml describes them those that are units of the
-    manager already."""
+    """What the nodes are: those that run by themselves as they were started, and as multi.toml describes them those that are
+    run by units already."""
     home = request.fleet.current
     before = installed.read(request.fleet.places, home).get(host.manager) if home is not None else None
     there = before.units if before is not None else {}
@@ -227,9 +229,10 @@ def _specs(request: Request, host: Host, running: Sequence[Node]) -> list[NodeSp
     if there and project.find_file(request.cwd) is not None:
         described = {node.name: node.spec for node in project.description(request.cwd).check().nodes}
     kept = {node.name.short: node.spec() for node in running}
+    alone = {node.name.short for node in running if node.manager is None}
     found = []
     for name in dict.fromkeys([*there, *kept]):
-        spec = (described.get(name) if name in there else None) or kept.get(name) or described.get(name)
+        spec = (None if name in alone else described.get(name)) or kept.get(name) or described.get(name)
         if spec is None:
             raise NodeError(f"nothing is known here of how {name} is run: multi.toml doesn't describe it")
         found.append(spec)
@@ -279,7 +282,8 @@ def _install(
 
 def _show_plan(screen: Screen, wanted: Installation, *, turn: bool, dry: bool) -> None:
     for note in wanted.format.notes(wanted.specs, wanted.target):
-        complain(f"note: {note}")
+        if "enable-linger" not in note:  # which is seen to below
+            complain(f"note: {note}")
     who = wanted.host
     if wanted.is_empty:
         screen.section(f"Nothing to do: {len(wanted.steps)} node{'s' * (len(wanted.steps) != 1)} of {who} as wanted.")
@@ -371,16 +375,6 @@ def _linger(screen: Screen, host: Host) -> None:
         )
     else:
         screen.line(f"    > linger: your systemd now runs without a session of yours, too ({name})")
-
-
-def _settings(given: Sequence[str]) -> dict[str, str]:
-    found = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise ConfigurationError(f"--set {text}: it should be NAME=VALUE")
-        found[name] = value
-    return found
 
 
 def _as_json(wanted: Installation, failed: Sequence[Node]) -> dict[str, Any]:

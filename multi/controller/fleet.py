@@ -72,7 +72,8 @@ class Fleet:
         if self.current is not None and not everywhere:
             found = self._of(self.current)
         else:
-            found = [node for key in self.places.projects() for node in self._of(self._project(key))]
+            keys = dict.fromkeys([*self.places.projects(), *units.projects()])
+            found = [node for key in keys for node in self._of(self._project(key))]
         descriptors.make_room(len(found))
         return found
 

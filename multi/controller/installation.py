@@ -25,7 +25,7 @@ from multi.controller.node import Node
 from multi.controller.places import Places
 from multi.controller.project import Project
 from multi.controller.units import SUPERVISORD, SYSTEMD, own_units
-from multi.errors import ConfigurationError
+from multi.errors import ConfigurationError, NodeError
 from multi.nodes.engines.celery import LAUNCHER
 from multi.nodes.names import this_host
 from multi.nodes.spec import NodeSpec
@@ -79,6 +79,11 @@ class Installation:
         self.noted = installed.read(fleet.places, home)
         before = self.noted.get(host.manager)
         self.before = before or Installed(host.manager, {}, [])
+        if before is not None and (before.user, before.config) != (host.user, host.config):
+            there = Host(before.manager, before.user, before.config)
+            raise NodeError(
+                f"nodes of {home.key} are units of {there} already; take them out first: multi disable --now"
+            )
         self.files: list[File] = self.format.render(self.specs, target) if self.specs else []
         self.units = self.format.units(self.specs, target) if self.specs else {}
         self.changes: list[Change] = installing.compare(self.files, self.before.files)

@@ -43,6 +43,22 @@ def attach(places: Places, project: Project, nodes: list[Node]) -> list[Node]:
     return [*by_name.values()]
 
 
+def projects() -> list[str]:
+    """The keys of projects that have units here by the names that `multi render` gives them."""
+    found = []
+    for folder in (*_folders(user=False), *_folders(user=True)):
+        paths = glob.glob(os.path.join(glob.escape(folder), "multi-*.target"))
+        found += [os.path.basename(path)[len("multi-") : -len(".target")] for path in paths]
+    config = config_file.find()
+    if config is not None:
+        try:
+            names = map(os.path.basename, config_file.files(config))
+            found += [named[1] for name in names if (named := re.fullmatch(r"multi-([^.]+)\..+\.conf", name))]
+        except (ManagerError, ConfigurationError):
+            pass  # not ours to read
+    return sorted({*found})
+
+
 def of(places: Places, project: Project) -> list[Unit]:
     """The units of a project, with what their managers say of them."""
     noted = installed.read(places, project)

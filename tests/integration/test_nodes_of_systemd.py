@@ -96,6 +96,7 @@ def test_install_has_systemd_run_the_nodes_at_boot_too_and_then_has_nothing_to_d
     assert shop.systemd.show("multi-shop.target", "UnitFileState") == "enabled"
     assert "Nothing to do: 3 nodes" in shop.install()
     assert "Nothing to do: all 3 nodes run" in shop.multi("up")
+    assert "multi disable --now" in shop.multi("install", "systemd", "--system", code=1)
     # one node changes, one goes
     pids = {name: shop.pid(name) for name in ("w1", "w2", "v")}
     shop.describe(MULTI_TOML.replace("count = 2", "count = 1").replace('["a"]', '["a", "b"]'))
