@@ -138,6 +138,7 @@ def test_the_quick_look_and_the_close_one_say_the_same(nodes: Nodes) -> None:
     assert glance.glance(state, "w1") is None
     assert probe(nodes, "w1") == (0, f"w1@{HOST}: ok, running: consuming\n")
     kill(nodes.worker("w1"))
+    until(lambda: nodes.record("w1")["generation"] == 2, what="another worker is started")
     nodes.until_state("w1", "running")
     assert probe(nodes, f"w1@{HOST}", "--ready")[0] == 0
     kill(nodes.keeper("w1"))
