@@ -120,7 +120,7 @@ def test_it_costs_little_and_loads_neither_click_nor_the_app(nodes: Nodes) -> No
         ended = os.times()
         spent.append(ended.children_user + ended.children_system - began.children_user - began.children_system)
     # processor time, which a busy machine stretches little; idle, the whole of it takes less than 60 ms
-    assert min(spent) < 0.1, spent
+    assert min(spent) < 0.15, spent
 
 
 def test_the_quick_look_and_the_close_one_say_the_same(nodes: Nodes) -> None:
