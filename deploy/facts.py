@@ -45,6 +45,7 @@ class HostFacts(NamedTuple):
     home: str = ""
     uid: int = 0
     sudo: str = NONE
+    lacks: str | None = None  # the owner, where there is no such user
     python: str | None = None  # the version of the interpreter that was asked for
     uv: bool = False
     systemd: int | None = None  # its version, where it is what runs the machine
@@ -148,6 +149,7 @@ def parse(host: str, text: str) -> HostFacts:
         uid=whole("user", 1) or 0,
         home=field("user", 2) or "",
         sudo=field("sudo") or NONE,
+        lacks=field("no-owner"),
         python=field("python"),
         uv="uv" in one,
         systemd=systemd,

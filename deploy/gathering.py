@@ -18,7 +18,8 @@ def question(host: Host, project: str) -> Question:
     settings = host.settings
     folders = (*FOLDERS, *((settings.units_dir,) if settings.units_dir else ()))
     files = (settings.secrets_file,) if settings.secrets else ()
-    return Question(settings.path, project, settings.python, files, folders)
+    owner = (settings.owner or "").partition(":")[0]
+    return Question(settings.path, project, settings.python, files, folders, owner)
 
 
 def gather(

@@ -119,6 +119,8 @@ class HostPlanner:
     def _check(self, manager: Manager) -> None:
         """Refuse what would fail half-way."""
         facts, settings, release = self.facts, self.settings, self.release
+        if facts.lacks is not None:
+            raise CannotPlan(f"there is no user {facts.lacks}, the owner; multi deploy setup makes it")
         if self._needs_root() and not may_be_root(facts, settings, password=self._password):
             how = (
                 "give its password with --ask-sudo-password"

@@ -22,19 +22,11 @@ class Question(NamedTuple):
     python: str
     files: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
+    owner: str = ""  # a user who has to be there
 
     def command(self) -> Command:
-        argv = (
-            "sh",
-            "-s",
-            "--",
-            self.path,
-            self.project,
-            self.python,
-            str(len(self.files)),
-            *self.files,
-            *self.folders,
-        )
+        words = (self.path, self.project, self.python, self.owner, str(len(self.files)))
+        argv = ("sh", "-s", "--", *words, *self.files, *self.folders)
         return Command(argv, stdin=SCRIPT.encode(), timeout=TIMEOUT)
 
 
@@ -45,8 +37,8 @@ FOLDERS = (
 
 SCRIPT = r"""
 LC_ALL=C; export LC_ALL
-path=$1 project=$2 python=$3 count=$4
-shift 4
+path=$1 project=$2 python=$3 owner=$4 count=$5
+shift 5
 t=$(printf '\t')
 say() { printf '%s' "$1"; shift; for word in "$@"; do printf '\t%s' "$word"; done; printf '\n'; }
 say multi-facts 1
@@ -64,6 +56,7 @@ elif sudo -n -l >/dev/null 2>&1; then sudo=free; s='sudo -n'
 else sudo=password
 fi
 say sudo "$sudo"
+if [ -n "$owner" ] && ! id -u "$owner" >/dev/null 2>&1; then say no-owner "$owner"; fi
 say python "$("$python" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null)"
 PATH=$PATH:$HOME/.local/bin:/usr/local/bin:/usr/sbin:/sbin
 if command -v uv >/dev/null 2>&1; then say uv 1; fi

@@ -313,6 +313,7 @@ def answer(facts: HostFacts) -> str:
         ("clock", _whole(facts.clock)),
         ("nofile", _whole(facts.nofile)),
         ("sudo", facts.sudo),
+        *((("no-owner", facts.lacks),) if facts.lacks else ()),
         ("python", facts.python or ""),
         *((("uv", 1),) if facts.uv else ()),
         *(("file", path, digest) for path, digest in facts.files.items()),

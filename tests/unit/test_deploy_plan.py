@@ -372,6 +372,7 @@ def test_what_is_one_in_the_project_runs_on_one_host_and_moves_only_after_it_has
     [
         ({"sudo": "password"}, "", "sudo asks deploy for a password there; give it with --ask-sudo-password"),
         ({"sudo": "none"}, "", "there is no sudo for deploy"),
+        ({"lacks": "shop"}, 'owner = "shop"', "there is no user shop, the owner; multi deploy setup makes it"),
         ({"systemd": None}, 'manager = "systemd"', "it is not run by systemd"),
         ({"systemd": None}, "agentless = true", "neither systemd nor supervisord runs there"),
         (
@@ -601,6 +602,7 @@ def test_what_a_host_says_of_itself_is_read_as_it_was() -> None:
         home="/home/deploy",
         uid=1000,
         sudo="free",
+        lacks="shop",
         python="3.12.1",
         uv=True,
         systemd=252,
@@ -648,7 +650,7 @@ def test_the_question_is_one_that_any_shell_understands() -> None:
     import shutil
     import subprocess
 
-    command = Question("/nonexistent/shop", "shop", "python3", ("/etc/passwd",), FOLDERS).command()
+    command = Question("/nonexistent/shop", "shop", "python3", ("/etc/passwd",), FOLDERS, "nobody-at-all").command()
     shells = [shell for shell in ("dash", "bash", "busybox") if shutil.which(shell)]
     assert shells
     for shell in shells:
@@ -656,6 +658,7 @@ def test_the_question_is_one_that_any_shell_understands() -> None:
         said = subprocess.run(words, input=command.stdin, capture_output=True, timeout=60, check=True)
         facts = parse("h", said.stdout.decode())
         assert facts.current is None
+        assert facts.lacks == "nobody-at-all"
         assert len(facts.files["/etc/passwd"]) == 64
         assert facts.disk_free
         assert said.stderr == b""
