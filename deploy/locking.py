@@ -36,6 +36,7 @@ printf '%s\\n%s\\n%s\\n' "$id" "$((now + ttl))" "$text" > "$new"
 if ln "$new" lock 2>/dev/null; then exit 0; fi
 held= until=0
 { read -r held && read -r until; } < lock || :
+if [ "$held" = "$id" ]; then exit 0; fi
 if [ "${until:-0}" -le "$now" ] || [ "$held" = "$breaks" ]; then
   if mv lock "lock.old.$id" 2>/dev/null; then
     really=
