@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import select
+import shutil
 import signal
 import subprocess
 import time
@@ -87,7 +88,7 @@ class Systemd:
 
     def refused(self, what: str, words: str) -> ManagerError:
         """A refusal, with what can be done about it."""
-        said = " ".join(words.split())
+        said = " ".join(words.split()).rstrip(".")
         if "not been booted with systemd" in said or "Failed to connect to bus" in said:
             whose = "your user's systemd" if self.user else "systemd"
             way = "; log in, or let it run without you: loginctl enable-linger" if self.user else ""
@@ -118,6 +119,19 @@ class Systemd:
             if values.get("Id"):
                 found[values["Id"]] = standing(values)
         return found
+
+    def acting(self, verb: str, unit: str) -> list[str]:
+        """The command line that does something to a unit: through sudo where that is who lets this user do it, in the very words
+        that `multi render sudoers` allows."""
+        if not self.user and os.geteuid() != 0:
+            words = [shutil.which(self.program) or self.program, verb, unit]
+            try:
+                asked = ["sudo", "-n", "-l", *words]
+                if subprocess.run(asked, capture_output=True, stdin=subprocess.DEVNULL, check=False).returncode == 0:
+                    return ["sudo", "-n", *words]
+            except FileNotFoundError:
+                pass  # there is no sudo here
+        return self.command(verb, "--", unit)
 
     def begin(self, verb: str, unit: str) -> Job:
         """Have something done to a unit, without waiting for it."""
@@ -155,7 +169,7 @@ class Job(Errand):
         self._words: IO[bytes] | None = None
         # in a session of its own: Ctrl-C is for the command, and the job goes on anyway
         self._process = subprocess.Popen(
-            systemd.command(verb, "--", unit),
+            systemd.acting(verb, unit),
             env=systemd.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
