@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -46,11 +47,12 @@ class Shop:
         project.env |= {"SHOP_BROKER": broker, "SHOP_NOTES": str(self.notes), "C_FORCE_ROOT": "1"}
         self.processes: list[subprocess.Popen[str]] = []
 
-    def by_hand(self, *words: str, under: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    def by_hand(self, *words: str, under: tuple[str, ...] = (), app: bool = True) -> subprocess.Popen[str]:
         """Start a worker as somebody at a shell does, and wait until it is there."""
         log = self.project.path / f"hand{len(self.processes)}.log"
         more = ["--without-mingle", "--without-gossip"] if "worker" in words else []
-        command = [*under, sys.executable, "-m", "celery", "-A", self.app, *words, "-l", "INFO", *more]
+        named = ["-A", self.app] if app else []
+        command = [*under, sys.executable, "-m", "celery", *named, *words, "-l", "INFO", *more]
         with log.open("w") as file:
             process = subprocess.Popen(
                 command,
@@ -139,7 +141,7 @@ def test_an_adopted_worker_is_a_node_until_its_end(shop: Shop) -> None:
     assert (found["pool"], found["concurrency"]) == ("prefork", 1)
     assert " prefork:1 " in shop.project.multi("status", "w1").stdout
     # the pool's children and the worker are nobody's any more
-    assert "No Celery workers run here" in shop.adopt().stdout
+    assert f"No Celery workers of the app {shop.app}" in shop.adopt().stdout
     again = shop.adopt("w1").stdout
     assert "w1@here is a node already" in again
     assert "multi status w1" in again
@@ -303,5 +305,52 @@ def test_a_worker_that_is_not_there_is_named_with_those_that_are(shop: Shop) -> 
 
 
 def test_nothing_to_adopt_is_no_error(shop: Shop) -> None:
-    assert "No Celery workers run here" in shop.adopt().stdout
+    assert f"No Celery workers of the app {shop.app}" in shop.adopt().stdout
     assert json.loads(shop.adopt("--json").stdout) == []
+
+
+def test_of_two_workers_of_one_name_neither_is_taken_over_and_the_others_are(shop: Shop) -> None:
+    alike = [shop.by_hand("worker", "-n", "dup@here", "-c", "1", "-P", "solo") for _ in range(2)]
+    shop.by_hand("worker", "-n", "w1@here", "-c", "1", "-P", "solo")
+    pids = ", ".join(str(one.pid) for one in sorted(alike, key=lambda one: one.pid))
+    refusal = f"2 workers have this name (pids {pids}); stop all but one of them, then adopt that"
+    found = {one["pid"]: one["refusal"] for one in json.loads(shop.adopt("--json").stdout)}
+    assert [found[one.pid] for one in alike] == [refusal, refusal]
+    said = shop.adopt("--all").stdout
+    assert said.count(refusal) == 2
+    assert "w1@here: OK" in said
+
+
+def test_a_worker_whose_directory_is_gone_stays(shop: Shop) -> None:
+    release, folder = shop.project.path / "release", shop.project.path
+    release.mkdir()
+    (folder / f"{shop.app}.py").rename(release / f"{shop.app}.py")
+    shop.project.path = release
+    worker = shop.by_hand("worker", "-n", "w1@here", "-c", "1", "-P", "solo")
+    shop.project.path = folder
+    shutil.rmtree(release)
+    said = shop.adopt("w1", code=1).stdout
+    assert f"its directory {release} is gone" in said
+    assert "OK" not in said
+    assert worker.poll() is None
+
+
+def test_the_app_may_come_from_the_environment_and_what_is_replaced_is_shown(shop: Shop) -> None:
+    words = ("start", "w1@here", "-A", shop.app, "--engine", "celery", "-c", "1", "-Q", "one", "-P", "solo")
+    shop.project.multi(*words)
+    shop.project.multi("stopwait", "w1@here")
+    shop.project.env["CELERY_APP"] = shop.app
+    shop.by_hand("worker", "-n", "w1@here", "-c", "1", "-Q", "two", "-P", "solo", app=False)
+    said = shop.adopt("w1").stdout  # with -A, which it was not started with
+    assert "replaces   queues: one -> two (as the stopped node w1@here had it)" in said
+    assert "w1@here: OK" in said
+    found = shop.status("w1@here")
+    assert found["queues"] == ["two"], found
+    done = shop.project.multi("stack", "w1@here", code=None)
+    assert "was adopted while it ran, and can't be asked: the worker that follows it can" in done.stdout
+
+
+def test_an_empty_app_is_none(shop: Shop) -> None:
+    done = shop.project.multi("adopt", "-A", "", "--all", code=2)
+    assert "-A: its value is empty (a variable that is not set?)" in done.stderr
+    assert f"No Celery workers of the app {shop.app} (as they were started with) run here" in shop.adopt().stdout

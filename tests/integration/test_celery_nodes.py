@@ -320,6 +320,7 @@ def test_tasks_of_other_pools_are_on_the_page(newest: Shop, pool: str) -> None:
         newest.wait_note(f"begin {name}")
     page = newest.page("w1")
     assert page.active == (2 if pool == "threads" else 1)
+    assert page.pool == pool
     assert {child.pid for child in page.children if child.active} == {newest.worker("w1")}
     newest.let_go("x")
     newest.let_go("y")
@@ -353,3 +354,34 @@ def test_the_nodes_lock_is_held_by_its_main_process_alone(newest: Shop) -> None:
     held = [os.readlink(f"/proc/{child}/fd/{fd}") for fd in os.listdir(f"/proc/{child}/fd")]
     assert not any(path.endswith("worker.lock") for path in held)
     assert any(os.readlink(f"/proc/{main}/fd/{fd}").endswith("worker.lock") for fd in os.listdir(f"/proc/{main}/fd"))
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_a_worker_with_a_beat_in_it_is_a_worker(newest: Shop, pool: str) -> None:
+    more = ("-B", "-s", str(newest.project.path / "schedule"), "-P", pool)
+    newest.up("w1", more=more)
+    newest.wait_note("tick")  # its beat has begun
+    newest.send("slow", "x")
+    newest.wait_note("begin x")
+    page = newest.page("w1")
+    assert (page.pool, page.concurrency, page.queues, page.pid) == (pool, 1, ["celery"], newest.worker("w1"))
+    assert "shop.slow" in [child.name for child in page.children if child.active]
+    newest.let_go("x")
+    newest.run("pause", "w1", "--force")
+    assert "OK, consumes from celery" in newest.run("resume", "w1").stdout
+
+
+def test_a_restart_with_an_option_that_the_worker_does_not_have_stops_nothing(newest: Shop) -> None:
+    with (newest.project.path / "shop.py").open("a") as file:
+        file.write(
+            "\nfrom click import Option\napp.user_options['worker'].add(Option(('--tenant',)))\n"
+            "app.user_options['worker'].add(Option(('--region',)))\n"
+        )
+    newest.up("w1", more=("--tenant=acme",))
+    worker = newest.worker("w1")
+    done = newest.run("restart", "w1", "--dry-run", "--force", code=2)
+    assert "--dry-run: neither this command nor its Celery worker has it (No such option" in done.stderr
+    assert newest.worker("w1") == worker
+    assert is_alive(worker)
+    assert "--region" in newest.run("restart", "w1", "--region=eu").stdout
+    assert newest.worker("w1") != worker

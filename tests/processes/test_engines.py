@@ -116,3 +116,42 @@ def test_of_two_singletons_that_start_at_once_one_is_left(nodes: Nodes) -> None:
 def test_a_beat_of_multis_own_is_refused_with_the_way_to_go(nodes: Nodes) -> None:
     said = nodes.run("start", "beat", "-A", "proj", "--kind", "beat", code=2).stderr
     assert "--engine celery with --kind beat" in said
+
+
+ENGINE = """
+    from multi.nodes.engines.base import Engine
+
+
+    class Sleeper(Engine):
+        name = "sleeper"
+
+        def argv(self, spec, log_pattern):
+            return ["sleep", "600"]
+
+        def keeping(self, spec):
+            signals = dict.fromkeys(("cold", "dump", "reopen", "grow", "shrink"))
+            return {
+                "ready": {"by": "alive", "after": 0.05},
+                "signals": {"warm": 15, **signals},
+                "overlap": False,
+                "log_rotation": "in_place",
+                "watchdog": None,
+            }
+"""
+
+
+def test_what_the_engine_of_somebody_else_cannot_do_is_said_of_it(nodes: Nodes) -> None:
+    folder = nodes.project.path / "installed"
+    nodes.project.write("installed/sleeper_eng.py", ENGINE)
+    nodes.project.write("installed/sleeper_eng-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: sleeper-eng\n")
+    points = "[multi.engines]\nsleeper = sleeper_eng:Sleeper\n"
+    nodes.project.write("installed/sleeper_eng-1.0.dist-info/entry_points.txt", points)
+    nodes.project.env["PYTHONPATH"] = str(folder)
+    nodes.run("start", "r1", "--engine", "sleeper")
+    done = nodes.run("pause", "r1", "--force", code=1)
+    assert "r1@" in done.stderr
+    assert "not paused: the engine 'sleeper' that runs it takes no such request" in done.stderr
+    assert "reload" not in done.stderr
+    assert not nodes.record("r1").get("paused")
+    said = nodes.run("stack", "r1", code=None).stdout
+    assert "the engine 'sleeper' that runs it tells nothing of stacks" in said

@@ -310,3 +310,59 @@ def test_an_empty_word_does_not_mean_all_nodes(nodes: Nodes) -> None:
         assert "'' names no node: is a variable empty?" in nodes.run(command, "", code=2).stderr
     assert nodes.run("status", "w1", "").stdout.count("running") == 1
     assert nodes.run("stopwait", "--all", "").stdout.count(": DOWN") == 2
+
+
+@pytest.fixture
+def told(nodes: Nodes) -> Nodes:
+    """A node that was started with an option of the project's own, as Celery's workers may have them."""
+    nodes.start("w1", more=("--engine", "celery", "--tenant=acme"))
+    return nodes
+
+
+def test_words_that_neither_the_command_nor_the_worker_knows_are_refused_and_nothing_is_done(told: Nodes) -> None:
+    worker = told.worker("w1")
+    for words in (
+        *("kill w1 --dry-run", "kill --dry-run w1", "stop w1 --dryrun --force", "stopwait w1 --timeoutt=3 --force"),
+        *("reload w1 --dry-run", "pause w1 --dry-run --force", "resume w1 --foo", "status w1 --foo", "stack w1 -Z"),
+    ):
+        assert "there is no option" in told.run(*words.split(), code=2).stderr, words
+    assert told.worker("w1") == worker
+    assert told.record("w1")["state"] == "running"
+    assert not told.record("w1").get("paused")
+    told.run("status", "w1", "--tenant=acme", "-c", "3")
+    told.run("stopwait", "w1", "--tenant=acme", "-c", "3")
+    assert told.record("w1")["state"] == "stopped"
+
+
+def test_a_restart_looks_for_the_directory_before_anything_stops(nodes: Nodes) -> None:
+    folder = nodes.project.path / "release"
+    folder.mkdir()
+    nodes.start("w1", more=("--workdir", str(folder)))
+    worker = nodes.worker("w1")
+    folder.rmdir()
+    done = nodes.run("restart", "w1", code=2)
+    assert f"its directory {folder} is not there; nothing was stopped" in done.stderr
+    assert nodes.worker("w1") == worker
+
+
+@pytest.mark.parametrize("words", [("--queues=",), ("-Q", ""), ("-X", ""), ("--include=",), ("--hostname=",)])
+def test_an_empty_value_of_a_list_is_refused(nodes: Nodes, words: tuple[str, ...]) -> None:
+    done = nodes.start("w1", more=words, code=2)
+    assert "its value is empty (a variable that is not set?)" in done.stderr
+    assert not kept(nodes)
+
+
+def test_a_program_that_ends_by_itself_was_not_stopped_by_anybody(nodes: Nodes) -> None:
+    done = nodes.run("start", "w1", "-A", "x", "--engine", "celery", "--executable", "/bin/true", code=1)
+    assert (
+        "its worker has ended by itself before it was ready: exit status 0; is /bin/true the right one?" in done.stderr
+    )
+
+
+def test_messages_name_what_was_typed(nodes: Nodes) -> None:
+    done = nodes.run("names", "w1", "--hostname=foo@bar", code=2)
+    assert "--hostname=foo@bar: here nodes are named by themselves" in done.stderr
+    if os.geteuid() == 0:
+        done = nodes.run("show", "nobody-of-that-name", "-A", "x", "--uid=%n", code=2)
+        assert "nobody-of-that-name: there is no such user" in done.stderr
+        assert "--uid" in done.stderr

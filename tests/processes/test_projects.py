@@ -107,3 +107,26 @@ def test_names_of_projects_and_nodes_may_be_in_any_script(nodes: Nodes) -> None:
     nodes.run("up")
     assert known(nodes) == {f"b@{HOST}": "running", f"工人@{HOST}": "running"}
     assert (nodes.state / "nodes" / "工人-店" / f"工人@{HOST}").is_dir()
+
+
+def test_a_start_that_failed_leaves_no_project_for_nodes_of_folders_below(nodes: Nodes) -> None:
+    long = ("--cmd", "sleep 50", "--ready-after", "0.05")
+    outer = here(nodes, "xouter")
+    nodes.run("start", "gone", "--cmd", "sh -c 'exit 2'", "--ready-after", "5", code=None)
+    nodes.run("forget", "gone", code=None)
+    below = here(nodes, "xouter/below")
+    try:
+        assert "in the project at" not in nodes.run("start", "q1", *long).stdout
+        (found,) = json.loads(nodes.run("ls", "--all", "--json").stdout)
+        assert found["project"] == str(below), found
+    finally:
+        nodes.run("kill", "--all", code=None)
+    # where the outer folder has nodes, they are of one project, and it is said
+    nodes.project.path = outer
+    nodes.run("start", "o1", *long)
+    try:
+        nodes.project.path = outer / "deep"
+        nodes.project.path.mkdir()
+        assert f"q2: in the project at {outer}, which has nodes already" in nodes.run("start", "q2", *long).stdout
+    finally:
+        nodes.project.path = outer

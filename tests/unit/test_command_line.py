@@ -244,3 +244,9 @@ def test_values_become_words_that_mean_the_same() -> None:
     text = ["-c", "3", "--time-limit", "9", "-E", "--foo", "--bar=1", "--bar=2", "-Zx", "-Q", "a b"]
     found = values([parse(text, OWN).common])
     assert values([parse(words(found), OWN).common]) == found
+
+
+def test_a_comma_too_many_is_told_as_one() -> None:
+    line = parse(["w1", "w2", "-c:1,,2", "3"], {})
+    with pytest.raises(ConfigurationError, match="-c:1,,2: a comma too many"):
+        of(line, *line.names)

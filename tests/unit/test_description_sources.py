@@ -319,3 +319,32 @@ def test_differences_of_two_command_lines() -> None:
         "--broker: redis://:**@h -> (not given)"
     ]
     assert between("sleep 1", "sleep 2") == ["sleep 1 -> sleep 2"]
+
+
+def test_a_units_drop_ins_count_as_they_do_for_systemd(tmp_path: Path) -> None:
+    unit = tmp_path / "cel.service"
+    text = "[Service]\nEnvironment=A=1\nKillMode=mixed\nExecStart=/v/bin/celery -A proj worker -n w1@%%h -c 4\n"
+    folder = tmp_path / "cel.service.d"
+    folder.mkdir()
+    (folder / "10-env.conf").write_text("[Service]\nEnvironment=B=2\nTimeoutStopSec=90\n")
+    (folder / "override.conf").write_text(
+        "[Service]\nExecStart=\nExecStart=/v/bin/celery -A proj worker -n w1@%%h -c 8\nLimitNOFILE=99\n"
+    )
+    found = systemd.read(text, str(unit), files, [], "h")
+    ((name, one),) = values(found).items()
+    assert one["concurrency"] == 8, name
+    assert one["env"] == {"A": "1", "B": "2"}
+    assert one["stop"] == {"kill_after": 90}
+    assert one["limits"] == {"nofile": 99}
+    assert found.notes == [f"with {folder / '10-env.conf'}", f"with {folder / 'override.conf'}"]
+    assert any("KillMode=mixed" in line for line in found.nodes[0].became)
+
+
+def test_an_instance_of_a_template_may_have_drop_ins_of_its_own(tmp_path: Path) -> None:
+    text = "[Service]\nKillMode=process\nExecStart=/v/bin/celery -A proj worker -n w%i@%%h -c 4\n"
+    for name, line in (("w@.service.d", "Nice=5"), ("w@2.service.d", "Nice=7")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{line[-1]}.conf").write_text(f"[Service]\n{line}\n")
+    found = systemd.read(text, str(tmp_path / "w@.service"), files, ["1", "2"], "h")
+    assert [one["nice"] for one in values(found).values()] == [5, 7]
+    assert "KillMode=process: a node is down when all its processes are" in left(found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from multi.errors import ConfigurationError
-from multi.nodes.names import NodeName, expand, expand_count, parse, this_host
+from multi.nodes.names import Naming, NodeName, expand, expand_count, label, parse, this_host
 
 W1 = NodeName("w1", "a.example.com")
 
@@ -50,3 +50,9 @@ def test_patterns_are_filled_in_as_celery_multi_does(pattern: str, text: str) ->
 def test_what_another_expansion_fills_in_later_is_left_for_it() -> None:
     assert expand("%n%I.log", W1, keep_index=True) == "w1%I.log"
     assert expand("%n%%%i", W1, keep_index=True) == "w1%%%i"
+
+
+def test_a_mark_for_a_domain_that_is_not_there_is_told_as_it_was_typed() -> None:
+    with pytest.raises(ConfigurationError, match=r"^'w1@%d' is no node's name: %d is empty, for this machine \(box\)"):
+        label(["w1@%d"], Naming(), here="box")
+    assert label(["w1@%d"], Naming(), here="box.lan")[0].text == "w1@lan"
