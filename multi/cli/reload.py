@@ -114,6 +114,8 @@ def _followed(screen: Screen, node: Node, before: Standing, errand: Errand, time
         if not is_sent and managed.is_over(errand):
             is_sent = True
             trouble = errand.trouble()
+            if "not applicable" in trouble:
+                trouble = f"its unit knows no reload, since its program has none; to restart it: multi restart {node.name.short}"
         found = unit.standing
         if found.state == RUNNING and found.pid != before.pid:
             screen.item(node, f"OK (pid {found.pid})", good=True)

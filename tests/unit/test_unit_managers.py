@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from xmlrpc.client import Fault
 
@@ -11,7 +13,7 @@ from multi.controller import installed, installing, places
 from multi.controller.installed import Installed
 from multi.controller.installing import CHANGED, GONE, NEW
 from multi.controller.managers import config_file, supervisord, systemd
-from multi.controller.managers.base import ManagerDown, ManagerError, silent
+from multi.controller.managers.base import ManagerDown, ManagerError, engine_of, silent
 from multi.controller.managers.systemd import Systemd
 from multi.controller.project import Project
 from multi.errors import ConfigurationError
@@ -78,6 +80,13 @@ def test_states_of_supervisord_are_told_in_our_words(values: dict[str, object], 
     found = supervisord.standing(values)
     assert found.state == state
     assert words in found.message
+
+
+def test_the_engine_of_a_unit_is_seen_from_its_command_line() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()", "celery"], stdin=subprocess.PIPE) as process:
+        assert engine_of(process.pid) == "command"
+        process.communicate(b"\n")
+    assert engine_of(0) == ""
 
 
 def test_refusals_say_what_can_be_done() -> None:

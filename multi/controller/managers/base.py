@@ -72,8 +72,24 @@ class Standing(NamedTuple):
             }
             # after a reload the main process is in the session of the one before
             worker["leads"] = proc.session(self.pid) == self.pid
+            worker["engine"] = engine_of(self.pid)
             found["workers"] = [worker if self.state == STARTING else {**worker, "ready": self.since}]
         return found
+
+
+def engine_of(pid: int) -> str:
+    """Which engine a process is of, as its command line shows; "" where that can't be seen."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            words = file.read().decode("utf-8", "replace").split("\0")[:4]
+    except OSError:
+        return ""
+    names = [os.path.basename(word) for word in words]
+    if names[1:3] == ["-m", "multi"] or "multi" in names[:2]:
+        return "multi"
+    if names[1:3] == ["-m", "celery"] or {"celery", "celery_node.py"} & {*names[:2]}:
+        return "celery"
+    return "command" if any(words) else ""
 
 
 GONE = Standing(STOPPED, is_known=False)
