@@ -87,6 +87,7 @@ into=$1 base=$2 size=$3
 umask 022
 part=$into.part
 rm -rf "$part"
+trap 'cd /; rm -rf "$part"' EXIT
 mkdir -p "$(dirname "$into")"
 if [ -n "$base" ]; then
   cp -al "$base" "$part"
@@ -114,6 +115,7 @@ umask 022
 [ -x "$path/bin/python" ] && exit 0
 part=$path.part
 rm -rf "$part"
+trap 'cd /; rm -rf "$part"' EXIT
 mkdir -p "$(dirname "$path")"
 uv=
 PATH=$PATH:$HOME/.local/bin:/usr/local/bin

@@ -149,7 +149,7 @@ def test_a_project_comes_to_new_hosts_is_left_alone_changed_and_taken_back(shop:
         *("setup", "push begins", "push ends", "push begins", "push ends", "rollback begins", "rollback ends")
     ]
     folder = f"/srv/{shop.name}/releases/{first}"
-    said = shop.deploy("exec", "--", "pwd")
+    said = shop.deploy("exec", "--", "pwd", "-P")
     assert sorted(line.split() for line in said.splitlines()) == [["app1", folder], ["app2", folder]]
     assert "app1 w1: " in shop.deploy("logs", "w1", "-n", "2")
     assert "nothing is to be removed" in shop.deploy("prune")

@@ -317,3 +317,17 @@ def test_sudo_is_given_its_password_where_it_wants_one_and_never_in_a_file(
             assert session.run(Command(("cat",), sudo=True, stdin=b"mine")).out == "mine"
         session.put(File("/srv/ops/x", "content", 0o600, sudo=True))
         assert session.run(Command(("cat", "/srv/ops/x"), sudo=True)).out == "content"
+
+
+def test_an_upload_that_does_not_fit_is_told_and_takes_no_room(ways: Ways, where: Host, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "big").write_bytes(os.urandom(2_000_000))
+    source = Folder(str(project))
+    with Connections(ways, source) as connections:
+        session = connections.connect(where)
+        session.run(Command(("rm", "-rf", "/run/full/x", "/run/full/releases")))
+        with pytest.raises(StepFailed, match="upload 1") as error:
+            session.send(Upload("/run/full/releases/1", "1", source.digest))
+        assert "No space left" in error.value.output
+        assert session.run(Command(("find", "/run/full", "-type", "f"))).out == ""
