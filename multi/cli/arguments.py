@@ -72,7 +72,7 @@ class NodesCommand(click.Command):
         # a pattern may begin with a dash too
         first = args[:1] if self._leads and args and "%" in args[0] and args[0] != "--" else []
         try:
-            line = commandline.parse(args[len(first) :], self._own(ctx), takes_signal=self._takes_signal)
+            line = commandline.parse(args[len(first) :], self.own_spellings(ctx), takes_signal=self._takes_signal)
         except ConfigurationError:
             if ctx.resilient_parsing:  # the shell completes a line that is not whole
                 ctx.meta["last"] = args[-1] if args else ""
@@ -88,7 +88,7 @@ class NodesCommand(click.Command):
         if unknown := commandline.unknown([line.everything]):
             if not self.passes_on and not positional:
                 raise ConfigurationError(
-                    f"{unknown[0].word}: {commandline.no_option(unknown[0].spelling, self._own(ctx))}"
+                    f"{unknown[0].word}: {commandline.no_option(unknown[0].spelling, self.own_spellings(ctx))}"
                 )
         return super().parse_args(ctx, [*commandline.own_words([line.common]), "--", *positional])
 
@@ -132,7 +132,7 @@ class NodesCommand(click.Command):
         found = dict.fromkeys([*(name for name in typed if name.startswith(start)), *known])
         return [CompletionItem(f"{spelling}:{before}{comma}{name}") for name in found]
 
-    def _own(self, ctx: click.Context) -> dict[str, bool]:
+    def own_spellings(self, ctx: click.Context) -> dict[str, bool]:
         """The spellings of the options that are click's to read, and whether they take a value."""
         return {
             spelling: not (param.is_flag or param.count or param.is_bool_flag)

@@ -208,6 +208,10 @@ class Request:
             self._scopes[str(name)] = scopes
         if foreign := [given for given in self._line.everything if is_foreign(given)]:
             self._refuse_unknown(nodes, foreign)
+        for node in nodes if self._line.rest and not self._passes_on else ():
+            kept = node.spec()
+            if strange := [word for word in self.rest if kept is None or word not in kept.rest]:
+                raise ConfigurationError(f"-- {strange[0]}: {node} was started with no such word; nothing was done")
         return nodes
 
     def _refuse_unknown(self, nodes: list[Node], foreign: Scope) -> None:
@@ -216,9 +220,11 @@ class Request:
             scopes = [self._line.common, *self._scopes_of(node)]
             mine = [given for given in foreign if any(given in scope for scope in scopes)]
             if not self._passes_on and (strange := self._never_told(node, mine)):
+                command = self._ctx.command
+                own = command.own_spellings(self._ctx) if isinstance(command, NodesCommand) else {}
+                text = commandline.no_option(strange.spelling, own)
                 raise ConfigurationError(
-                    f"{strange.word}: {commandline.no_option(strange.spelling, self._spellings())}, and {node} was started with "
-                    "none either; nothing was done"
+                    f"{strange.word}: {text}, and {node} was started with none either; nothing was done"
                 )
             if mine and self.engine_of(node) == "multi":
                 if not mine[0].is_known:
@@ -231,12 +237,6 @@ class Request:
     def _passes_on(self) -> bool:
         command = self._ctx.command
         return not isinstance(command, NodesCommand) or command.passes_on
-
-    def _spellings(self) -> dict[str, bool]:
-        """Of the command's own options."""
-        return {
-            one: True for param in self._ctx.command.params if not getattr(param, "hidden", False) for one in param.opts
-        }
 
     @staticmethod
     def _never_told(node: Node, given: Scope) -> Given | None:

@@ -329,6 +329,8 @@ def test_words_that_neither_the_command_nor_the_worker_knows_are_refused_and_not
     assert told.worker("w1") == worker
     assert told.record("w1")["state"] == "running"
     assert not told.record("w1").get("paused")
+    assert "was started with no such word" in told.run("kill", "w1", "--", "--dry-run", code=2).stderr
+    assert told.worker("w1") == worker
     told.run("status", "w1", "--tenant=acme", "-c", "3")
     told.run("stopwait", "w1", "--tenant=acme", "-c", "3")
     assert told.record("w1")["state"] == "stopped"

@@ -48,7 +48,7 @@ refuse, and all other commands go by multi.toml.
 
 | command | does |
 |---|---|
-| `multi init` | writes the file: from nothing, from what runs, or from another tool's file (`--from`) |
+| `multi init` | writes the file: from nothing, from what runs, or from another tool's file (`--from`, drop-ins included) |
 | `multi check` | checks it, and what it needs on this machine: all errors at once, each with its key and line; starts nothing |
 | `multi up` | starts what is missing, restarts what has changed, stops what is gone from the file; `--dry-run` only says so |
 | `multi down` | stops all of it, in the opposite order; `--dry-run` only says so |
