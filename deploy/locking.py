@@ -205,6 +205,8 @@ def _script(host: Host, script: str, *words: str) -> Command:
 def _done(session: Session, what: str, result: Result) -> None:
     if result.code is None:
         raise HostUnreachable(session.host.name, f"{what}: {result.err}")
+    if "a password is required" in result.err:
+        raise StepFailed(session.host.name, what, "sudo wants a password there; give it with --ask-sudo-password")
     if not result.ok:
         raise StepFailed(session.host.name, what, f"exit code {result.code}", result.tail)
 

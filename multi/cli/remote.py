@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -107,7 +108,7 @@ class Remote:
 
         if self._connections is None:
             if self.given.get("ask_sudo_password"):
-                self.password = Secret(click.prompt("Password of sudo on the hosts", hide_input=True, err=True))
+                self.password = Secret(_ask_password())
             settings, folder = self.settings, self.inventory.description.folder
             self._connections = Connections(
                 Ways(
@@ -150,6 +151,18 @@ class Remote:
             lambda host: gathering.question(host, project),
             max_parallel=self.max_parallel,
         )
+
+
+def _ask_password() -> str:
+    """From the terminal, unseen; from a pipe its first line."""
+    if sys.stdin.isatty():
+        return str(click.prompt("Password of sudo on the hosts", hide_input=True, err=True))
+    line = sys.stdin.readline().rstrip("\n")
+    if not line:
+        raise ConfigurationError(
+            "--ask-sudo-password: there is no terminal, and no line with the password on standard input"
+        )
+    return line
 
 
 def _path(folder: str, name: str | None) -> str | None:

@@ -193,7 +193,7 @@ def show_report(screen: Screen, report: Report) -> None:
     if report.reason:
         complain(f"The deploy has failed: {report.reason}")
     elif bad & {LEFT_OUT, UNREACHABLE}:
-        complain("Not all hosts were reached; the next push brings the others into line")
+        complain("Not all hosts could be done, for what is said above; the next push brings the others into line")
     if STUCK in bad:
         complain("Not every host could go back by itself; put right what is said above, then push or roll back")
 
