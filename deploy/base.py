@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from multi.deploy.inventory import Host
-
     from multi.deploy.steps import Build, Command, File, Link, Remove, Restore, Upload
 
 
