@@ -251,7 +251,7 @@ class Start:
         message = status.message or f"its keeper has ended ({_status(code)})"
         if status.state == STOPPED:
             message = f"it was stopped before it was ready{': ' + message if status.message else ''}"
-            if status.message.startswith(_BY_ITSELF):
+            if status.message.startswith(_BY_ITSELF) and (status.record.get("last_end") or {}).get("code") == 0:
                 # nobody has stopped it; an interpreter that ends in this way is none, most likely
                 program = next(iter((self.record or self.node.record() or {}).get("argv") or ()), "its program")
                 message = (
