@@ -6,6 +6,7 @@ repository (README and the code belong to it here), and the pages need nothing e
 
 from __future__ import annotations
 
+import argparse
 import html
 import os
 import re
@@ -181,18 +182,23 @@ def write_reference() -> int:
     return 0
 
 
-def main(folder: str, root: str = "") -> int:
-    if folder == "--reference":
+def main(words: list[str] | None = None) -> int:
+    options = argparse.ArgumentParser(description="Render the documentation.")
+    options.add_argument("folder", nargs="?", default="build/docs", help="where to (%(default)s)")
+    options.add_argument("root", nargs="?", default=Path(__file__).parents[1], help="another repository than this one")
+    options.add_argument("--reference", action="store_true", help="write docs/multi.toml.md anew instead")
+    given = options.parse_args(words)
+    if given.reference:
         return write_reference()
-    site = Site(Path(root).resolve() if root else Path(__file__).resolve().parents[1])
+    site = Site(Path(given.root).resolve())
     faults = list(site.faults())
     for fault in faults:
         print(fault, file=sys.stderr)
     if faults:
         return 1
-    print(f"{site.render(Path(folder).resolve())} pages in {folder}; open {folder}/index.html")
+    print(f"{site.render(Path(given.folder).resolve())} pages in {given.folder}; open {given.folder}/index.html")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main())
