@@ -208,9 +208,9 @@ class Request:
             self._scopes[str(name)] = scopes
         if foreign := [given for given in self._line.everything if is_foreign(given)]:
             self._refuse_unknown(nodes, foreign)
-        for node in nodes if self._line.rest and not self._passes_on else ():
-            kept = node.spec()
-            if strange := [word for word in self.rest if kept is None or word not in kept.rest]:
+        behind = [word for word in self.rest if word.startswith("-")]  # options that somebody has put behind `--`
+        for node in nodes if behind and not self._passes_on else ():
+            if strange := [word for word in behind if (kept := node.spec()) is None or word not in kept.rest]:
                 raise ConfigurationError(f"-- {strange[0]}: {node} was started with no such word; nothing was done")
         return nodes
 
