@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Of the output of one command so much is kept: its beginning and its end.
 KEPT = 4 * 1024 * 1024
+#: The exit code of what took too long, as timeout(1) has it.
+TIMED_OUT = 124
 _BLOCK = 256 * 1024
 _LINGER = 1.0  # for output that still comes after the end of the program, from what it left in the background
 _TICK = 0.2
@@ -70,7 +72,7 @@ class SshSession:
     # ---- commands
 
     def run(self, command: Command, say: Callable[[str], None] | None = None) -> Result:
-        """Run it to its end. A code of None says that the way was cut, or the time was up."""
+        """Run it to its end. A code of None says that the way was cut; `TIMED_OUT` that it took too long."""
         line, prefix = self._line(command)
         feed = [prefix, command.stdin or b""]
         try:
@@ -200,7 +202,7 @@ class SshSession:
     def _exec(
         self, line: str, feed: Iterable[bytes], timeout: float | None, say: Callable[[str], None] | None
     ) -> Result:
-        """Run a line of shell; raises `HostUnreachable` when the way is cut or the time is up."""
+        """Run a line of shell; raises `HostUnreachable` when the way is cut."""
         channel = self._channel()
         try:
             with self._told("the connection was cut"):
@@ -210,7 +212,11 @@ class SshSession:
             writer.start()
             output = _Output(say)
             deadline = None if timeout is None else time.monotonic() + timeout
-            self._read(channel, output, deadline)
+            is_over = self._read(channel, output, deadline)
+            if not is_over:
+                out, err = output.finish()
+                word = f"it took longer than {timeout:g} s, and may still run there"
+                return Result(TIMED_OUT, out, f"{err.rstrip()}\n{word}".lstrip())
             if trouble:
                 raise trouble[0]
             code = channel.recv_exit_status()
@@ -242,8 +248,8 @@ class SshSession:
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise HostUnreachable(self.host.name, f"{what} ({error or type(error).__name__})") from None
 
-    def _read(self, channel: Any, output: _Output, deadline: float | None) -> None:
-        """Read until the program has ended and all that it has said is here."""
+    def _read(self, channel: Any, output: _Output, deadline: float | None) -> bool:
+        """Read until the program has ended and all that it has said is here; False when the time is up."""
         poll = select.poll()
         poll.register(channel, select.POLLIN)
         ended: float | None = None
@@ -261,13 +267,13 @@ class SshSession:
             if channel.exit_status_ready():
                 ended = ended or now
                 if channel.closed or channel.eof_received or now - ended > _LINGER:
-                    return
+                    return True
             if deadline is not None and now > deadline:
-                raise HostUnreachable(self.host.name, "a command took longer than it may; it may still run there")
+                return False
             if channel.eof_received:
                 channel.status_event.wait(_TICK)
                 if not self.is_alive:
-                    return
+                    return True
             else:
                 poll.poll(int(_TICK * 1000))
 

@@ -58,7 +58,9 @@ def test_a_command_has_its_output_apart_its_exit_code_its_input_and_its_lines_wh
 
 def test_a_command_that_takes_too_long_and_one_that_leaves_something_behind_both_return(session: SshSession) -> None:
     began = time.monotonic()
-    assert session.run(Command(("sleep", "20"), timeout=0.5)).code is None
+    result = session.run(Command(("sh", "-c", "echo begun; sleep 20"), timeout=0.5))
+    assert (result.code, result.out) == (124, "begun\n")
+    assert "longer than 0.5 s" in result.err
     assert session.run(Command(("sh", "-c", "sleep 20 & echo done"))).out == "done\n"
     assert time.monotonic() - began < 10
 
