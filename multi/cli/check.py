@@ -36,6 +36,8 @@ def check(ctx: click.Context, /, file: str | None, *, as_json: bool, quiet: bool
     multi check deploy/multi.toml --json
     """
     here = logical_cwd()
+    if file == "":
+        raise ConfigurationError("FILE is empty (a variable that is not set?); leave it out, or name a file")
     path = os.path.join(here, os.path.expanduser(file)) if file else None
     description: Description | None = None
     try:

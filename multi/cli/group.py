@@ -74,6 +74,14 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "More": ("lint", "adopt", "forget", "worker"),
 }
 
+#: What looks at nodes that are kept, or stops them: it goes on without a multi.toml that can't be read.
+_WITHOUT_DESCRIPTION = frozenset(
+    {
+        *("status", "probe", "logs", "why", "ps", "ls", "describe", "top", "stack"),
+        *("stop", "stopwait", "kill", "restart", "reload", "pause", "resume", "forget"),
+    }
+)
+
 EXAMPLES = """\b
 Examples:
   multi start w1 w2 -A proj -l INFO      start two nodes of the app in proj
@@ -129,6 +137,9 @@ def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
 @click.pass_context
 def cli(ctx: click.Context, /, **given: Any) -> None:
     """Start, watch, restart and stop the workers of a task queue."""
+    from multi.controller import project
+
+    project.tolerate(complain if ctx.invoked_subcommand in _WITHOUT_DESCRIPTION else None)
     ctx.obj = {name: value for name, value in given.items() if value not in (None, False)}
 
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from multi.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from multi.nodes.description import Description
 
 FILE, PYPROJECT = "multi.toml", "pyproject.toml"
@@ -97,8 +99,8 @@ def find_file(cwd: str) -> str | None:
     folder = cwd
     while True:
         path = os.path.join(folder, FILE)
-        if os.path.isfile(path):
-            return path
+        if os.path.lexists(path):
+            return path  # whether it can be read is seen by whoever reads it
         path = os.path.join(folder, PYPROJECT)
         if has_table(path):
             return path
@@ -129,15 +131,53 @@ def description(cwd: str, path: str | None = None) -> Description:
 
 
 _parsed: dict[tuple[str, int], dict[str, Any]] = {}  # by path and time of change: a command asks more than once
+_complain: Callable[[str], None] | None = None
+
+
+_remains: dict[str, dict[str, Any]] = {}  # of those of which was told that they can't be read
+
+
+def tolerate(complain: Callable[[str], None] | None) -> None:
+    """What only looks at nodes that are kept, or stops them, goes on without a description that can't be read: `complain`
+    is told so, once. With None it is an error, as for all that needs the description."""
+    global _complain
+    _complain = complain
+    _remains.clear()
 
 
 def _parse(path: str) -> dict[str, Any]:
+    try:
+        return _parse_sound(path)
+    except ConfigurationError as error:
+        if _complain is None:
+            raise
+        if path not in _remains:
+            # of an error in the description the first line says no more than that it is one
+            head, _, rest = str(error).partition("\n    ")
+            _complain(f"{(rest or head).partition(chr(10))[0]}; going on without the description")
+            _remains[path] = _remains_of(path)
+        return _remains[path]
+
+
+def _remains_of(path: str) -> dict[str, Any]:
+    from multi.controller import remains
+
+    try:
+        settings: Any = remains.of(_text(path))
+        if os.path.basename(path) == PYPROJECT:
+            settings = settings["tool"]["multi"]
+        return {name: settings[name] for name in ("name", "state_dir", "nodes") if _is_sound(settings, name)}
+    except (ConfigurationError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _parse_sound(path: str) -> dict[str, Any]:
     import tomllib
 
     try:
         key = (path, os.stat(path).st_mtime_ns)
-    except OSError as error:
-        raise ConfigurationError(f"{path} can't be read: {error.strerror}") from error
+    except OSError:
+        key = (path, 0)  # told below
     if key in _parsed:
         return _parsed[key]
     try:
@@ -147,19 +187,39 @@ def _parse(path: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError:
         settings = {}
         description("", path)  # says it with the line
-    is_sound = isinstance(settings, dict) and all(
-        isinstance(settings.get(name, "x"), str) and settings.get(name, "x") for name in ("name", "state_dir")
-    )
-    if not is_sound or not any(map(str.isalnum, settings.get("name", "x"))):
+    if not isinstance(settings, dict) or not all(
+        name not in settings or _is_sound(settings, name) for name in ("name", "state_dir")
+    ):
         description("", path).check()
     _parsed[key] = settings
     return _parsed[key]
 
 
+def _is_sound(settings: dict[str, Any], name: str) -> bool:
+    """Whether a setting is there and can be used, of those that every command needs."""
+    value = settings.get(name)
+    if name == "nodes":
+        return isinstance(value, dict)
+    return isinstance(value, str) and bool(value) and (name != "name" or any(map(str.isalnum, value)))
+
+
 def _text(path: str) -> str:
+    import stat
+
     try:
-        with open(path, encoding="utf-8") as file:
+        # a pipe would be waited for
+        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY), encoding="utf-8") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ConfigurationError(f"{path} can't be read: it is no plain file")
             return file.read()
+    except IsADirectoryError:
+        raise ConfigurationError(f"{path} can't be read: it is a directory") from None
+    except FileNotFoundError as error:
+        if not os.path.islink(path):
+            raise ConfigurationError(f"{path} can't be read: {error.strerror}") from error
+        raise ConfigurationError(
+            f"{path} can't be read: it is a link to {os.readlink(path)}, which isn't there"
+        ) from None
     except OSError as error:
         raise ConfigurationError(f"{path} can't be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -108,6 +108,19 @@ def test_a_copy_is_compressed_only_when_nobody_writes_to_it_any_more(nodes: Node
     nodes.run("stopwait", "w1")
 
 
+def test_all_copies_are_compressed_one_soon_after_the_other(nodes: Nodes) -> None:
+    nodes.run("start", "w1", "--cmd", "sleep 1000", "--log-size", "100k", "--log-keep", "20", "--log-compress")
+    nodes.run("stopwait", "w1")
+    folder = folder_of(nodes)
+    for number in range(1, 11):
+        (folder / f"w1@{HOST}.log.{number}").write_text(f"line {number}\n" * 1000)
+    nodes.run("start", "w1")
+    until(lambda: len([*folder.glob("*.log.*.gz")]) == 10 == len([*folder.glob("*.log.*")]), 25, what="ten are packed")
+    for number in range(1, 11):
+        packed = folder / f"w1@{HOST}.log.{number}.gz"
+        assert gzip.decompress(packed.read_bytes()).decode() == f"line {number}\n" * 1000
+
+
 def test_a_removed_log_directory_is_made_again_and_that_is_said_once(nodes: Nodes) -> None:
     nodes.start("w1", plan="ready.chatty", more=("--log-size", "1m", "--log-keep", "2"))
     folder = folder_of(nodes)

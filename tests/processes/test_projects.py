@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -130,3 +131,50 @@ def test_a_start_that_failed_leaves_no_project_for_nodes_of_folders_below(nodes:
         assert f"q2: in the project at {outer}, which has nodes already" in nodes.run("start", "q2", *long).stdout
     finally:
         nodes.project.path = outer
+
+
+BROKEN = (
+    # what stands above and below of what is broken still counts
+    'name = "broken"\nstate_dir = "st"\n[nodes.w]\ncount = 2\nengine = "command"\ncommand = "sleep 1000"\n',
+    "[nodes.v\n",
+)
+
+
+def test_with_a_broken_description_nodes_can_be_looked_at_and_stopped(nodes: Nodes) -> None:
+    nodes.project.env = {name: value for name, value in nodes.project.env.items() if name != "MULTI_STATE_DIR"}
+    path = nodes.project.write("multi.toml", BROKEN[0])
+    multi = nodes.project.multi
+    multi("up")
+    try:
+        nodes.project.write("multi.toml", "".join(BROKEN))
+        said = f"multi: {path}:7: this is no TOML (column 9): expected ']' at the end of a table declaration"
+        commands = "status|status w1|ps|ls|why w1|describe w1|logs w1|restart w1|reload w2|stopwait w1|kill w2"
+        for command in commands.split("|"):
+            done = multi(*command.split())
+            told = [line for line in done.stderr.splitlines() if "no TOML" in line]
+            assert told == [f"{said}; going on without the description"], command
+        assert "w1@" in multi("status", code=3).stdout
+        for command in ("up", "down", "check", "start w1", "start x -A t"):
+            done = multi(*command.split(), code=2)
+            assert ":7: this is no TOML" in done.stderr
+            assert "going on" not in done.stderr
+        assert "stopped" in multi("status", "w", code=3).stdout
+    finally:
+        nodes.project.write("multi.toml", BROKEN[0])
+        multi("down", code=None)
+
+
+def test_what_is_no_plain_file_is_told_and_not_waited_for(nodes: Nodes) -> None:
+    path = nodes.project.path / "multi.toml"
+    os.mkfifo(path)
+    for wrong in ("it is no plain file", "it is a directory", "it is a link to nowhere, which isn't there"):
+        for command in ("check", "up"):
+            assert nodes.run(command, code=2).stderr == f"multi: {path} can't be read: {wrong}\n"
+        assert f"{wrong}; going on without" in nodes.run("status", code=4).stderr
+        if path.is_dir() and not path.is_symlink():
+            path.rmdir()
+            path.symlink_to("nowhere")
+        else:
+            path.unlink()
+            path.mkdir()
+    assert "FILE is empty" in nodes.run("check", "", code=2).stderr

@@ -93,3 +93,10 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(b"#" * (1 << 21))
     with pytest.raises(EnvFileError, match="larger than 1 MB"):
         read(str(tmp_path / "large"))
+
+
+def test_a_directory_is_no_environment_file_and_is_told_by_name(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(EnvFileError, match=f"the environment file {tmp_path} is no plain file"):
+        read(str(tmp_path))
+    assert len(os.listdir("/proc/self/fd")) == before

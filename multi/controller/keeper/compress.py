@@ -23,13 +23,15 @@ def main(path: str) -> int:
     except OSError:
         return 0  # somebody else is at it
     status = os.fstat(fd)
-    there = os.stat(path)
-    if (there.st_dev, there.st_ino) != (status.st_dev, status.st_ino):
+    if not _is_at(path, status):
         return 0  # renamed in between
     part = f"{path}.gz.part"
     try:
         os.nice(10)
         _write(fd, part, status)
+        if not _is_at(path, status):
+            os.unlink(part)
+            return 0
         os.replace(part, f"{path}.gz")
     except OSError as error:
         sys.stderr.write(f"multi: {path} can't be compressed: {error.strerror}; it stays as it is\n")
@@ -40,6 +42,12 @@ def main(path: str) -> int:
         return 1
     os.unlink(path)
     return 0
+
+
+def _is_at(path: str, status: os.stat_result) -> bool:
+    """Whether the copy still has this name."""
+    there = os.stat(path)
+    return (there.st_dev, there.st_ino) == (status.st_dev, status.st_ino)
 
 
 def _write(fd: int, part: str, status: os.stat_result) -> None:

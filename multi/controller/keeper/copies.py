@@ -23,6 +23,7 @@ class Copies:
         self.path = path
         self.keep = keep
         self.compress = compress
+        self._tried: set[int] = set()  # inodes of the copies that were to be compressed, as long as they are plain
 
     def found(self) -> dict[int, list[str]]:
         """The endings of the copies that there are, plain ones first."""
@@ -85,17 +86,30 @@ class Copies:
                     if ending.endswith(ENDING) or not is_written(path):
                         os.unlink(path)
 
-    def tidy(self, out: int) -> None:
-        """Do what is pending, as far as nobody writes to the copies: at most one is compressed at a time. What the compressing
+    def tidy(self, out: int) -> bool:
+        """Do what is pending, as far as nobody writes to the copies: at most one is compressed at a time. True where the next
+        look may come soon: another copy is at work, or was taken up that had not been tried yet. What the compressing
         program has to complain about goes to `out`."""
         if self.is_busy():
-            return
+            return True
         self.prune()
+        plain: dict[int, str] = {}
         for number, endings in sorted(self.found().items()):
             path = f"{self.path}.{endings[0]}"
             if self.compress and number <= self.keep and not endings[0].endswith(ENDING) and not is_written(path):
-                _compress(path, out)
-                return
+                try:
+                    plain[os.stat(path).st_ino] = path
+                except OSError:
+                    pass  # deleted in between
+        self._tried &= {*plain}
+        untried = [inode for inode in plain if inode not in self._tried]
+        if not untried:
+            self._tried.clear()  # all of them have failed: from the first again, in the end
+        for inode in untried or [*plain][:1]:
+            self._tried.add(inode)
+            _compress(plain[inode], out)
+            break
+        return bool(untried)
 
 
 def is_written(path: str) -> bool:

@@ -37,9 +37,10 @@ def read(path: str) -> dict[str, str]:
         raise EnvFileError(f"the environment file {path} is missing; put - before its name if it may be") from None
     except OSError as error:
         raise EnvFileError(f"the environment file {path} can't be read: {error.strerror}") from None
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise EnvFileError(f"the environment file {path} is no plain file")
     with open(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise EnvFileError(f"the environment file {path} is no plain file")
         data = file.read(_LARGEST + 1)
     if len(data) > _LARGEST:
         raise EnvFileError(f"the environment file {path} is larger than 1 MB")

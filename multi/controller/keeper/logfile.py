@@ -24,6 +24,7 @@ PAUSE = 1.0
 _WITHOUT_INOTIFY = 30.0
 _LONGEST_SLEEP = 3600.0  # on the way to a time of day: the clock may be set meanwhile
 _FIRST_RETRY, _LAST_RETRY = 1.0, 600.0
+_BRISK = 0.25  # from one copy that is compressed to the next
 _MOST_UNSAID = 20
 _EVENTS = libc.IN_MODIFY | libc.IN_ATTRIB | libc.IN_MOVE_SELF | libc.IN_DELETE_SELF
 
@@ -135,8 +136,10 @@ class Log:
         if not self.copies.pending():
             self._retry = 0.0
         elif now >= self._tidy_at:
-            self.copies.tidy(self.fd)
-            self._retry = min(max(self._retry * 2, _FIRST_RETRY), _LAST_RETRY)
+            if self.copies.tidy(self.fd):
+                self._retry = _BRISK
+            else:
+                self._retry = min(max(self._retry * 2, _FIRST_RETRY), _LAST_RETRY)
             self._tidy_at = now + self._retry
         self._plan()
         return tell
@@ -164,7 +167,7 @@ class Log:
         self._limit = self.max_bytes
         self._rotated = time.monotonic()
         self._period = self._period_of(time.time())
-        if self._retry == 0:
+        if self._retry == 0 or self._tidy_at > self._rotated + _FIRST_RETRY:
             self._retry = _FIRST_RETRY
             self._tidy_at = self._rotated + self._retry
         self.copies.prune()

@@ -178,7 +178,7 @@ def _node() -> list[Key]:
         Key("env", Env(), "Variables.", example='{ TZ = "UTC" }', group=run),
         Key(
             "env_files",
-            Texts("a list of files"),
+            Texts("a list of files", dash=True),
             "Files of variables, read at each start, later ones over earlier ones; a dash before a name: it may be missing.",
             example='["shop.env", "-local.env"]',
             group=run,

@@ -206,9 +206,10 @@ class Texts(Kind):
 
     named = "list of texts"
 
-    def __init__(self, expected: str = "a list of texts", *, commas: bool = False) -> None:
+    def __init__(self, expected: str = "a list of texts", *, commas: bool = False, dash: bool = False) -> None:
         self.expected = expected
         self.commas = commas
+        self.dash = dash  # one may stand before a text, and is none by itself
 
     def read(self, value: object, path: Path, report: Report) -> Any:
         if isinstance(value, str):
@@ -219,6 +220,8 @@ class Texts(Kind):
         for number, item in enumerate(value):
             if not isinstance(item, str) or not item or "\0" in item or (self.commas and "," in item):
                 report.expected((*path, number), "a text" + (" without a comma" if self.commas else ""), item)
+            elif self.dash and item == "-":
+                report.expected((*path, number), "a file's name behind the dash", item)
             else:
                 found.append(item)
         return found
