@@ -19,7 +19,7 @@ from multi.deploy.gathering import question
 from multi.deploy.inventory import Host
 from multi.deploy.managers import NoManager, choose, node_of
 from multi.deploy.operation import each
-from multi.deploy.runner import BEGIN, END, FAULT, LINE, PHASE, Event, Tell
+from multi.deploy.report import BEGIN, END, FAULT, LINE, PHASE, Event, Tell
 from multi.deploy.settings import KEEPER
 from multi.deploy.steps import Command, Gate, batches
 from multi.errors import ConfigurationError, DeployError, HostUnreachable, MultiError, NodeError, StepFailed

@@ -6,7 +6,7 @@ from typing import Any
 
 from multi.deploy.fleet import Fleet, Member, Outcome, parse_batch
 from multi.deploy.inventory import Host
-from multi.deploy.runner import Event, Tell
+from multi.deploy.report import Event, Tell
 from multi.deploy.settings import Settings
 from multi.deploy.ssh import SshSession
 from multi.errors import ConfigurationError, DeployError, NodeError

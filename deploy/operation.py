@@ -13,7 +13,8 @@ from multi.deploy.facts import HostFacts, unreachable
 from multi.deploy.gathering import gather, question
 from multi.deploy.inventory import Host, Inventory
 from multi.deploy.locking import Holder
-from multi.deploy.runner import NOTE, UNREACHABLE, Event, HostReport, Report, Runner, Tell
+from multi.deploy.report import NOTE, UNREACHABLE, Event, HostReport, Report, Tell
+from multi.deploy.runner import Runner
 from multi.deploy.steps import Command, Plan
 from multi.errors import DeployError, DeployLocked, HostUnreachable, MultiError, StepFailed
 

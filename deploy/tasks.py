@@ -28,7 +28,7 @@ from multi.deploy.library import reload as reload_nodes
 from multi.deploy.library import restart as restart_nodes
 from multi.deploy.operation import Operation
 from multi.deploy.plan import make_plan
-from multi.deploy.runner import BEGIN, LINE, SENT, Event
+from multi.deploy.report import BEGIN, LINE, SENT, Event
 from multi.deploy.source import Source
 from multi.deploy.ssh import SshSession
 from multi.deploy.steps import Plan

@@ -16,9 +16,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "releases": ("multi.cli.onhosts:releases", "The releases on the hosts."),
     "logs": ("multi.cli.onhosts:logs", "The last lines of nodes on all hosts."),
     "exec": ("multi.cli.onhosts:exec_", "Run a command on the hosts, in the current release."),
-    "lock": ("multi.cli.onhosts:lock", "Show or take the locks of hosts."),
-    "unlock": ("multi.cli.onhosts:unlock", "End locks."),
-    "audit": ("multi.cli.onhosts:audit_", "What was done on the hosts by deploys."),
+    "lock": ("multi.cli.locks:lock", "Show or take the locks of hosts."),
+    "unlock": ("multi.cli.locks:unlock", "End locks."),
+    "audit": ("multi.cli.locks:audit_", "What was done on the hosts by deploys."),
     "prune": ("multi.cli.onhosts:prune", "Remove old releases and environments."),
 }
 

@@ -1,4 +1,4 @@
-"""`multi deploy status`, `releases`, `logs`, `exec`, `lock`, `unlock`, `audit` and `prune`."""
+"""`multi deploy status`, `releases`, `logs`, `exec` and `prune`."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import click
 
 from multi.cli.group import DONE, FAILED
 from multi.cli.remote import Remote, as_json, host_options
-from multi.cli.screen import clock, complain
+from multi.cli.screen import complain
 from multi.deploy import audit, locking
 from multi.deploy.facts import RUNNING, HostFacts
 from multi.deploy.inventory import Host
 from multi.deploy.managers import NoManager, choose, node_of
 from multi.deploy.ssh import SshSession
 from multi.deploy.steps import Command
-from multi.errors import ConfigurationError, DeployError, HostUnreachable, MultiError
+from multi.errors import DeployError, HostUnreachable, MultiError
 
-_JSON = click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
+JSON = click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
 
 
-def _errors(found: Mapping[str, Any]) -> int:
+def tell_errors(found: Mapping[str, Any]) -> int:
     """Tell of the hosts that could not be asked; the exit code."""
     code = DONE
     for name, result in found.items():
@@ -33,7 +33,7 @@ def _errors(found: Mapping[str, Any]) -> int:
 
 
 @click.command()
-@_JSON
+@JSON
 @host_options
 @click.pass_context
 def status(ctx: click.Context, /, **given: Any) -> None:
@@ -103,7 +103,7 @@ def _status(remote: Remote, host: Host, facts: HostFacts) -> dict[str, Any]:
 
 
 @click.command()
-@_JSON
+@JSON
 @host_options
 @click.pass_context
 def releases(ctx: click.Context, /, **given: Any) -> None:
@@ -139,7 +139,7 @@ def releases(ctx: click.Context, /, **given: Any) -> None:
             ]
             remote.screen.table(("release", "was", "current on", "is on"), rows)
         errors = {name: DeployError(one.error) for name, one in facts.items() if one.error is not None}
-        ctx.exit(_errors(errors))
+        ctx.exit(tell_errors(errors))
 
 
 def _which(hosts: Any, every: Mapping[str, Any]) -> str:
@@ -193,7 +193,7 @@ def logs(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
         for result in found.values():
             for line in result if isinstance(result, list) else ():
                 remote.screen.show(line)
-        ctx.exit(_errors(found))
+        ctx.exit(tell_errors(found))
 
 
 def _units(remote: Remote, host: Host, facts: HostFacts) -> dict[str, str]:
@@ -209,7 +209,7 @@ def _units(remote: Remote, host: Host, facts: HostFacts) -> dict[str, str]:
 @click.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.option("--sudo", "as_root", is_flag=True, help="As root.")
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="How long it may take (for ever).")
-@_JSON
+@JSON
 @host_options
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_context
@@ -249,7 +249,7 @@ def exec_(ctx: click.Context, /, command: tuple[str, ...], **given: Any) -> None
             return result
 
         found = remote.each(remote.hosts, run)
-        code = _errors(found)
+        code = tell_errors(found)
         values = []
         for name, result in found.items():
             if isinstance(result, MultiError):
@@ -263,119 +263,6 @@ def exec_(ctx: click.Context, /, command: tuple[str, ...], **given: Any) -> None
         if given["as_json"]:
             remote.screen.show(as_json(values))
         ctx.exit(code)
-
-
-@click.command()
-@click.option("-m", "--message", "why", metavar="TEXT", help="Lock the hosts, and why; without it the locks are shown.")
-@click.option(
-    "--expires", "expires", metavar="SPAN", help="When it ends by itself, such as 2h (lock_expires of multi.toml)."
-)
-@click.option("--break", "breaking", is_flag=True, help="Take the lock from whoever has it.")
-@_JSON
-@host_options
-@click.pass_context
-def lock(ctx: click.Context, /, **given: Any) -> None:
-    """Show who has locked hosts, when, from where and why; with -m lock them, so that nobody deploys.
-
-    \b
-    multi deploy lock
-    multi deploy lock -m 'the database is being moved'
-    multi deploy lock -m 'over the weekend' --expires 60h
-    """
-    from multi.nodes.policy import parse_span
-
-    with Remote(ctx, given) as remote:
-        if given["why"]:
-            span = parse_span(given["expires"]) if given["expires"] else remote.settings.lock_expires
-            holder = locking.Holder(given["why"], span, lasting=True)
-            found = remote.each(remote.hosts, lambda session: holder.take(session, breaking=given["breaking"]))
-            code = _errors(found)
-            if code != DONE:  # all or none
-                taken = [host for host in remote.hosts if not isinstance(found[host.name], MultiError)]
-                remote.each(taken, holder.release)
-                ctx.exit(code)
-            remote.screen.line(f"{len(found)} hosts are locked; multi deploy unlock ends it")
-            ctx.exit(DONE)
-        if given["expires"] or given["breaking"]:
-            raise ConfigurationError("--expires and --break are about a lock that is taken; say why with -m")
-        locks = remote.each(remote.hosts, locking.show)
-        if given["as_json"]:
-            remote.screen.show(
-                as_json({name: one.json() for name, one in locks.items() if isinstance(one, locking.Lock)})
-            )
-        else:
-            for name, one in locks.items():
-                if not isinstance(one, MultiError):
-                    remote.screen.show(f"{name}: {one if one is not None else 'not locked'}")
-        ctx.exit(_errors(locks))
-
-
-@click.command()
-@click.option("--break", "breaking", is_flag=True, help="Also locks that somebody else has taken.")
-@host_options
-@click.pass_context
-def unlock(ctx: click.Context, /, **given: Any) -> None:
-    """End the locks that you have taken.
-
-    \b
-    multi deploy unlock
-    multi deploy unlock --break --hosts app3
-    """
-    with Remote(ctx, given) as remote:
-
-        def end(session: SshSession) -> str:
-            held = locking.show(session)
-            if held is None:
-                return "not locked"
-            if not given["breaking"] and not locking.is_own(held) and not held.is_abandoned:
-                raise DeployError(f"locked by {held}; when you know that nobody deploys: --break")
-            locking.remove(session, held)
-            if not locking.is_own(held):
-                audit.append(session, audit.entry("lock broken", of=held.who, was=held.why))
-            return f"unlocked; it was {held}"
-
-        found = remote.each(remote.hosts, end)
-        for name, one in found.items():
-            if isinstance(one, str):
-                remote.screen.line(f"{name}: {one}")
-        ctx.exit(_errors(found))
-
-
-@click.command("audit")
-@click.option(
-    "-n", "--lines", type=click.IntRange(1, 100000), default=20, metavar="N", help="How many of each host (20)."
-)
-@_JSON
-@host_options
-@click.pass_context
-def audit_(ctx: click.Context, /, **given: Any) -> None:
-    """What was done on the hosts by deploys: when, by whom, from where, and how it ended.
-
-    \b
-    multi deploy audit
-    multi deploy audit --hosts app1 -n 100 --json
-    """
-    with Remote(ctx, given) as remote:
-        found = remote.each(remote.hosts, lambda session: audit.read(session, given["lines"]))
-        entries = [
-            {"host": name, **record}
-            for name, records in found.items()
-            if isinstance(records, list)
-            for record in records
-        ]
-        entries.sort(key=lambda one: float(one.get("at") or 0))
-        for one in entries:
-            if given["as_json"]:
-                remote.screen.show(as_json(one))
-                continue
-            more = {
-                key: value for key, value in one.items() if key not in ("host", "at", "who", "from", "what") and value
-            }
-            told = ", ".join(f"{key} {value}" for key, value in more.items())
-            at = clock(float(one.get("at") or 0))
-            who = f"{one.get('who')}@{one.get('from')}"
-            remote.screen.show(f"{at}  {one['host']}  {who}  {one.get('what')}" + (f" ({told})" if told else ""))
-        ctx.exit(_errors(found))
 
 
 #: folder of releases, then names.
@@ -430,7 +317,7 @@ def prune(ctx: click.Context, /, **given: Any) -> None:
         for name, one in found.items():
             if isinstance(one, list):
                 remote.screen.line(f"{name}: " + (f"{word}: {', '.join(one)}" if one else "nothing is to be removed"))
-        ctx.exit(_errors(found))
+        ctx.exit(tell_errors(found))
 
 
 def surplus(facts: HostFacts, keep: int) -> tuple[list[str], list[str]]:

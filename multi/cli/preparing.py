@@ -11,6 +11,7 @@ from multi.cli.remote import Remote, as_json, host_options
 from multi.cli.rollout import show_plan, show_report
 from multi.cli.telling import Teller
 from multi.deploy import audit, preparing, runner
+from multi.deploy.report import DONE as HOST_DONE
 from multi.deploy.runner import Runner
 from multi.errors import MultiError
 
@@ -62,7 +63,7 @@ def setup(ctx: click.Context, /, **given: Any) -> None:
                 settings=runner.Settings(remote.max_parallel, 100),
             ).run()
             done = [
-                host for host in there if plan.hosts[host.name].steps and report.hosts[host.name].state == runner.DONE
+                host for host in there if plan.hosts[host.name].steps and report.hosts[host.name].state == HOST_DONE
             ]
             remote.each(done, lambda session: audit.append(session, audit.entry("setup")))
         if given["as_json"]:

@@ -19,7 +19,7 @@ from multi.deploy import releases, secrets
 from multi.deploy.facts import HostFacts
 from multi.deploy.operation import Operation
 from multi.deploy.plan import make_plan
-from multi.deploy.runner import LEFT_OUT, STUCK, UNREACHABLE, Report
+from multi.deploy.report import LEFT_OUT, STUCK, UNREACHABLE, Report
 from multi.deploy.steps import PHASES, Plan
 
 WHY = click.option(

@@ -19,7 +19,8 @@ from support.wait import until
 from multi.deploy import gathering
 from multi.deploy.inventory import Inventory
 from multi.deploy.plan import make_plan
-from multi.deploy.runner import Report, Runner
+from multi.deploy.report import Report
+from multi.deploy.runner import Runner
 from multi.deploy.steps import Plan
 from multi.deploy.wanted import Release
 from multi.nodes.description import describe

@@ -11,19 +11,8 @@ from multi.deploy import runner
 from multi.deploy.base import Result
 from multi.deploy.facts import HostFacts
 from multi.deploy.inventory import Host
-from multi.deploy.runner import (
-    DONE,
-    END,
-    FAILED,
-    LEFT_OUT,
-    REVERTED,
-    STUCK,
-    UNCHANGED,
-    UNREACHABLE,
-    Event,
-    Report,
-    Runner,
-)
+from multi.deploy.report import DONE, END, FAILED, LEFT_OUT, REVERTED, STUCK, UNCHANGED, UNREACHABLE, Event, Report
+from multi.deploy.runner import Runner
 from multi.deploy.settings import Canary, Settings
 from multi.deploy.simulation import Fault, Simulation
 from multi.deploy.steps import FINISH, ONCE, PREPARE, RESTART, RUN, SWITCH, Command, HostPlan, Plan, Step
