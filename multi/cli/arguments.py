@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -61,7 +62,7 @@ class NodesCommand(click.Command):
                     metavar=option.metavar,
                     help=option.meaning,
                     hidden=not shown,
-                    shell_complete=_complete(option.choices),
+                    shell_complete=complete_modules if option.name == "app" else complete_words(option.choices),
                 )
             )
         self.passes_on = passes_on
@@ -169,12 +170,50 @@ def _says_all(line: Line) -> bool:
     return any(given.spelling == "--all" for given in line.common)
 
 
-def _complete(
+def complete_words(
     choices: tuple[str, ...],
 ) -> Callable[[click.Context, click.Parameter, str], list[str]] | None:
+    """Completion of a value that is one of these words."""
     if not choices:
         return None
     return lambda ctx, param, incomplete: [one for one in choices if one.lower().startswith(incomplete.lower())]
+
+
+def complete_modules(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The modules and packages here, or in a package that is typed already."""
+    package, dot, start = incomplete.rpartition(".")
+    found = []
+    try:
+        with os.scandir(os.path.join(".", *package.split("."))) as entries:
+            for entry in entries:
+                name, ending = os.path.splitext(entry.name)
+                is_package = not ending and entry.is_dir() and os.path.isfile(os.path.join(entry.path, "__init__.py"))
+                if (
+                    name.isidentifier()
+                    and name.startswith(start)
+                    and name != "__init__"
+                    and (is_package or ending == ".py")
+                ):
+                    found.append(f"{package}{dot}{name}")
+    except OSError:
+        return []
+    return sorted({*found})
+
+
+def complete_queues(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The queues that are consumed here, or that were paused; of a list the last one."""
+    from multi.cli.nodes import Request
+    from multi.controller import pausing
+    from multi.controller.guard import queues_of
+
+    before, comma, start = incomplete.rpartition(",")
+    try:
+        seen = [(node, node.status()) for node in Request(ctx, dict(ctx.params)).fleet.all()]
+        known = {queue for node, status in seen for queue in (*queues_of(node, status), *pausing.paused(status))}
+    except MultiError:
+        return []
+    taken = {*before.split(","), pausing.EVERY}
+    return [f"{before}{comma}{queue}" for queue in sorted(known - taken) if queue.startswith(start)]
 
 
 def complete_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:

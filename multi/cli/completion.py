@@ -48,11 +48,17 @@ class Bash(BashComplete):
         words = split_arg_string(before)
         incomplete = words.pop() if words[1:] and not before[-1:].isspace() else ""
         self._done = _apart(incomplete, os.environ.get("COMP_BREAKS", ""))
+        self._before = ""
+        spelling, equals, value = incomplete.partition("=")
+        if equals and spelling.startswith("--") and ":" in spelling:
+            # the value of an option for single nodes, as behind a space
+            self._before = f"{spelling}="
+            return [*words[1:], spelling], value
         return words[1:], incomplete
 
     def format_completion(self, item: CompletionItem) -> str:
         value: Any = item.value
-        return f"{item.type},{str(value).removeprefix(self._done)}"
+        return f"{item.type},{f'{self._before}{value}'.removeprefix(self._done)}"
 
 
 def _apart(word: str, breaks: str) -> str:

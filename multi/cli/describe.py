@@ -9,11 +9,13 @@ from typing import Any
 
 import click
 
+from multi.cli.known import end, known
 from multi.cli.nodes import NodesCommand, Request, json_option, nodes_argument, state_dir_option
 from multi.cli.ps import tree
 from multi.cli.screen import Screen, ago, clock, size
 from multi.controller import stop as stopping
 from multi.controller import story
+from multi.controller.pausing import EVERY
 from multi.controller.portrait import EVENTS, Portrait
 
 _LABEL = 16
@@ -34,16 +36,18 @@ def describe(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> Non
     multi describe w1 --json
     """
     request = Request(ctx, given)
-    portraits = [Portrait(node, stopping.settled(node)) for node in request.nodes(nodes)]
+    chosen, missing = known(request, nodes)
+    portraits = [Portrait(node, stopping.settled(node)) for node in chosen]
     if given["as_json"]:
         import json
 
         request.screen.show(json.dumps([one.as_json() for one in portraits], indent=2, ensure_ascii=False))
-        return
+        end(ctx, missing)
     for number, one in enumerate(portraits):
         if number:
             request.screen.show("")
         Printer(request.screen).show(one)
+    end(ctx, missing)
 
 
 class Printer:
@@ -126,7 +130,7 @@ class Printer:
         if found["pool"]:
             self._line("pool", f"{found['pool']}, {found['concurrency']} at a time")
         self._line("queues", ", ".join(found["queues"]) or "none")
-        self._line("paused", ", ".join(one.state["paused"]))
+        self._line("paused", _queues(one.state["paused"]))
         self._line("active", str(found["active"]))
         self._lines("tasks", (_task(task) for task in found["tasks"]))
         if found["succeeded"] is not None:
@@ -172,6 +176,10 @@ class Printer:
     def _lines(self, label: str, values: Iterable[Any]) -> None:
         for number, value in enumerate(values):
             self._screen.show(f"  {(label if number == 0 else '').ljust(_LABEL)} {value}")
+
+
+def _queues(paused: list[str]) -> str:
+    return "all queues" if EVERY in paused else ", ".join(paused)
 
 
 def _limit(value: Any) -> str:

@@ -8,7 +8,9 @@ from typing import Any
 
 import click
 
-from multi.cli.group import DONE, FAILED
+from multi.cli.arguments import complete_words
+from multi.cli.group import DONE, FAILED, UNKNOWN
+from multi.cli.known import end, known
 from multi.cli.moments import parse_moment
 from multi.cli.nodes import NodesCommand, Request, json_option, nodes_argument, state_dir_option
 from multi.cli.screen import Screen, complain
@@ -39,7 +41,12 @@ _PREFIXES = ("cyan", "yellow", "magenta", "blue", "green", "bright_cyan", "brigh
     "--since", metavar="TIME", help="All since then: 10m, 2h, 1d (ago), 10:30, 2026-11-21, 2026-11-21T10:00, yesterday."
 )
 @click.option("--grep", "-g", "grep", metavar="REGEX", help="Only entries that match; (?i)… ignores case.")
-@click.option("--level", metavar="LEVEL", help="Only entries of this level or a graver one, as WARNING.")
+@click.option(
+    "--level",
+    metavar="LEVEL",
+    shell_complete=complete_words(("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")),
+    help="Only entries of this level or a graver one, as WARNING.",
+)
 @click.option("--no-prefix", is_flag=True, help="Don't begin lines with the node's name.")
 @click.option("--raw", is_flag=True, help="Show lines of JSON as they are.")
 @click.option("--all", "every", is_flag=True, help="All nodes of the project.")
@@ -59,14 +66,17 @@ def logs(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
     multi logs w1 --grep 'Timeout|refused' -n 5
     """
     request = Request(ctx, given)
-    chosen = request.nodes(nodes) if nodes or given["every"] else request.fleet.all()
+    chosen, missing = known(request, nodes, by_default_all=True)
     wanted = _wanted(given)
     journals: list[Journal] = []
     tails = _tails(chosen, wanted, journals)
     if not tails:
-        if not chosen:
+        if not chosen and not missing:
             complain("no nodes are known here; `multi ls --all` lists those of every project")
-        ctx.exit(FAILED)
+        end(ctx, missing, FAILED)
+    if given["follow"]:
+        for error in missing:  # there is no end at which it could be told
+            complain(str(error))
     printer = Printer(request.screen, [*tails], given)
     # watched before the first look, so that nothing is missed in between
     follow = Follow([tail.path for tail in tails.values()]) if given["follow"] else None
@@ -76,7 +86,7 @@ def logs(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
         for piece in past(tails, wanted):
             printer.show(piece)
         if follow is None:
-            return
+            end(ctx, missing)
         streams = [Stream(name, tail, wanted) for name, tail in tails.items()]
         while True:
             found = [piece for stream in streams for piece in stream.more()]
@@ -88,7 +98,7 @@ def logs(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
     finally:
         for journal in journals:
             journal.close()
-    ctx.exit(DONE)
+    ctx.exit(UNKNOWN if missing else DONE)
 
 
 def _wanted(given: dict[str, Any]) -> Wanted:

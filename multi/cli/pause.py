@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from multi.cli.arguments import complete_queues
 from multi.cli.group import DONE, FAILED
 from multi.cli.guard import FORCE, refuse_last_consumers
 from multi.cli.nodes import NodesCommand, Request, nodes_argument, state_dir_option
@@ -25,7 +26,12 @@ _PATIENCE = 10.0
 _LOOK = 0.05  # nobody tells when a page changes
 
 QUEUES = click.option(
-    "-Q", "--queues", "only", metavar="LIST", help="Only these queues, separated by commas; without nodes: everywhere."
+    "-Q",
+    "--queues",
+    "only",
+    metavar="LIST",
+    shell_complete=complete_queues,
+    help="Only these queues, separated by commas; without nodes: everywhere.",
 )
 TIMEOUT = click.option(
     "--timeout",
@@ -93,12 +99,16 @@ def resume(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
     chosen = _chosen(request, nodes, lambda node, status: bool({*queues, pausing.EVERY} & {*pausing.paused(status)}))
     if queues and not chosen:
         raise NodeError(f"{', '.join(queues)}: paused in no running node here; `multi status` shows what is")
+    calm = [node for node, status in chosen if _is_resumed_already(node, status, queues)]
     whole = [node for node, status in chosen if queues and pausing.EVERY in pausing.paused(status)]
-    rest = [node for node, _ in chosen if node not in whole]
+    rest = [node for node, _ in chosen if node not in whole and node not in calm]
     code = DONE
-    if rest:
+    if rest or calm:
         request.screen.header()
         request.screen.section("Resuming nodes..." if not queues else f"Resuming {', '.join(queues)}...")
+    for node in calm:
+        request.screen.item(node, f"{' and '.join(queues)} not paused" if queues else "not paused")
+    if rest:
         code = _ask(request, "resume", rest, queues, given["timeout"])
     for node in whole:
         code = FAILED
@@ -136,6 +146,16 @@ def _chosen(request: Request, names: tuple[str, ...], concerns: Any) -> list[tup
 
 def _does_consume(node: Node, status: Status, queues: list[str]) -> bool:
     return bool({*queues} & (queues_of(node, status) | {*pausing.paused(status)}))
+
+
+def _is_resumed_already(node: Node, status: Status, queues: list[str]) -> bool:
+    """Whether there is nothing to be taken up: nothing is paused, and its page doesn't tell otherwise. To ask for it all the same
+    would put on record what has never happened."""
+    if pausing.is_of_older(status) or (node.manager is not None and not node.has_own_keeper):
+        return False
+    paused = {*pausing.paused(status)}
+    is_paused = bool(paused & {*queues, pausing.EVERY}) if queues else bool(paused)
+    return not is_paused and pausing.is_resumed(node, status, queues) is not False
 
 
 def _refuse_what_consumes_nothing(node: Node) -> None:

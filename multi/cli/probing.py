@@ -20,14 +20,16 @@ def answer(
     as_json: bool = False,
     state_dir: str | None = None,
 ) -> int:
-    """Print what is to be said of these nodes, or of all of the project; 0 when all of them are well, else 1."""
+    """Print what is to be said of these nodes, or of all of the project; 0 when all of them are well, 4 when one is unknown, else
+    1."""
     named = state_dir or os.environ.get("MULTI_STATE_DIR")
     found: list[tuple[str, Verdict]] = []
+    missing: list[MultiError] = []
     if named and len(names) == 1:
         seen = glance(os.path.expanduser(named), names[0], ready=ready, max_age=max_age)
         found = [seen] if seen is not None else []
     if not found:
-        found = _looked_up(names, ready=ready, max_age=max_age, state_dir=state_dir)
+        found, missing = _looked_up(names, ready=ready, max_age=max_age, state_dir=state_dir)
     if as_json:
         import json
 
@@ -36,22 +38,37 @@ def answer(
         for name, verdict in found:
             said = f"{verdict.state}: {verdict.reason}" if verdict.reason else verdict.state
             sys.stdout.write(f"{name}: {'ok' if verdict.ok else 'NOT ' + ('READY' if ready else 'WELL')}, {said}\n")
-        if not found:
+        if not found and not missing:
             sys.stdout.write("no node is known here; name the project's folder or state directory (--state-dir)\n")
+    if missing:
+        from multi.cli.group import UNKNOWN
+        from multi.cli.screen import complain
+
+        sys.stdout.flush()
+        for error in missing:
+            complain(str(error))
+        return UNKNOWN
     return 0 if found and all(verdict.ok for _, verdict in found) else 1
 
 
 def _looked_up(
     names: Sequence[str], *, ready: bool, max_age: float, state_dir: str | None
-) -> list[tuple[str, Verdict]]:
+) -> tuple[list[tuple[str, Verdict]], list[MultiError]]:
     from multi.controller.fleet import Fleet
     from multi.controller.probing import judge
+    from multi.errors import NodeNotFound
     from multi.nodes.spec import logical_cwd
 
     cwd = logical_cwd()
     fleet = Fleet(cwd, None, os.path.join(cwd, state_dir) if state_dir else None)
-    nodes = fleet.known(list(names)) if names else fleet.all()
-    return [(str(node), judge(node, ready=ready, max_age=max_age)) for node in nodes]
+    nodes = [] if names else fleet.all()
+    missing: list[MultiError] = []
+    for name in dict.fromkeys(names):
+        try:
+            nodes += fleet.known([name])
+        except NodeNotFound as error:
+            missing.append(error)
+    return [(str(node), judge(node, ready=ready, max_age=max_age)) for node in nodes], missing
 
 
 def quick(words: Sequence[str]) -> int | None:

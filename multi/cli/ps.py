@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from multi.cli.known import end, known
 from multi.cli.nodes import NodesCommand, Request, json_option, nodes_argument, state_dir_option
 from multi.cli.screen import ago, complain, size
 from multi.controller import family
@@ -34,27 +35,29 @@ def ps(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
     multi ps w1 --json
     """
     request = Request(ctx, given)
-    chosen = request.nodes(nodes) if nodes or given["every"] else request.fleet.all()
-    found = [(node, status := node.status(), family.members(node, status)) for node in chosen]
+    chosen, missing = known(request, nodes, by_default_all=True)
+    seen = [(node, status := node.status(), family.members(node, status)) for node in chosen]
     screen = request.screen
     if given["as_json"]:
         import json
 
         listed = [
             {"node": str(node), "state": status.state, "processes": [member.as_json() for member in members]}
-            for node, status, members in found
+            for node, status, members in seen
         ]
         screen.show(json.dumps(listed, indent=2))
-        return
-    if not found:
-        complain("no nodes are known here; `multi ls --all` lists those of every project")
-        return
+        end(ctx, missing)
+    if not seen:
+        if not missing:
+            complain("no nodes are known here; `multi ls --all` lists those of every project")
+        end(ctx, missing)
     rows = []
-    for node, status, members in found:
+    for node, status, members in seen:
         if not members:
             rows.append([str(node), "-", status.state, "-", "-", "-", "-"])
         rows += _rows(str(node), members)
     screen.table(HEAD, rows, right=RIGHT)
+    end(ctx, missing)
 
 
 def tree(name: str, members: list[Member]) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from multi.cli import stop as stop_command
+from multi.cli.arguments import complete_words
 from multi.cli.group import DONE, FAILED, INTERRUPTED
 from multi.cli.guard import FORCE, refuse_last_consumers
 from multi.cli.nodes import (
@@ -63,7 +64,12 @@ def ways(function: Any) -> Any:
 @click.command(cls=OptionalValue, passes_on=True, spelling="--watch", alone=HERE, looks=looks_like_path)
 @nodes_argument
 @click.option(
-    "--signal", "signal_name", metavar="SIGNAL", default="TERM", help="TERM, INT, QUIT or KILL; also as -QUIT."
+    "--signal",
+    "signal_name",
+    metavar="SIGNAL",
+    default="TERM",
+    shell_complete=complete_words(("TERM", "INT", "QUIT", "KILL")),
+    help="TERM, INT, QUIT or KILL; also as -QUIT.",
 )
 @ways
 @policy_options
@@ -172,6 +178,7 @@ class Batch:
         ladder = Ladder(parse_signal(own["signal_name"]), own.get("quit_after"), own.get("kill_after"))
         self.turns: list[Turn] = []
         self.failed: list[Node] = []
+        self.back: list[Node] = []
         self.progress: Progress | None = None
         if own.get("when_idle"):
             deadline = own.get("deadline")
@@ -201,6 +208,12 @@ class Batch:
             progress.close()
         return code
 
+    @property
+    def on_their_way(self) -> list[Node]:
+        """Those that were told to stop, or are starting, and of which nothing more is known yet."""
+        known = [*self.back, *self.failed]
+        return [turn.node for turn in self.turns if turn.node not in known and (turn.stop or turn.start.has_begun)]
+
     def let_go(self) -> None:
         """Ctrl-C lets go of the terminal; a node that was told to stop for a restart is started all the same, by a process
         that waits for its end in the background."""
@@ -228,8 +241,7 @@ class Batch:
             turn = next(turn for turn in self.turns if turn.node is event.node)
             # it was down; where it runs already, another command was the first to start it
             code = show(self.screen, event, self.timeout, restarted=not turn.was_down or event.kind == ALREADY)
-            if code != DONE:
-                self.failed.append(event.node)
+            (self.back if code == DONE else self.failed).append(event.node)
             return code
         return stop_command.show(self.screen, event)
 

@@ -30,6 +30,7 @@ class Roll:
         self.reloads = changes_nothing(starts)
         self.new: list[Node] = []
         self.failed: list[Node] = []
+        self.under_way: list[Node] = []  # what was let go of in the middle
         self.interrupted = False
 
     def check(self) -> None:
@@ -72,10 +73,11 @@ class Roll:
         except KeyboardInterrupt:
             batch.let_go()
             self.interrupted = True
+            self.under_way = batch.on_their_way
             code = INTERRUPTED
-        self.failed += batch.failed
-        done = [turn.node for turn in batch.turns if turn.start.has_begun]
-        self.new += [node for node in done if node not in batch.failed]
+        # in the order in which they were named, whoever was the first to tell
+        self.failed += [node for node in nodes if node in batch.failed]
+        self.new += [node for node in nodes if node in batch.back]
         return code
 
     def _pause(self) -> None:
@@ -95,7 +97,8 @@ class Roll:
         complain("interrupted; the roll ends after this batch. Ctrl-C again lets go of the batch, too")
 
     def _end(self, code: int) -> int:
-        old = [node for batch in self.batches for node in batch if node not in self.new and node not in self.failed]
+        known = [*self.new, *self.failed, *self.under_way]
+        old = [node for batch in self.batches for node in batch if node not in known]
         if not old and not self.failed:
             return code
         if self.failed:
@@ -105,7 +108,12 @@ class Roll:
             complain("The roll was interrupted")
         else:
             complain("The roll has stopped")
-        told = [("on the new start", self.new), ("failed", self.failed), ("on the old start, untouched", old)]
+        told = [
+            ("on the new start", self.new),
+            ("being restarted in the background", self.under_way),
+            ("failed", self.failed),
+            ("on the old start, untouched", old),
+        ]
         for what, nodes in told:
             if nodes:
                 complain(f"  {what}: {_names(nodes)}")

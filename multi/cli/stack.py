@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from multi.cli.group import DONE, FAILED
+from multi.cli.known import end, known
 from multi.cli.nodes import NodesCommand, Request, json_option, nodes_argument, state_dir_option
 from multi.cli.screen import Screen, ago, complain
 from multi.cli.stop import ALL
@@ -40,7 +41,8 @@ def stack(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
     screen = request.screen
     code = DONE
     told: list[dict[str, Any]] = []
-    for node in request.nodes(nodes):
+    chosen, missing = known(request, nodes)
+    for node in chosen:
         status = stopping.settled(node)
         if not status.workers:
             complain(f"{node} is {status.state}: it has no process to be asked")
@@ -57,7 +59,7 @@ def stack(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
         import json
 
         screen.show(json.dumps(told, indent=2))
-    ctx.exit(code)
+    end(ctx, missing, code)
 
 
 def show(screen: Screen, node: Node, process: Process) -> None:

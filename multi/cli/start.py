@@ -44,6 +44,7 @@ _NO_MULTI = ": No module named multi"
 @nodes_argument
 @policy_options
 @WATCH
+@click.option("--all", "every", is_flag=True, help="All nodes of the project that were ever started.")
 @click.option(
     "--foreground", is_flag=True, help="Be the node's keeper, in the foreground (for supervisord, containers)."
 )
@@ -59,10 +60,13 @@ def start(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
     multi start w1 w2 -A proj -l INFO
     multi start 3 -A proj -c 4 -Q a,b --pidfile=/run/proj/%n.pid
     multi start w1
+    multi start --all
     multi start w1 -A proj --watch          for development: reloads w1 when code changes
     """
     request = Request(ctx, given)
     chosen = request.nodes(nodes, to_start=True)
+    if not chosen:
+        raise NodeError("no node is known here that could be started again; name one: multi start w1 -A proj")
     path = watched(request)
     if given["foreground"]:
         foreground(request, chosen)

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from multi.cli.arguments import complete_words
 from multi.cli.group import DONE, FAILED, FORCED
 from multi.cli.guard import FORCE, refuse_last_consumers
 from multi.cli.nodes import ENDS, NodesCommand, Request, nodes_argument, parse_signal, state_dir_option
@@ -29,6 +30,7 @@ LADDER = (
         "signal_name",
         metavar="SIGNAL",
         default="TERM",
+        shell_complete=complete_words(("TERM", "INT", "QUIT", "KILL")),
         help="TERM, INT, QUIT or KILL; also as -QUIT or -9.",
     ),
     click.option("--quit-after", type=click.FloatRange(min=0), metavar="SECONDS", help="QUIT after this time."),

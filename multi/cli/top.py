@@ -82,6 +82,9 @@ class Top:
 
         try:
             locale.setlocale(locale.LC_ALL, "")
+            if locale.nl_langinfo(locale.CODESET).upper() not in ("UTF-8", "UTF8") and _writes_utf8():
+                # LC_ALL=C: Python writes UTF-8 all the same, and curses has to be told
+                locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
         except locale.Error:
             pass  # then it is ASCII
         os.environ.setdefault("ESCDELAY", "25")
@@ -276,6 +279,10 @@ def _looks(color: bool) -> dict[str, int]:
         found[board.NOTE] = curses.color_pair(1)
         found[board.HEAD] = curses.color_pair(2) | curses.A_BOLD
     return found
+
+
+def _writes_utf8() -> bool:
+    return sys.stdout.encoding.lower().replace("-", "") == "utf8"
 
 
 def _draw(window: Any, lines: list[Line], looks: dict[str, int]) -> None:

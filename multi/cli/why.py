@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from multi.cli.known import end, known
 from multi.cli.moments import parse_moment
 from multi.cli.nodes import NodesCommand, Request, json_option, nodes_argument, state_dir_option
 from multi.cli.screen import Screen, clock
@@ -56,16 +57,18 @@ def why(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
     request = Request(ctx, given)
     since = parse_moment(given["since"], "--since") if given["since"] is not None else None
     count = given["count"] if given["count"] is not None or since is not None else EVENTS
-    told = [Story(node, count, since, given["lines"]) for node in request.nodes(nodes)]
+    chosen, missing = known(request, nodes)
+    told = [Story(node, count, since, given["lines"]) for node in chosen]
     if given["as_json"]:
         import json
 
         request.screen.show(json.dumps([one.as_json() for one in told], indent=2, ensure_ascii=False))
-        return
+        end(ctx, missing)
     for number, one in enumerate(told):
         if number:
             request.screen.show("")
         one.show(request.screen)
+    end(ctx, missing)
 
 
 class Story:

@@ -126,6 +126,7 @@ def test_an_adopted_worker_is_watched_like_another(nodes: Nodes) -> None:
     until(lambda: nodes.record("w1")["state"] == "running" and nodes.worker("w1") != worker, what="restarted")
     assert not is_alive(int(child))
     assert nodes.record("w1")["last_end"]["kind"] == "unknown"
+    assert f"the worker (pid {worker}) ended: in a way that nobody saw" in nodes.run("why", "w1").stdout
 
 
 def test_an_adopted_worker_tells_by_itself_that_it_was_stopped(nodes: Nodes) -> None:

@@ -301,6 +301,30 @@ def test_one_unknown_name_hides_no_known_one(nodes: Nodes) -> None:
     assert nodes.run("status", "w9", code=4).stdout == ""
 
 
+@pytest.mark.parametrize("command", ["ps", "describe", "why", "logs", "probe"])
+def test_an_unknown_name_hides_no_known_one_from_the_other_looks(nodes: Nodes, command: str) -> None:
+    nodes.start("w1")
+    for words in (("w1", "w9", "w8"), ("w9", "w8", "w1")):
+        done = nodes.run(command, *words, code=4)
+        assert done.stdout == nodes.run(command, "w1").stdout or f"w1@{HOST}" in done.stdout
+        assert "no node 'w9'" in done.stderr
+        assert "no node 'w8'" in done.stderr
+    done = nodes.run(command, "w1", "w9", "--json", code=4)
+    assert all(json.loads(line) for line in ([done.stdout] if command != "logs" else done.stdout.splitlines()))
+    assert f"w1@{HOST}" in done.stdout
+    done = nodes.run(command, "w9", code=4)
+    assert done.stdout == ""
+    assert done.stderr.count("no node 'w9'") == 1
+    assert "no nodes are known" not in done.stderr
+
+
+def test_a_paused_node_is_described_in_words(nodes: Nodes) -> None:
+    nodes.start("w1", more=("-Q", "a,b"))
+    nodes.run("pause", "w1")
+    assert re.search(r"^  paused +all queues$", nodes.run("describe", "w1").stdout, re.MULTILINE)
+    assert json.loads(nodes.run("describe", "w1", "--json").stdout)[0]["state"]["paused"] == ["*"]
+
+
 def test_nodes_of_several_projects_are_told_apart(nodes: Nodes) -> None:
     nodes.start("w1")
     nodes.project.write("other/multi.toml", 'name = "other"\n')
@@ -318,6 +342,9 @@ def test_stacks_of_all_nodes_are_asked_for_as_the_error_says(nodes: Nodes) -> No
     assert "Name them: w1 w2, or --all" in nodes.run("stack", code=2).stderr
     told = json.loads(nodes.run("stack", "--all", "--json").stdout)
     assert {one["node"] for one in told} == {f"w1@{HOST}", f"w2@{HOST}"}
+    done = nodes.run("stack", "w9", "w1", code=4)
+    assert f"w1@{HOST}: " in done.stdout
+    assert "no node 'w9'" in done.stderr
     assert "--all" not in nodes.run("forget", code=2).stderr, "it has no such option"
 
 

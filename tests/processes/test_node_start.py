@@ -170,3 +170,12 @@ def test_on_a_terminal_ctrl_c_and_the_end_of_the_terminal_stop_the_node(nodes: N
         assert nodes.status("w1")["state"] == "stopped"
         os.close(terminal)
         os.close(its_end)
+
+
+def test_all_nodes_are_started_again_and_where_there_are_none_it_is_told(nodes: Nodes) -> None:
+    assert "no node is known here that could be started" in nodes.run("start", "--all", code=1).stderr
+    nodes.start("w1", "w2")
+    nodes.run("stopwait", "--all")
+    assert "either nodes' names or --all" in nodes.run("start", "w1", "--all", code=2).stderr
+    nodes.run("start", "--all")
+    assert [nodes.record(name)["state"] for name in ("w1", "w2")] == ["running", "running"]

@@ -132,3 +132,14 @@ def test_a_worker_that_takes_no_orders_is_told_at_once_and_paused_by_a_reload(no
     nodes.project.write("plan", "ready\n")
     nodes.run("reload", "w1")
     assert status(nodes, "w1")["queues"] == []
+
+
+def test_what_is_not_paused_is_not_resumed_and_nothing_of_that_is_on_record(nodes: Nodes) -> None:
+    nodes.start("w1", "w2", more=("-Q", "a,b"))
+    nodes.run("pause", "w2")
+    said = nodes.run("resume", "--all").stdout
+    assert f"w1@{HOST}: not paused" in said
+    assert f"w2@{HOST}: OK, consumes from a, b" in said
+    assert f"w1@{HOST}: a not paused" in nodes.run("resume", "w1", "-Q", "a").stdout
+    assert "consuming" not in nodes.run("why", "w1").stdout
+    assert "took up consuming" in nodes.run("why", "w2").stdout

@@ -84,3 +84,12 @@ def test_without_a_terminal_it_is_a_table_and_a_hint(nodes: Nodes) -> None:
     done = nodes.run("top")
     assert f"w1@{HOST}" in done.stdout
     assert "multi status --watch" in done.stderr
+
+
+def test_names_of_other_scripts_are_seen_where_the_locale_is_c(nodes: Nodes) -> None:
+    nodes.start("工1")
+    with Terminal(nodes.project, "top", "--delay", "0.2", LC_ALL="C") as top:
+        top.until(f"1@{HOST}")
+        assert "工".encode() in top.seen
+        top.press("q")
+        assert top.end() == 0

@@ -134,7 +134,7 @@ def ended(worker: Worker, siginfo: os.waitid_result | None, exit_file: str, warm
     reason = str(said.get("reason") or "").strip()
     if siginfo is None:
         if not said:
-            return End("unknown", "ended in a way that nobody saw")
+            return End("unknown", "in a way that nobody saw")
         kind = "stop" if said.get("kind") == "stop" else "crash"
         return End(kind, f"exit status {said.get('code')}", said.get("code"), reason)
     status = siginfo.si_status
