@@ -132,7 +132,7 @@ class Request:
                 raise ConfigurationError("either nodes' names or --all, not both")
             return self._meant(self.fleet.all())
         if not texts:
-            hint = "w1 w2, or a number" if to_start else "w1 w2, or --all" if "every" in self.own else "w1 w2"
+            hint = "w1 w2" + (", or a number" if to_start else "") + (", or --all" if "every" in self.own else "")
             raise ConfigurationError(f"which nodes? Name them: {hint}")
         labels = self.labels(self._of_tables(texts, to_start=to_start))
         wanted = [label.text for label in labels]

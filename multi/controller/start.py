@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from multi.controller import loading
 from multi.controller.keeper.main import HELD
-from multi.controller.keeper.node import BACKOFF, RELOADING, RUNNING, STARTING, STOPPED
+from multi.controller.keeper.node import BACKOFF, RELOADING, RUNNING, STARTING, STOPPED, STOPPING
 from multi.controller.launch import Launched, environment, launch
 from multi.controller.loading import Load
 from multi.controller.node import ORPHANED, Node, Status
@@ -136,6 +136,8 @@ class Start:
         text = f"{status.state}: {status.message}" if status.message else status.state
         gist = re.sub(r"[\d.]+ s\b", "", text)  # a pause that has become longer is no news
         is_no_news = status.state == RUNNING or (status.state == STARTING and not status.message)
+        # a keeper of ours that gives up: its result comes in a moment
+        is_no_news = is_no_news or (status.state == STOPPING and self.launched is not None)
         if gist == self.told or is_no_news or not status.has_keeper:
             return ""
         self.told = gist

@@ -67,6 +67,20 @@ def test_so_many_failures_as_are_allowed_do_not_stop_it(nodes: Nodes) -> None:
     assert nodes.record("w3")["state"] == "running"
 
 
+def test_nodes_of_a_batch_are_told_in_the_order_of_their_names_whoever_fails_first(nodes: Nodes) -> None:
+    nodes.project.write("plan", "ready")
+    nodes.start("w1", "w2", "w3", plan="file")
+    change = 'case "$*" in *w1@*) sleep 2;; *w2@*) sleep 1;; esac\necho die >plan\nexec'
+    nodes.python.write_text(nodes.python.read_text().replace("exec", change))
+    done = nodes.run("restart", "--rolling", "--batch", "3", "--force", "w1", "w2", "w3", code=1)
+    told = [done.stderr.index(f"{name}@{HOST} did not start") for name in ("w1", "w2", "w3")]
+    assert told != sorted(told), "they failed in another order"
+    assert "stopping:" not in done.stdout, "what failed is told as that only"
+    assert done.stdout.count(f"w1@{HOST}: starting") == 1
+    assert f"failed: w1@{HOST}, w2@{HOST}, w3@{HOST}" in done.stderr
+    assert "to go on: multi restart --rolling w1 w2 w3" in done.stderr
+
+
 def test_control_c_ends_it_between_batches(nodes: Nodes) -> None:
     nodes.start("w1", "w2", plan="ready.slow")
     second = nodes.worker("w2")
@@ -93,8 +107,11 @@ def test_a_second_control_c_lets_go_and_what_was_stopped_comes_back_all_the_same
     assert rolling.stderr is not None
     rolling.stderr.readline()
     rolling.send_signal(signal.SIGINT)
-    rolling.communicate(timeout=30)
+    _, err = rolling.communicate(timeout=30)
     assert rolling.returncode == 130
+    assert f"being restarted in the background: w1@{HOST}\n" in err
+    assert f"on the old start, untouched: w2@{HOST}\n" in err
+    assert "to go on: multi restart --rolling w2\n" in err
     nodes.nudge("w1")
     until(lambda: nodes.record("w1").get("state") == "running" and nodes.worker("w1") != first, what="w1 runs again")
 
