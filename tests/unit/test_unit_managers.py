@@ -8,6 +8,7 @@ from pathlib import Path
 from xmlrpc.client import Fault
 
 import pytest
+from support.wait import until
 
 from multi.controller import installed, installing, places
 from multi.controller.installed import Installed
@@ -84,7 +85,9 @@ def test_states_of_supervisord_are_told_in_our_words(values: dict[str, object], 
 
 def test_the_engine_of_a_unit_is_seen_from_its_command_line() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()", "celery"], stdin=subprocess.PIPE) as process:
-        assert engine_of(process.pid) == "command"
+        until(
+            lambda: engine_of(process.pid) == "command", what="its command line is there, a moment after it was started"
+        )
         process.communicate(b"\n")
     assert engine_of(0) == ""
 
