@@ -20,6 +20,7 @@ class Screen:
         self.quiet = quiet
         self.verbose = False
         self.splash = True
+        self.told: dict[str, str] = {}  # lines of logs that were shown, and of which node
         self.color = color and _is_colorful(sys.stdout)
         self.is_live = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 

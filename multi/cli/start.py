@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from typing import Any
@@ -289,11 +290,11 @@ def show(screen: Screen, result: Result, timeout: float, *, restarted: bool = Fa
             f"{node} is not ready yet{why}; it goes on trying. See `multi logs {node.name.short}`, "
             f"or end it with `multi stop {node.name.short}`"
         )
-        show_lines(result)
+        show_lines(screen, result)
         return FAILED
     screen.item(node, "FAILED", good=False)
     complain(f"{node} did not start: {result.message}")
-    show_lines(result)
+    show_lines(screen, result)
     if result.kept != result.wanted:
         complain(
             f"{node}: what it could not start with is not kept; `multi start {node.name.short}` starts it as it was before"
@@ -312,10 +313,16 @@ def show(screen: Screen, result: Result, timeout: float, *, restarted: bool = Fa
     return USAGE if result.code == USAGE else FAILED
 
 
-def show_lines(result: Result) -> None:
-    """The last lines that a node's worker has written, the keeper's own left out."""
+def show_lines(screen: Screen, result: Result) -> None:
+    """The last lines that a node's worker has written, the keeper's own left out; lines that are those of another node but for
+    names and numbers are not repeated."""
     lines = [line for line in result.lines if "/Keeper] " not in line]
-    if lines:
+    name = str(result.node)
+    gist = re.sub(r"\d+", "0", "\n".join(lines).replace(name, "").replace(result.node.name.short, ""))
+    first = screen.told.setdefault(gist, name)
+    if lines and first != name:
+        click.echo(f"The last lines of {result.log_file} are like those of {first}", err=True)
+    elif lines:
         click.echo(f"The last lines of {result.log_file}:", err=True)
         for line in lines:
             click.echo(f"    {line}", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 
 import pytest
@@ -70,11 +71,15 @@ def test_so_many_failures_as_are_allowed_do_not_stop_it(nodes: Nodes) -> None:
 def test_nodes_of_a_batch_are_told_in_the_order_of_their_names_whoever_fails_first(nodes: Nodes) -> None:
     nodes.project.write("plan", "ready")
     nodes.start("w1", "w2", "w3", plan="file")
-    change = 'case "$*" in *w1@*) sleep 2;; *w2@*) sleep 1;; esac\necho die >plan\nexec'
+    change = 'case "$*" in *w1@*) sleep 2;; *w2@*) sleep 1; echo a word of its own;; esac\necho die >plan\nexec'
     nodes.python.write_text(nodes.python.read_text().replace("exec", change))
     done = nodes.run("restart", "--rolling", "--batch", "3", "--force", "w1", "w2", "w3", code=1)
     told = [done.stderr.index(f"{name}@{HOST} did not start") for name in ("w1", "w2", "w3")]
     assert told != sorted(told), "they failed in another order"
+    # what w1 has said w3 has said before
+    assert done.stderr.count("cannot live") == 2
+    assert re.search(rf"The last lines of .*w1@{HOST}.log are like those of w3@{HOST}\n", done.stderr)
+    assert "a word of its own" in done.stderr
     assert "stopping:" not in done.stdout, "what failed is told as that only"
     assert done.stdout.count(f"w1@{HOST}: starting") == 1
     assert f"failed: w1@{HOST}, w2@{HOST}, w3@{HOST}" in done.stderr
