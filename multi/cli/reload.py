@@ -8,7 +8,13 @@ from typing import Any
 import click
 
 from multi.cli.group import DONE, FAILED
-from multi.cli.nodes import NodesCommand, Request, nodes_argument, state_dir_option
+from multi.cli.nodes import (
+    NodesCommand,
+    Request,
+    nodes_argument,
+    refuse_broken_environment,
+    state_dir_option,
+)
 from multi.cli.screen import Screen, complain
 from multi.cli.stop import ALL
 from multi.controller import managed
@@ -42,6 +48,7 @@ def reload(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
     """
     request = Request(ctx, given)
     chosen = request.nodes(nodes)
+    refuse_broken_environment([(node, node.record() or {}) for node in chosen if node.manager is None])
     request.screen.header()
     ctx.exit(reload_all(request.screen, chosen, given["timeout"]))
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from multi import plugins
-from multi.controller import places
+from multi.controller import places, trial
 from multi.controller.interpreters import Interpreter, ask
 from multi.controller.keeper import envfile
 from multi.errors import ConfigurationError, MultiError
@@ -91,8 +91,13 @@ class _Examination:
             self.add(node, "directory", f"there is no directory {spec.cwd}")
         elif not os.access(spec.cwd, os.X_OK):
             self.add(node, "directory", f"{spec.cwd} can't be entered: no permission")
+        elif (owner := trial.owner_of(spec)) and (why := trial.directory(owner, spec.cwd)):
+            self.add(node, "directory", f"{spec.cwd} can't be entered by {_name(spec)}: {why}")
         self._engine(node)
         self._who(node)
+        for key, why in (("limits", trial.limits(spec)), ("nice", trial.niceness(spec))):
+            if why:
+                self.add(node, key, why)
         for number, path in enumerate(spec.env_files):
             self._env_file(node, ("env_files", number), path)
         for option, key in (("logfile", "log.file"), ("pidfile", "pidfile")):
@@ -174,7 +179,8 @@ class _Examination:
         spec = node.spec
         found = self._ask(spec)
         if found.why:
-            self.add(node, "python", f"{spec.executable} can't be run: {found.why}")
+            who = f" by {_name(spec)}" if trial.owner_of(spec) else ""
+            self.add(node, "python", f"{spec.executable} can't be run{who}: {found.why}")
         elif spec.engine == "multi" and found.version < _OLDEST:
             version = f"{found.version[0]}.{found.version[1]}"
             self.add(node, "python", f"{spec.executable} is Python {version}; multi needs 3.11")
@@ -185,9 +191,11 @@ class _Examination:
         named = ",".join(str(spec.options.get(key, "")) for key in ("app", "config", "include"))
         modules = sorted({module for name in named.split(",") if (module := _module(name.strip())).isidentifier()})
         wanted = ["celery", "multi", _CONFIGURATION, *modules]
-        key = (spec.executable, spec.cwd, *wanted, *sorted(f"{name}={value}" for name, value in variables.items()))
+        owner = trial.owner_of(spec)
+        settings = sorted(f"{name}={value}" for name, value in variables.items())
+        key = (spec.executable, spec.cwd, str(owner and owner.ids), *wanted, *settings)
         if key not in self._interpreters:
-            self._interpreters[key] = ask(spec.executable, spec.cwd, wanted, variables)
+            self._interpreters[key] = ask(spec.executable, spec.cwd, wanted, variables, owner.ids if owner else None)
         return self._interpreters[key]
 
     def _who(self, node: Described) -> None:
@@ -219,8 +227,13 @@ class _Examination:
 
     def _writable(self, node: Described, key: str, pattern: str) -> None:
         path = os.path.join(node.spec.cwd, expand(pattern, node.spec.name))
+        owner = trial.owner_of(node.spec) if key == "log.file" else None
         if os.path.isdir(path):
             self.add(node, key, f"{path} is a directory")
+        elif key == "log.file" and trial.is_pipe(path):
+            self.add(node, key, f"{path} is a pipe; nodes would stand still whenever nobody reads it")
+        elif owner is not None and (why := trial.file(owner, path, unwritable)):
+            self.add(node, key, f"{path} can't be written by {_name(node.spec)}: {why}")
         elif not os.path.exists(path):
             if why := unwritable(os.path.dirname(path)):
                 self.add(node, key, f"{path} can't be written: {why}")
@@ -352,6 +365,11 @@ def unwritable(folder: str) -> str:
     except OSError as error:
         return f"{error.strerror} in {folder}"
     return ""
+
+
+def _name(spec: NodeSpec) -> str:
+    """Whom a node runs as."""
+    return spec.user or f"the group {spec.group}"
 
 
 def _holds_a_number(path: str) -> bool:

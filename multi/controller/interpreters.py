@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _PATIENCE = 20.0
 # finding the spec of a top module imports nothing; it knows more ways to install one than the path tells
@@ -26,8 +26,18 @@ class Interpreter(NamedTuple):
     why: str = ""
 
 
-def ask(python: str, folder: str, modules: list[str], variables: Mapping[str, str]) -> Interpreter:
-    """Run an interpreter for a moment: its version, and which of these modules it finds from `folder`. Imports none of them."""
+def ask(
+    python: str,
+    folder: str,
+    modules: list[str],
+    variables: Mapping[str, str],
+    user: tuple[int, int, list[int]] | None = None,
+) -> Interpreter:
+    """Run an interpreter for a moment: its version, and which of these modules it finds from `folder`. Imports none of them.
+    With `user`, its numbers and those of its groups, that one runs it."""
+    identity: dict[str, Any] = {}
+    if user is not None:
+        identity = {"user": user[0], "group": user[1], "extra_groups": user[2]}
     try:
         done = subprocess.run(
             [python, "-c", _ASK, folder, *modules],
@@ -37,6 +47,7 @@ def ask(python: str, folder: str, modules: list[str], variables: Mapping[str, st
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_PATIENCE,
+            **identity,
         )
         version, found = json.loads(done.stdout)
         return Interpreter(tuple(version), found)

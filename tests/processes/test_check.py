@@ -5,10 +5,16 @@ from __future__ import annotations
 import json
 import os
 import sys
+from pathlib import Path
 
 import pytest
 from support.described import MULTI_TOML, describe
 from support.nodes import Nodes
+
+from multi.controller import trial
+from multi.controller.keeper.owner import Owner
+from multi.nodes.names import parse
+from multi.nodes.spec import NodeSpec
 
 
 def told(nodes: Nodes, text: str) -> list[str]:
@@ -218,4 +224,99 @@ def test_a_byte_order_mark_is_called_by_its_name(described: Nodes) -> None:
     said = described.run("check", code=2).stderr
     assert "multi.toml:1: the file begins with a byte order mark (BOM)" in said
     assert "save it as UTF-8 without one" in said
-    assert "byte order mark" in described.run("status", code=2).stderr
+    assert "byte order mark" in described.run("status", code=4).stderr
+
+
+def test_files_that_are_none_are_told_by_name(described: Nodes) -> None:
+    (described.project.path / "dir.env").mkdir()
+    os.mkfifo(described.project.path / "pipe")
+    text = """\
+[nodes.w]
+app = "ready"
+env_files = ["dir.env", "-"]
+log.file = "pipe"
+"""
+    assert told(described, text) == [
+        '3: nodes.w.env_files[1]: expected a file\'s name behind the dash, not "-"',
+        "3: nodes.w.env_files[0]: the environment file HERE/dir.env is no plain file",
+        "4: nodes.w.log.file: HERE/pipe is a pipe; nodes would stand still whenever nobody reads it",
+    ]
+
+
+def test_an_environment_file_that_became_a_directory_is_told_before_a_restart(described: Nodes) -> None:
+    described.project.write("e.env", "A=1")
+    describe(described, '[nodes.w]\nengine = "command"\ncommand = "sleep 1000"\nenv_files = ["e.env"]\n')
+    described.run("up")
+    (described.project.path / "e.env").unlink()
+    (described.project.path / "e.env").mkdir()
+    for command in ("restart w", "reload w", "up"):
+        done = described.run(*command.split(), code=2)
+        assert f"{described.project.path}/e.env is no plain file" in done.stderr, command
+    assert described.status("w")["state"] == "running"
+
+
+def test_a_hook_that_wants_a_shell_is_warned_of(described: Nodes) -> None:
+    hooks = "hooks = { started = 'touch x-$MULTI_NODE', ready = \"sh -c 'touch $X'\", stopped = ['touch', 'x>y'] }"
+    describe(described, f'[nodes.w]\napp = "ready"\n{hooks}\n')
+    (line,) = [line for line in described.run("check").stderr.splitlines() if "warning:" in line]
+    assert line.endswith(
+        ":3: nodes.w.hooks.started: no shell runs it, so $ means nothing; write sh -c '…' where it should"
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else: run the tests as root")
+def test_what_another_user_can_not_do_is_seen(described: Nodes, tmp_path: Path) -> None:
+    closed = described.project.path / "closed"
+    closed.mkdir(mode=0o700)
+    for folder in described.project.path.parents:
+        if folder.stat().st_uid == 0 and not folder.stat().st_mode & 0o001:
+            folder.chmod(0o711)
+    described.project.path.chmod(0o755)
+    closed.joinpath("python").symlink_to(sys.executable)
+    text = """\
+[nodes.u]
+user = "nobody"
+app = "ready"
+python = "closed/python"
+[nodes.v]
+user = "65534"
+group = "65534"
+command = "sleep 1000"
+directory = "closed"
+[nodes.t]
+user = "nobody"
+command = "sleep 1000"
+log.file = "closed/%n.log"
+[nodes.s]
+user = "nobody"
+command = "sleep 1000"
+log.file = "%n.log"
+"""
+    assert told(described, text) == [
+        "4: nodes.u.python: HERE/closed/python can't be run by nobody: Permission denied",
+        "9: nodes.v.directory: HERE/closed can't be entered by 65534: no permission",
+        "13: nodes.t.log.file: HERE/closed/t.log can't be written by nobody: no permission in HERE/closed",
+    ]
+
+
+def test_limits_that_are_not_to_be_had_are_seen(described: Nodes) -> None:
+    most = int(Path("/proc/sys/fs/nr_open").read_text())  # more than that nobody is given, not even root
+    describe(described, f'[nodes.w]\ncommand = "sleep 1000"\nlimits = {{ nofile = {most + 1} }}\n')
+    said = described.run("check", code=2).stderr
+    assert f"multi.toml:3: nodes.w.limits: the limit nofile = {most + 1} can't be set: " in said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else: run the tests as root")
+def test_a_niceness_that_is_not_to_be_had_is_seen() -> None:
+    spec = NodeSpec(parse("w"), executable="sleep", cwd="/", options={}, nice=-5)
+    assert trial.niceness(spec) == ""
+    said = trial.why_not(Owner(65534, 65534, [65534], {}), lambda: trial.niceness(spec))
+    assert said == "the niceness -5 can't be had: Permission denied"
+    assert os.getpriority(os.PRIO_PROCESS, 0) != -5
+
+
+def test_a_program_that_can_not_be_run_is_named_where_the_node_is_told_of(nodes: Nodes) -> None:
+    program = nodes.project.write("program", "#!/nowhere/interpreter\n")
+    program.chmod(0o755)
+    done = nodes.run("start", "w", "--cmd", str(program), "--max-crashes", "1", code=1)
+    assert f"exit status 127 ('{program}' can't be run: No such file or directory)" in done.stdout + done.stderr

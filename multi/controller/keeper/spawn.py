@@ -5,7 +5,7 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]
 import os
 
-from . import proc
+from . import proc, record
 from .worker import STOPS, Worker
 
 TYPE_CHECKING = False  # the module `typing` alone would cost the keeper 7 ms
@@ -122,7 +122,7 @@ def _become(plan: Plan, generation: int, out: int, lock: int, gate: int, opener:
         if plan.limits:
             what = limit(plan.limits)
             if what:
-                os.write(2, f"multi: {what}\n".encode())
+                _say(plan, generation, what)
                 os._exit(UNUSABLE)
         what = f"the niceness {plan.nice} can't be had"
         if plan.nice:
@@ -137,8 +137,21 @@ def _become(plan: Plan, generation: int, out: int, lock: int, gate: int, opener:
         plan.environment.update(MULTI_LOCK_FD=str(lock), MULTI_GENERATION=str(generation))
         execute(plan.argv, plan.environment)
     except OSError as error:
-        os.write(2, f"multi: {what}: {error.strerror}\n".encode())
+        _say(plan, generation, f"{what}: {error.strerror}")
         os._exit(code)
+
+
+def _say(plan: Plan, generation: int, why: str) -> None:
+    """Leave in the log, and for the keeper, why there is no worker."""
+    os.write(2, f"multi: {why}\n".encode("utf-8", "surrogateescape"))
+    folder = plan.environment.get("MULTI_RUN_DIR")
+    if folder:
+        text = record.encode({"pid": os.getpid(), "reason": why})
+        try:
+            fd = os.open(f"{folder}/exit.{generation}.json", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            os.write(fd, text.encode("utf-8", "backslashreplace"))
+        except OSError:
+            pass  # the log has it
 
 
 def limit(limits: dict[str, Any]) -> str:

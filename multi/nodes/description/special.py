@@ -7,11 +7,15 @@ from typing import Any, NamedTuple
 
 from multi.nodes.description.kinds import BAD, Duration, Kind, Schema, Words
 from multi.nodes.description.positions import Path
-from multi.nodes.description.problems import Report, suggestion
+from multi.nodes.description.problems import WARNING, Report, suggestion
 from multi.nodes.policy import EVENTS, LIMITS, UNLIMITED
 
 _URL = re.compile(r"https?://\S+")
 _TCP = re.compile(r"tcp://(?:\[([0-9A-Fa-f:.]+)\]|([^:/\s\[\]]+)):(\d+)/?")
+_OF_SHELLS = re.compile(r"[$|<>`;&]")
+_SHELLS = frozenset(
+    folder + name for name in ("sh", "bash", "dash", "zsh", "ksh") for folder in ("", "/bin/", "/usr/bin/")
+)
 _UNLIMITED = ("unlimited", "infinity")
 
 #: How long a dependency is waited for unless it says otherwise.
@@ -127,7 +131,12 @@ class Hooks(Kind):
             report.expected(path, "a command or a URL that begins with http:// or https://", item)
             return BAD
         words = Words().read(item, path, report)
-        return BAD if words is BAD else {"argv": words}
+        if words is BAD:
+            return BAD
+        if isinstance(item, str) and (found := _OF_SHELLS.search(item)) and not _SHELLS.intersection(words):
+            text = f"no shell runs it, so {found[0]} means nothing; write sh -c '…' where it should"
+            report.add(path, text, WARNING)
+        return {"argv": words}
 
     def schema(self) -> Schema:
         text = {"type": "string", "minLength": 1}
