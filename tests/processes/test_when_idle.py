@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import time
 
-from support.nodes import HOST, Nodes
+from support.nodes import HOST, Nodes, is_alive
 from support.wait import until
 
 
@@ -45,6 +46,7 @@ def test_at_the_deadline_it_is_stopped_all_the_same_and_that_is_said(nodes: Node
 
 def test_after_the_deadline_it_tells_at_once_what_still_runs(nodes: Nodes) -> None:
     nodes.start("w1", plan="ready.busy.slow")
+    worker = nodes.worker("w1")
     restarting = nodes.project.popen("restart", "--when-idle", "--deadline", "1.5s", "w1")
     assert restarting.stdout is not None
     while "stopped all the same" not in restarting.stdout.readline():
@@ -52,7 +54,7 @@ def test_after_the_deadline_it_tells_at_once_what_still_runs(nodes: Nodes) -> No
     stopped = time.monotonic()
     assert re.search(r"w1@.*: draining: 1 active, oldest 4\d s \(proj", restarting.stdout.readline())
     assert time.monotonic() - stopped < 4
-    nodes.nudge_unseen("w1")
+    until(lambda: _is_over(worker), what="the worker ends")
     out, _ = restarting.communicate(timeout=30)
     assert restarting.returncode == 0, out
     told = nodes.run("why", "w1", "--lines", "0").stdout
@@ -105,3 +107,12 @@ def test_a_node_that_is_down_is_started(nodes: Nodes) -> None:
     nodes.start("w1")
     nodes.run("stopwait", "w1")
     assert f"    > w1@{HOST}: OK (pid " in nodes.run("restart", "--when-idle", "w1").stdout
+
+
+def _is_over(worker: int) -> bool:
+    """Nudge it until it has ended: the first nudge may overtake the TERM that goes by way of the keeper."""
+    try:
+        os.kill(worker, signal.SIGUSR1)
+    except ProcessLookupError:
+        return True
+    return not is_alive(worker)
