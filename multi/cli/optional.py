@@ -22,6 +22,7 @@ class OptionalValue(NodesCommand):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         words: list[str] = []
+        behind = ""
         rest = list(args)
         while rest:
             word = rest.pop(0)
@@ -29,10 +30,20 @@ class OptionalValue(NodesCommand):
                 words += [word, *rest]
                 break
             if word == self._spelling:
-                value = rest.pop(0) if rest and self._looks(rest[0]) else self._alone
+                has_value = bool(rest) and self._looks(rest[0])
+                behind = rest[0] if rest and not has_value else ""
+                value = rest.pop(0) if has_value else self._alone
                 word = f"{word}={value}"
             words.append(word)
-        return super().parse_args(ctx, words)
+        left = super().parse_args(ctx, words)
+        names: tuple[str, ...] = ctx.params.get("nodes") or ()
+        if self._alone == HERE and len(names) > 1 and behind in names and behind != names[0]:
+            raise click.UsageError(
+                f"{self._spelling} {behind}: is this to be watched, or a node? There is no file or folder {behind}; a node's "
+                f"name stands before {self._spelling}",
+                ctx,
+            )
+        return left
 
 
 WATCH = click.option(

@@ -39,14 +39,17 @@ def check(path: str, here: str) -> str:
 
 
 def stay(screen: Screen, nodes: list[Node], path: str, timeout: float) -> int:
-    """Show what the nodes say and reload them on changes, until Ctrl-C; then stop them. The exit code."""
+    """Show what the nodes say and reload them on changes, until Ctrl-C or the end of the terminal; then stop them.
+    The exit code."""
     from watchfiles import DefaultFilter, watch
 
     ignored = DefaultFilter()
     tails = {str(node): Tail(log) for node in nodes if (log := node.log_file) is not None and os.path.isfile(log)}
     for tail in tails.values():
         tail.last(0)  # from here on
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # the latter: its terminal was closed
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     screen.section(f"Watching {path}; Ctrl-C stops the nodes")
     try:
         for changes in watch(
@@ -63,9 +66,14 @@ def stay(screen: Screen, nodes: list[Node], path: str, timeout: float) -> int:
                 _changed(screen, nodes, sorted({name for _, name in changes}), path, timeout)
                 _print_lines(screen, tails)
     except KeyboardInterrupt:
-        screen.line()
+        pass  # the nodes stop
     for tail in tails.values():
         tail.close()
+    try:
+        screen.line()
+    except OSError:  # nobody is there any more
+        for fd in (1, 2):
+            os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), fd)
     stops = stop_command.send(screen, [stopping.begin(node) for node in nodes], {"signal_name": "TERM"})
     return stop_command.wait(screen, stops, None)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
+from multi.controller import project
 from multi.controller.fleet import Fleet
 from multi.controller.node import Node
 from multi.errors import ConfigurationError, NodeNotFound
@@ -54,6 +55,12 @@ def change(fleet: Fleet, target: Target) -> Change:
     """What has to be done for it; looks only."""
     members = _members(fleet, target.name)
     if not members:
+        if project.describes(fleet.cwd, target.name):
+            path = project.find_file(fleet.cwd)
+            raise NodeNotFound(
+                f"{target.name} is described as a single node; write count = {target.of(1)} below [nodes.{target.name}] in "
+                f"{path}, and then: multi up"
+            )
         raise NodeNotFound(
             f"no node {target.name}1, {target.name}2 … was ever started here; start the first one: "
             f"multi start {target.name}1 -A …"

@@ -15,14 +15,14 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _MANY = 50
 # in the fields of /proc/PID/stat from the state on
-_STATE, _PARENT, _SESSION, _TIMES, _RESIDENT = 0, 1, 3, slice(11, 15), 21
+_STATE, _PARENT, _SESSION, _TIMES, _STARTED, _RESIDENT = 0, 1, 3, slice(11, 15), 19, 21
 
 
 class Usage(NamedTuple):
     """Sums over the keeper, the workers and all processes of their sessions.
 
-    `cpu_percent` is the mean since the workers' start, as `ps` tells it. Memory is the node's own share of what it has in memory
-    (PSS), or where that can't be read the resident size, which counts shared pages more than once.
+    `cpu_percent` is the mean since the keeper's and the workers' start, as `ps` tells it. Memory is the node's own share of
+    what it has in memory (PSS), or where that can't be read the resident size, which counts shared pages more than once.
     """
 
     processes: int
@@ -95,6 +95,8 @@ def _sum(status: Status, members: list[tuple[int, list[bytes]]], now: float, sha
                 share = int(fields[_RESIDENT]) * _PAGE
             total += share
     ages = [proc.age(worker["start"]) if worker.get("start") else now - worker["started"] for worker in status.workers]
+    # what ended workers took is the keeper's, and it may be much older than the present one
+    ages += [proc.age(fields[_STARTED].decode()) for pid, fields in members if pid == status.keeper_pid]
     span = max(ages, default=0.0)
     seconds = ticks / _TICKS
     return Usage(len(members), seconds, 100 * seconds / span if span > 0 else 0.0, total, kind)

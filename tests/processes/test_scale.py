@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from support.nodes import FAKE, HOST, Nodes
+from support.wait import until
 
 
 def states(nodes: Nodes, *names: str) -> list[object]:
@@ -101,3 +102,17 @@ def test_a_description_with_another_count_is_named(nodes: Nodes) -> None:
     assert states(nodes, "w1", "w2", "w3") == ["running"] * 3
     nodes.run("up")
     assert states(nodes, "w1", "w2", "w3") == ["running", "running", None], "what is described no more is forgotten"
+
+
+def test_a_described_single_node_is_told_where_its_number_belongs(described: Nodes) -> None:
+    path = described.project.write("multi.toml", '[nodes.mid]\ncommand = "sleep 1000"\n')
+    said = described.run("scale", "mid=2", code=4).stderr
+    assert f"mid is described as a single node; write count = 2 below [nodes.mid] in {path}, and then: multi up" in said
+    assert "no node other1, other2 … was ever started here" in described.run("scale", "other=2", code=4).stderr
+
+
+def test_what_ended_workers_took_is_no_load_of_the_young_one(nodes: Nodes) -> None:
+    nodes.run("start", "w1", "--cmd", f"{sys.executable} -c 'while True: pass'", "--ready-after", "0.1")
+    until(lambda: nodes.status("w1")["cpu_seconds"] > 2, 20, what="two seconds of work")
+    nodes.run("reload", "w1")
+    assert nodes.status("w1")["cpu_percent"] < 110

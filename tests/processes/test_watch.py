@@ -124,3 +124,17 @@ def test_a_file_of_variables_that_has_changed_since_shows_as_drift(nodes: Nodes)
     assert "drift, restart needed:" in nodes.run("status").stdout
     nodes.run("restart", "w1")
     assert nodes.status("w1")["drift"] is None
+
+
+def test_the_nodes_stop_when_the_terminal_is_closed(nodes: Nodes) -> None:
+    nodes.project.write("src/tasks.py", "one = 1\n")
+    process = watching(nodes, "start", "w1", "-A", "ready", "--executable", str(nodes.python), "--watch=src")
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(20) == 0, said(nodes)
+    assert nodes.record("w1")["state"] == "stopped"
+
+
+def test_a_word_behind_watch_that_is_neither_a_path_nor_surely_a_node_is_asked_about(nodes: Nodes) -> None:
+    done = nodes.start("w1", more=("--watch", "nosuch"), code=2)
+    assert "--watch nosuch: is this to be watched, or a node? There is no file or folder nosuch" in done.stderr
+    assert nodes.record("w1") == {}

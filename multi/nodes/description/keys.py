@@ -59,7 +59,7 @@ def _project() -> list[Key]:
         Key(
             "state_dir",
             Text("a directory"),
-            "Where nodes are kept, run and log.",
+            "Where nodes are kept, run and log; `--state-dir` and the variable MULTI_STATE_DIR come before it.",
             "the user's usual place",
             '"state"',
             PROJECT,
