@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Sequence
 
 from multi.controller import activity
@@ -64,7 +65,14 @@ def is_deaf(node: Node, status: Status) -> bool:
     if worker is None or not worker.get("ready") or worker.get("foreign"):
         return False
     address = channel.address(RunDir(node.place.run, worker["generation"]).control)
-    return not address.startswith("@") and not os.path.exists(address)
+    if not address.startswith("@"):
+        return not os.path.exists(address)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect("\0" + address[1:])
+        except ConnectionRefusedError:
+            return True  # nobody has this name
+    return False
 
 
 def is_paused(node: Node, status: Status, queues: Sequence[str]) -> bool | None:

@@ -24,9 +24,10 @@ def namespaces() -> None:
         pytest.fail(text, pytrace=False) if in_ci() else pytest.skip(text)
 
 
-#: Nothing can be written but below HOME, which is empty. In a namespace of mounts, so that nobody else notices.
+#: Nothing can be written but below HOME and TMPDIR, which are empty. In a namespace of mounts, so that nobody else notices.
 _READ_ONLY = (
-    'mount --make-rprivate / && mount -t tmpfs none "$HOME" && mount -o remount,bind,ro / && TMPDIR="$HOME" exec "$@"'
+    'mount --make-rprivate / && mount -t tmpfs none "$HOME" && mount -t tmpfs none /mnt && mount -o remount,bind,ro / '
+    '&& TMPDIR=/mnt exec "$@"'
 )
 
 

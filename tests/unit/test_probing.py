@@ -22,29 +22,33 @@ def page(age: float, pool: str = "prefork") -> NodeStats:
 @pytest.mark.parametrize(
     ("state", "worker", "seen", "alive", "ready"),
     [
-        ("running", READY, page(1), True, True),
+        ("running", READY, (1, "prefork"), True, True),
         ("running", READY, None, True, True),
-        ("running", READY, page(0), True, True),  # it has not turned yet
-        ("running", READY, page(100), False, False),
-        ("running", READY, page(100, "beat"), True, True),
-        ("running", READY, page(-50), True, True),  # a clock that was set back
-        ("running", BEGUN, page(1), True, False),
+        ("running", READY, (0, "prefork"), True, True),  # it has not turned yet
+        ("running", READY, (100, "prefork"), False, False),
+        ("running", READY, (100, "beat"), True, True),
+        ("running", READY, (-50, "prefork"), True, True),  # a clock that was set back
+        ("running", BEGUN, (1, "prefork"), True, False),
         ("running", None, None, True, False),
         ("starting", BEGUN, None, True, False),
-        ("reloading", READY, page(1), True, True),
-        ("stopping", READY, page(1), True, False),
-        ("stopping", READY, page(100), False, False),
+        ("reloading", READY, (1, "prefork"), True, True),
+        ("stopping", READY, (1, "prefork"), True, False),
+        ("stopping", READY, (100, "prefork"), False, False),
         ("backoff", None, None, True, False),
-        ("orphaned", READY, page(1), True, True),
+        ("orphaned", READY, (1, "prefork"), True, True),
         ("stopped", None, None, False, False),
         ("failed", None, None, False, False),
         ("crashed", None, None, False, False),
         ("unknown", None, None, False, False),
     ],
 )
-def test_a_verdict(state: str, worker: dict[str, Any] | None, seen: NodeStats | None, alive: bool, ready: bool) -> None:
+def test_a_verdict(
+    state: str, worker: dict[str, Any] | None, seen: tuple[float, str] | None, alive: bool, ready: bool
+) -> None:
+    """`seen` is how long ago the page says that the loop has turned, in seconds, and the pool."""
+    found = page(*seen) if seen else None
     for wants_ready, expected in ((False, alive), (True, ready)):
-        verdict = judged("w1", state, "", worker, seen, ready=wants_ready, max_age=90)
+        verdict = judged("w1", state, "", worker, found, ready=wants_ready, max_age=90)
         assert verdict.ok is expected
         assert verdict.state == state
         assert expected or verdict.reason, "a refusal says why"
