@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterable
 
 import click
@@ -47,11 +48,17 @@ def stay(screen: Screen, nodes: list[Node], path: str, timeout: float) -> int:
     tails = {str(node): Tail(log) for node in nodes if (log := node.log_file) is not None and os.path.isfile(log)}
     for tail in tails.values():
         tail.last(0)  # from here on
-    for number in (signal.SIGTERM, signal.SIGHUP):  # the latter: its terminal was closed
+    ended = threading.Event()
+
+    def end(number: int, frame: object) -> None:
+        ended.set()  # an exception can get lost where foreign code calls ours
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the last: its terminal was closed
         if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler)
-    screen.section(f"Watching {path}; Ctrl-C stops the nodes")
+            signal.signal(number, end)
     try:
+        screen.section(f"Watching {path}; Ctrl-C stops the nodes")
         for changes in watch(
             path,
             watch_filter=lambda change, name: name.endswith(CODE) and ignored(change, name),
@@ -60,6 +67,7 @@ def stay(screen: Screen, nodes: list[Node], path: str, timeout: float) -> int:
             rust_timeout=_TICK_MS,
             yield_on_timeout=True,
             raise_interrupt=True,
+            stop_event=ended,
         ):
             _print_lines(screen, tails)
             if changes:
