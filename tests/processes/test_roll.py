@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 
 import pytest
@@ -76,9 +75,6 @@ def test_nodes_of_a_batch_are_told_in_the_order_of_their_names_whoever_fails_fir
     done = nodes.run("restart", "--rolling", "--batch", "3", "--force", "w1", "w2", "w3", code=1)
     told = [done.stderr.index(f"{name}@{HOST} did not start") for name in ("w1", "w2", "w3")]
     assert told != sorted(told), "they failed in another order"
-    # what w1 has said w3 has said before
-    assert done.stderr.count("cannot live") == 2
-    assert re.search(rf"The last lines of .*w1@{HOST}.log are like those of w3@{HOST}\n", done.stderr)
     assert "a word of its own" in done.stderr
     assert "stopping:" not in done.stdout, "what failed is told as that only"
     assert done.stdout.count(f"w1@{HOST}: starting") == 1
