@@ -23,6 +23,7 @@ from multi.deploy import inventory as inventories
 from multi.deploy import releases as making
 from multi.deploy import secrets
 from multi.deploy.facts import HostFacts
+from multi.deploy.fleet import Outcome
 from multi.deploy.inventory import Host, Inventory
 from multi.deploy.library import reload as reload_nodes
 from multi.deploy.library import restart as restart_nodes
@@ -119,23 +120,20 @@ def push(c: Any, environment: str = "", source: str = "") -> None:
 @task(help={"nodes": "A pattern of names, as 'img*'.", "environment": "An environment of multi.toml."})
 def restart(c: Any, nodes: str = "*", environment: str = "") -> None:
     """Restart nodes on this host, one at a time."""
-
-    def run() -> None:
-        inventory = _inventory(environment or None)
-        settings = _host(inventory, c).settings
-        restart_nodes(c, nodes, path=settings.path, user=settings.owner_user, project=inventory.project, tell=_say)
-
-    _told(run)
+    _roll(restart_nodes, c, nodes, environment)
 
 
 @task(help={"nodes": "A pattern of names, as 'img*'.", "environment": "An environment of multi.toml."})
 def reload(c: Any, nodes: str = "*", environment: str = "") -> None:
     """Have nodes on this host load new code without a gap."""
+    _roll(reload_nodes, c, nodes, environment)
 
+
+def _roll(action: Callable[..., Outcome], c: Any, nodes: str, environment: str) -> None:
     def run() -> None:
         inventory = _inventory(environment or None)
         settings = _host(inventory, c).settings
-        reload_nodes(c, nodes, path=settings.path, user=settings.owner_user, project=inventory.project, tell=_say)
+        action(c, nodes, path=settings.path, user=settings.owner_user, project=inventory.project, tell=_say)
 
     _told(run)
 

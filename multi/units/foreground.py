@@ -80,17 +80,20 @@ def unit_name(spec: NodeSpec, target: Target) -> str:
     return f"multi-{target.project}-{spec.name.short}"
 
 
-def notes(spec: NodeSpec, target: Target, manager: str) -> list[str]:
-    """What only a keeper has."""
+def notes(spec: NodeSpec, target: Target, manager: str, *, has_order: bool = True) -> list[str]:
+    """What the manager does not do of what was asked for the node; a keeper does some of it."""
+    name = spec.name.short
+    found = []
+    if not has_order and target.after.get(name):
+        found = [f"{name}: {manager} knows no order: it starts beside what it depends on, and waits itself"]
     if target.multi is not None:
-        return []
-    keepers = [name for name in ("watchdog", "max_memory", "max_age", "quit_after") if spec.policy.get(name)]
+        return found
+    keepers = [key for key in ("watchdog", "max_memory", "max_age", "quit_after") if spec.policy.get(key)]
     keepers += ["hooks"] if spec.hooks else []
-    if not keepers:
-        return []
-    return [
-        f"{spec.name.short}: {manager} has nothing for {', '.join(keepers)}; a keeper has, where multi is on that machine"
-    ]
+    if keepers:
+        text = f"{manager} has nothing for {', '.join(keepers)}; a keeper has, where multi is on that machine"
+        found.append(f"{name}: {text}")
+    return found
 
 
 def home(target: Target, *parts: str) -> str:

@@ -76,14 +76,7 @@ class LaunchdFormat(UnitFormat):
         return found
 
     def notes(self, nodes: Sequence[NodeSpec], target: Target) -> list[str]:
-        found = []
-        for node in nodes:
-            found += foreground.notes(node, target, "launchd")
-            if target.after.get(node.name.short):
-                found.append(
-                    f"{node.name.short}: launchd knows no order: it starts beside what it depends on, and waits itself"
-                )
-        return found
+        return [note for node in nodes for note in foreground.notes(node, target, "launchd", has_order=False)]
 
     def units(self, nodes: Sequence[NodeSpec], target: Target) -> dict[str, str]:
         return {node.name.short: _label(node, target) for node in nodes}

@@ -60,14 +60,7 @@ class RunitFormat(UnitFormat):
         return scripts.check(files)
 
     def notes(self, nodes: Sequence[NodeSpec], target: Target) -> list[str]:
-        found = []
-        for node in nodes:
-            found += foreground.notes(node, target, "runit")
-            if target.after.get(node.name.short):
-                found.append(
-                    f"{node.name.short}: runit knows no order: it starts beside what it depends on, and waits itself"
-                )
-        return found
+        return [note for node in nodes for note in foreground.notes(node, target, "runit", has_order=False)]
 
     def units(self, nodes: Sequence[NodeSpec], target: Target) -> dict[str, str]:
         return {node.name.short: foreground.unit_name(node, target) for node in nodes}
