@@ -3,38 +3,25 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.nodes import FAKE, Nodes, is_alive, kill
+from support import described
+from support.nodes import Nodes, is_alive, kill
 from support.project import Project
 from support.supervisord import PrivateSupervisord
 from support.wait import until
 
-MULTI_TOML = """
-name = "shop"
-[defaults]
-app = "ready"
-python = "./fake-python"
-[nodes.w]
-count = 2
-[nodes.v]
-queues = ["a"]
-"""
+MULTI_TOML = f'{described.MULTI_TOML}[nodes.v]\nqueues = ["a"]\n'
 
 
 class Shop:
     """A project that describes w1, w2 and v, beside a supervisord of its own."""
 
     def __init__(self, project: Project) -> None:
-        self.nodes = Nodes(project)
-        self.nodes.python.write_text(
-            f'#!/bin/sh\ncase "$1" in -c) exec {sys.executable} "$@";; esac\nexec {sys.executable} {FAKE} "$@"\n'
-        )
-        project.write("ready.py", "")
+        self.nodes = described.prepare(Nodes(project))
         self.project = project
         self.describe(MULTI_TOML)
         self.supervisord = PrivateSupervisord(project.env)
@@ -42,7 +29,7 @@ class Shop:
         self.supervisord.start()
 
     def describe(self, text: str) -> None:
-        self.project.write("multi.toml", text)
+        described.describe(self.nodes, text)
 
     def multi(self, *words: str, code: int | None = 0) -> str:
         done = self.nodes.run(*words, code=code)
