@@ -39,11 +39,11 @@ def description(hosts: int, nodes: int) -> str:
 
 def measured(what: str, hosts: int, nodes: int) -> dict[str, float]:
     """One plan, in this process."""
-    from multi.deploy.facts import RUNNING, HostFacts, NodeFact, ReleaseFact
-    from multi.deploy.inventory import Inventory
-    from multi.deploy.plan import make_plan
-    from multi.deploy.rendering import Renderer
-    from multi.deploy.wanted import Release
+    from multi.deploy.hosts.facts import RUNNING, HostFacts, NodeFact, ReleaseFact
+    from multi.deploy.hosts.inventory import Inventory
+    from multi.deploy.planning.plan import make_plan
+    from multi.deploy.planning.rendering import Renderer
+    from multi.deploy.releases.wanted import Release
     from multi.nodes.description import describe
 
     text = description(hosts, nodes)
@@ -73,7 +73,7 @@ def measured(what: str, hosts: int, nodes: int) -> dict[str, float]:
         host = next(iter(inventory.hosts.values()))
         plan = make_plan(inventory, [host], facts, release("1"))
         environment = next(step.do.path for step in plan.steps() if step.kind == "build").rpartition("/")[2]  # type: ignore[union-attr]
-        from multi.deploy.managers import Systemd
+        from multi.deploy.planning.managers import Systemd
 
         rendered = Renderer(inventory).of(host, facts[host.name], Systemd(), agent=True)
         for name, one in facts.items():

@@ -1,6 +1,6 @@
 """How a deploy meets hosts: a backend opens sessions, and a session runs commands and puts files.
 
-`multi.deploy.connections` does it over SSH; `multi.deploy.simulation` on a model, for dry runs and tests.
+`multi.deploy.connections.pool` does it over SSH; `multi.deploy.connections.simulation` on a model, for dry runs and tests.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from multi.deploy.inventory import Host
+    from multi.deploy.hosts.inventory import Host
     from multi.deploy.steps import Build, Command, File, Link, Remove, Restore, Upload
 
 

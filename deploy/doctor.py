@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from multi.deploy import steps as kinds
-from multi.deploy.compatibility import App
-from multi.deploy.facts import FAILED, HostFacts
-from multi.deploy.settings import Settings
+from multi.deploy.hosts.facts import FAILED, HostFacts
+from multi.deploy.hosts.settings import Settings
+from multi.deploy.releases.compatibility import App
 from multi.deploy.steps import Plan
 from multi.nodes.policy import parse_span
 from multi.nodes.spec import NodeSpec

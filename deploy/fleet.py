@@ -12,15 +12,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
-from multi.deploy import health
 from multi.deploy.base import Backend, Result, Session
-from multi.deploy.facts import HostFacts, parse
-from multi.deploy.gathering import question
-from multi.deploy.inventory import Host
-from multi.deploy.managers import NoManager, choose, node_of
-from multi.deploy.operation import each
-from multi.deploy.report import BEGIN, END, FAULT, LINE, PHASE, Event, Tell
-from multi.deploy.settings import KEEPER
+from multi.deploy.hosts.facts import HostFacts, parse
+from multi.deploy.hosts.gathering import question
+from multi.deploy.hosts.inventory import Host
+from multi.deploy.hosts.settings import KEEPER
+from multi.deploy.planning.managers import NoManager, choose, node_of
+from multi.deploy.rollout import health
+from multi.deploy.rollout.operation import each
+from multi.deploy.rollout.report import BEGIN, END, FAULT, LINE, PHASE, Event, Tell
 from multi.deploy.steps import Command, Gate, batches
 from multi.errors import ConfigurationError, DeployError, HostUnreachable, MultiError, NodeError, StepFailed
 

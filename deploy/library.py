@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from multi.deploy.connections.ssh import SshSession
 from multi.deploy.fleet import Fleet, Member, Outcome, parse_batch
-from multi.deploy.inventory import Host
-from multi.deploy.report import Event, Tell
-from multi.deploy.settings import Settings
-from multi.deploy.ssh import SshSession
+from multi.deploy.hosts.inventory import Host
+from multi.deploy.hosts.settings import Settings
+from multi.deploy.rollout.report import Event, Tell
 from multi.errors import ConfigurationError, DeployError, NodeError
 
 #: A `fabric.Connection`, a `fabric.Group`, or any other iterable of connections; Fabric is published without types.

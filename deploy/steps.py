@@ -1,7 +1,7 @@
 """What a deploy does, as values: commands, files, uploads, and the steps and plans made of them.
 
-Nothing here touches a host. A plan is made of these values (`multi.deploy.plan`), and carried out by a runner on a
-`multi.deploy.base.Backend`: over SSH, or on the model of a fleet (`multi.deploy.simulation`).
+Nothing here touches a host. A plan is made of these values (`multi.deploy.planning.plan`), and carried out by a runner on a
+`multi.deploy.base.Backend`: over SSH, or on the model of a fleet (`multi.deploy.connections.simulation`).
 """
 
 from __future__ import annotations

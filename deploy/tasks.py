@@ -18,20 +18,20 @@ import fabric
 from invoke.collection import Collection
 from invoke.exceptions import Exit
 
-from multi.deploy import audit as auditing
-from multi.deploy import inventory as inventories
-from multi.deploy import releases as making
-from multi.deploy import secrets
-from multi.deploy.facts import HostFacts
+from multi.deploy.connections.ssh import SshSession
 from multi.deploy.fleet import Outcome
-from multi.deploy.inventory import Host, Inventory
+from multi.deploy.hosts import inventory as inventories
+from multi.deploy.hosts.facts import HostFacts
+from multi.deploy.hosts.inventory import Host, Inventory
 from multi.deploy.library import reload as reload_nodes
 from multi.deploy.library import restart as restart_nodes
-from multi.deploy.operation import Operation
-from multi.deploy.plan import make_plan
-from multi.deploy.report import BEGIN, LINE, SENT, Event
-from multi.deploy.source import Source
-from multi.deploy.ssh import SshSession
+from multi.deploy.planning.plan import make_plan
+from multi.deploy.releases import making as making
+from multi.deploy.releases.source import Source
+from multi.deploy.rollout import audit as auditing
+from multi.deploy.rollout import secrets
+from multi.deploy.rollout.operation import Operation
+from multi.deploy.rollout.report import BEGIN, LINE, SENT, Event
 from multi.deploy.steps import Plan
 from multi.errors import ConfigurationError, MultiError
 from multi.nodes.description import describe

@@ -77,7 +77,7 @@ def _of_hosts(description: Description) -> list[Problem]:
     deployment = description.deployment
     if not deployment.hosts or any(problem.level == ERROR for problem in description.problems):
         return []
-    from multi.deploy import inventory
+    from multi.deploy.hosts import inventory
 
     found: list[Problem] = []
     for environment in deployment.environments or [None]:

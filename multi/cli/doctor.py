@@ -13,12 +13,13 @@ from multi.cli.group import DONE, FAILED
 from multi.cli.remote import Remote, as_json, host_options
 from multi.cli.screen import Screen
 from multi.controller import project
-from multi.deploy import compatibility, doctor
-from multi.deploy.compatibility import App
+from multi.deploy import doctor
 from multi.deploy.doctor import CHECKS, ERROR, Finding, Patient
-from multi.deploy.facts import HostFacts, parse
-from multi.deploy.question import FOLDERS, Question
-from multi.deploy.settings import KEEPER
+from multi.deploy.hosts.facts import HostFacts, parse
+from multi.deploy.hosts.question import FOLDERS, Question
+from multi.deploy.hosts.settings import KEEPER
+from multi.deploy.releases import compatibility
+from multi.deploy.releases.compatibility import App
 from multi.errors import ConfigurationError, HostUnreachable, MultiError
 from multi.nodes.description import Description
 from multi.nodes.spec import NodeSpec, logical_cwd
@@ -138,8 +139,9 @@ def _stop_times(nodes: Sequence[NodeSpec]) -> dict[str, float]:
 
 
 def _there(remote: Remote) -> Patient:
-    from multi.deploy import gathering, secrets
-    from multi.deploy.plan import make_plan
+    from multi.deploy.hosts import gathering
+    from multi.deploy.planning.plan import make_plan
+    from multi.deploy.rollout import secrets
 
     begun: dict[str, float] = {}
     ended: dict[str, float] = {}
@@ -182,8 +184,8 @@ def _skew(clock: float, began: float, ended: float) -> float:
 
 def _times_there(remote: Remote, facts: dict[str, HostFacts]) -> dict[str, float]:
     """How long managers wait for each node, the shortest time of all hosts."""
-    from multi.deploy.managers import NoManager, choose
-    from multi.deploy.rendering import Renderer
+    from multi.deploy.planning.managers import NoManager, choose
+    from multi.deploy.planning.rendering import Renderer
 
     renderer = Renderer(remote.inventory)
     found: dict[str, float] = {}

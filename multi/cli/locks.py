@@ -10,8 +10,8 @@ from multi.cli.group import DONE
 from multi.cli.onhosts import JSON, tell_errors
 from multi.cli.remote import Remote, as_json, host_options
 from multi.cli.screen import clock
-from multi.deploy import audit, locking
-from multi.deploy.ssh import SshSession
+from multi.deploy.connections.ssh import SshSession
+from multi.deploy.rollout import audit, locking
 from multi.errors import ConfigurationError, DeployError, MultiError
 
 

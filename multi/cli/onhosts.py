@@ -11,11 +11,11 @@ import click
 from multi.cli.group import DONE, FAILED
 from multi.cli.remote import Remote, as_json, host_options
 from multi.cli.screen import complain
-from multi.deploy import audit, locking
-from multi.deploy.facts import RUNNING, HostFacts
-from multi.deploy.inventory import Host
-from multi.deploy.managers import NoManager, choose, node_of
-from multi.deploy.ssh import SshSession
+from multi.deploy.connections.ssh import SshSession
+from multi.deploy.hosts.facts import RUNNING, HostFacts
+from multi.deploy.hosts.inventory import Host
+from multi.deploy.planning.managers import NoManager, choose, node_of
+from multi.deploy.rollout import audit, locking
 from multi.deploy.steps import Command
 from multi.errors import DeployError, HostUnreachable, MultiError
 

@@ -40,8 +40,9 @@ def plan(ctx: click.Context, /, **given: Any) -> None:
     multi deploy plan -e staging --hosts 'app*' -v
     multi deploy plan --check --json > plan.json
     """
-    from multi.deploy import releases, secrets
-    from multi.deploy.plan import make_plan
+    from multi.deploy.planning.plan import make_plan
+    from multi.deploy.releases import making as releases
+    from multi.deploy.rollout import secrets
 
     with Remote(ctx, given) as remote:
         source, release = releases.make(remote.inventory, given["source"])

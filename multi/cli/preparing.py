@@ -10,9 +10,9 @@ from multi.cli.group import DONE, FAILED
 from multi.cli.remote import Remote, as_json, host_options
 from multi.cli.rollout import show_plan, show_report
 from multi.cli.telling import Teller
-from multi.deploy import audit, preparing, runner
-from multi.deploy.report import DONE as HOST_DONE
-from multi.deploy.runner import Runner
+from multi.deploy.rollout import audit, preparing, runner
+from multi.deploy.rollout.report import DONE as HOST_DONE
+from multi.deploy.rollout.runner import Runner
 from multi.errors import MultiError
 
 

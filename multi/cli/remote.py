@@ -12,16 +12,16 @@ import click
 
 from multi.cli.screen import Screen
 from multi.controller import project
-from multi.deploy import inventory as inventories
+from multi.deploy.hosts import inventory as inventories
 from multi.errors import ConfigurationError, MultiError
 from multi.nodes.spec import logical_cwd
 
 if TYPE_CHECKING:
-    from multi.deploy.connections import Connections
-    from multi.deploy.facts import HostFacts
-    from multi.deploy.inventory import Host, Inventory
-    from multi.deploy.source import Source
-    from multi.deploy.ssh import SshSession
+    from multi.deploy.connections.pool import Connections
+    from multi.deploy.connections.ssh import SshSession
+    from multi.deploy.hosts.facts import HostFacts
+    from multi.deploy.hosts.inventory import Host, Inventory
+    from multi.deploy.releases.source import Source
     from multi.deploy.steps import Secret
 
 Found = TypeVar("Found")
@@ -103,7 +103,7 @@ class Remote:
 
     def connections(self, source: Source | None = None) -> Connections:
         """The one pool of connections of this command."""
-        from multi.deploy.connections import Connections, Ways
+        from multi.deploy.connections.pool import Connections, Ways
         from multi.deploy.steps import Secret
 
         if self._connections is None:
@@ -136,13 +136,13 @@ class Remote:
 
     def each(self, hosts: Iterable[Host], what: Callable[[SshSession], Found]) -> dict[str, Found | MultiError]:
         """What becomes of this on each host, or the error that it ends with; hosts in their order."""
-        from multi.deploy import operation
+        from multi.deploy.rollout import operation
 
         return operation.each(self.connections(), hosts, what, self.max_parallel)
 
     def facts(self, hosts: Iterable[Host] | None = None) -> dict[str, HostFacts]:
         """What the hosts are like; of those that can't be reached, why."""
-        from multi.deploy import gathering
+        from multi.deploy.hosts import gathering
 
         project = self.inventory.project
         return gathering.gather(

@@ -9,10 +9,10 @@ import click
 
 from multi.cli.remote import Remote, host_options
 from multi.cli.rollout import BREAK, DRY, JSON, WHY, Rollout
-from multi.deploy.facts import HostFacts
-from multi.deploy.plan import make_plan
+from multi.deploy.hosts.facts import HostFacts
+from multi.deploy.planning.plan import make_plan
+from multi.deploy.releases.wanted import Kept, Release, kept_at
 from multi.deploy.steps import Command, Plan, batches
-from multi.deploy.wanted import Kept, Release, kept_at
 from multi.errors import ConfigurationError, MultiError
 
 

@@ -15,11 +15,12 @@ from multi.cli.group import DONE, FAILED, INTERRUPTED
 from multi.cli.remote import Remote, as_json, host_options
 from multi.cli.screen import Screen, complain
 from multi.cli.telling import Teller
-from multi.deploy import releases, secrets
-from multi.deploy.facts import HostFacts
-from multi.deploy.operation import Operation
-from multi.deploy.plan import make_plan
-from multi.deploy.report import LEFT_OUT, STUCK, UNREACHABLE, Report
+from multi.deploy.hosts.facts import HostFacts
+from multi.deploy.planning.plan import make_plan
+from multi.deploy.releases import making as releases
+from multi.deploy.rollout import secrets
+from multi.deploy.rollout.operation import Operation
+from multi.deploy.rollout.report import LEFT_OUT, STUCK, UNREACHABLE, Report
 from multi.deploy.steps import PHASES, Plan
 
 WHY = click.option(

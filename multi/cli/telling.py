@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import click
 
 from multi.cli.screen import Screen
-from multi.deploy.report import BEGIN, END, FAULT, LINE, NOTE, PHASE, SENT, Event
+from multi.deploy.rollout.report import BEGIN, END, FAULT, LINE, NOTE, PHASE, SENT, Event
 
 _UP, _CLEAR = "\x1b[{}A", "\r\x1b[K"
 _SLOW = 5.0  # a step that takes longer is told of when it begins, where there is no live line

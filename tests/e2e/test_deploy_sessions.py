@@ -13,12 +13,12 @@ from support.hosts import SshHost, write_config
 from support.servers import free_port
 from support.wait import until
 
-from multi.deploy import audit, locking
-from multi.deploy.connections import Connections, Ways
-from multi.deploy.inventory import Host
-from multi.deploy.settings import Settings
-from multi.deploy.source import Folder
-from multi.deploy.ssh import SshSession
+from multi.deploy.connections.pool import Connections, Ways
+from multi.deploy.connections.ssh import SshSession
+from multi.deploy.hosts.inventory import Host
+from multi.deploy.hosts.settings import Settings
+from multi.deploy.releases.source import Folder
+from multi.deploy.rollout import audit, locking
 from multi.deploy.steps import Build, Command, File, Link, Remove, Restore, Secret, Upload
 from multi.errors import DeployLocked, HostRefused, HostUnreachable, StepFailed
 

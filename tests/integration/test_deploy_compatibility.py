@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from multi.deploy.compatibility import App, answer, compare, question
+from multi.deploy.releases.compatibility import App, answer, compare, question
 from multi.nodes.description import describe
 
 _APP = """

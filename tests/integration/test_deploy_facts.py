@@ -13,8 +13,8 @@ import pytest
 from support.supervisord import PrivateSupervisord
 from support.wait import until
 
-from multi.deploy.facts import RUNNING, STOPPED, HostFacts, parse
-from multi.deploy.question import Question
+from multi.deploy.hosts.facts import RUNNING, STOPPED, HostFacts, parse
+from multi.deploy.hosts.question import Question
 
 
 def told(path: Path, *folders: Path, **env: str) -> HostFacts:

@@ -16,13 +16,13 @@ from support.supervisord import PrivateSupervisord
 from support.systemd import PrivateSystemd, require
 from support.wait import until
 
-from multi.deploy import gathering
-from multi.deploy.inventory import Inventory
-from multi.deploy.plan import make_plan
-from multi.deploy.report import Report
-from multi.deploy.runner import Runner
+from multi.deploy.hosts import gathering
+from multi.deploy.hosts.inventory import Inventory
+from multi.deploy.planning.plan import make_plan
+from multi.deploy.releases.wanted import Release
+from multi.deploy.rollout.report import Report
+from multi.deploy.rollout.runner import Runner
 from multi.deploy.steps import Plan
-from multi.deploy.wanted import Release
 from multi.nodes.description import describe
 
 pytestmark = pytest.mark.slow

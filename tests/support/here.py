@@ -7,9 +7,9 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from multi.deploy import scripts
 from multi.deploy.base import Result, Sent
-from multi.deploy.inventory import Host
+from multi.deploy.connections import scripts
+from multi.deploy.hosts.inventory import Host
 from multi.deploy.steps import Build, Command, File, Link, Remove, Restore, Upload
 from multi.errors import StepFailed
 

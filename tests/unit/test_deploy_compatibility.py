@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from multi.deploy import compatibility
-from multi.deploy.compatibility import App, answer, compare, fits, question, signature
+from multi.deploy.releases import compatibility
+from multi.deploy.releases.compatibility import App, answer, compare, fits, question, signature
 from multi.nodes.description import describe
 
 ANY, NAMED, POSITIONAL, STAR, STARS = (

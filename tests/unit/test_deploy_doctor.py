@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from multi.deploy.compatibility import App
 from multi.deploy.doctor import CHECKS, Patient, examine
-from multi.deploy.facts import FAILED, RUNNING, HostFacts, NodeFact, ReleaseFact, unreachable
-from multi.deploy.settings import Settings
+from multi.deploy.hosts.facts import FAILED, RUNNING, HostFacts, NodeFact, ReleaseFact, unreachable
+from multi.deploy.hosts.settings import Settings
+from multi.deploy.releases.compatibility import App
 from multi.deploy.steps import START, WRITE, Command, HostPlan, Plan, Step
 from multi.nodes.description import describe
 from multi.nodes.spec import NodeSpec

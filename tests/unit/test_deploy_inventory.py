@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from multi.deploy.inventory import SOME_HOST, Inventory, named, problems
-from multi.deploy.settings import Canary
+from multi.deploy.hosts.inventory import SOME_HOST, Inventory, named, problems
+from multi.deploy.hosts.settings import Canary
 from multi.errors import ConfigurationError
 from multi.nodes.description import DescriptionError, describe
 from multi.nodes.description.deploying import DEPLOY_KEYS, keys_of

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from multi.deploy.facts import RUNNING, HostFacts, NodeFact, ReleaseFact, parse, unreachable
-from multi.deploy.inventory import Inventory
-from multi.deploy.plan import make_plan
-from multi.deploy.question import FOLDERS, Question
-from multi.deploy.runner import Runner
-from multi.deploy.simulation import Fault, Simulation, answer
+from multi.deploy.connections.simulation import Fault, Simulation, answer
+from multi.deploy.hosts.facts import RUNNING, HostFacts, NodeFact, ReleaseFact, parse, unreachable
+from multi.deploy.hosts.inventory import Inventory
+from multi.deploy.hosts.question import FOLDERS, Question
+from multi.deploy.planning.plan import make_plan
+from multi.deploy.releases.wanted import Kept, Release, kept_at
+from multi.deploy.rollout.runner import Runner
 from multi.deploy.steps import PREPARE, SWITCH, Command, Plan, Secret, batches
-from multi.deploy.wanted import Kept, Release, kept_at
 from multi.errors import DeployError
 from multi.nodes.description import describe
 

@@ -7,14 +7,25 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from multi.deploy import runner
 from multi.deploy.base import Result
-from multi.deploy.facts import HostFacts
-from multi.deploy.inventory import Host
-from multi.deploy.report import DONE, END, FAILED, LEFT_OUT, REVERTED, STUCK, UNCHANGED, UNREACHABLE, Event, Report
-from multi.deploy.runner import Runner
-from multi.deploy.settings import Canary, Settings
-from multi.deploy.simulation import Fault, Simulation
+from multi.deploy.connections.simulation import Fault, Simulation
+from multi.deploy.hosts.facts import HostFacts
+from multi.deploy.hosts.inventory import Host
+from multi.deploy.hosts.settings import Canary, Settings
+from multi.deploy.rollout import runner
+from multi.deploy.rollout.report import (
+    DONE,
+    END,
+    FAILED,
+    LEFT_OUT,
+    REVERTED,
+    STUCK,
+    UNCHANGED,
+    UNREACHABLE,
+    Event,
+    Report,
+)
+from multi.deploy.rollout.runner import Runner
 from multi.deploy.steps import FINISH, ONCE, PREPARE, RESTART, RUN, SWITCH, Command, HostPlan, Plan, Step
 
 SETTINGS = Settings(path="/srv/shop")

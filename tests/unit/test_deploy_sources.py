@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from multi.deploy import hooks, secrets
-from multi.deploy.canary import Counter, Tally, verdict
 from multi.deploy.fleet import Fleet, Member, Place, parse_batch
-from multi.deploy.inventory import Host
-from multi.deploy.releases import find
-from multi.deploy.settings import Canary, Settings
-from multi.deploy.source import MANIFEST, Commit, Digests, Folder, Source, Wheel, read_manifest
+from multi.deploy.hosts.inventory import Host
+from multi.deploy.hosts.settings import Canary, Settings
+from multi.deploy.releases.making import find
+from multi.deploy.releases.source import MANIFEST, Commit, Digests, Folder, Source, Wheel, read_manifest
+from multi.deploy.rollout import hooks, secrets
+from multi.deploy.rollout.canary import Counter, Tally, verdict
 from multi.errors import ConfigurationError, DeployError, NodeError, StepFailed
 
 
@@ -96,7 +96,7 @@ def test_a_file_is_read_again_only_when_it_has_changed(folder: Path, monkeypatch
         opened.append(path)
         return real(path, *more, **options)  # type: ignore[call-overload]
 
-    monkeypatch.setattr("multi.deploy.source.open", noted, raising=False)
+    monkeypatch.setattr("multi.deploy.releases.source.open", noted, raising=False)
     assert Folder(str(folder), cache=Digests()).digest == before
     assert not [path for path in opened if path.startswith(str(folder))]
     (folder / "run").write_text("#!/bin/no\n")

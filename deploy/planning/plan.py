@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from multi.deploy import steps as kinds
-from multi.deploy.facts import HostFacts
-from multi.deploy.hostplan import HostPlanner
-from multi.deploy.inventory import SOME_HOST, Host, Inventory
-from multi.deploy.rendering import Renderer
+from multi.deploy.hosts.facts import HostFacts
+from multi.deploy.hosts.inventory import SOME_HOST, Host, Inventory
+from multi.deploy.planning.hostplan import HostPlanner
+from multi.deploy.planning.rendering import Renderer
+from multi.deploy.releases.wanted import Kept, Release, hook, secrets_text
 from multi.deploy.steps import ONCE, SWITCH, Command, HostPlan, Plan, Secret, Step, batches
-from multi.deploy.wanted import Kept, Release, hook, secrets_text
 
 
 def make_plan(

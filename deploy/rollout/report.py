@@ -10,7 +10,7 @@ from multi.deploy.steps import HostPlan, Plan, Step
 from multi.errors import HostUnreachable, MultiError, StepFailed
 
 if TYPE_CHECKING:
-    from multi.deploy.inventory import Host
+    from multi.deploy.hosts.inventory import Host
 
 #: What has become of a host.
 UNCHANGED, PREPARED, DONE, FAILED = "unchanged", "prepared", "done", "failed"

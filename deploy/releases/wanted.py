@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from multi.deploy.inventory import Host
+from multi.deploy.hosts.inventory import Host
 from multi.deploy.steps import Command, File, Secret
 
 

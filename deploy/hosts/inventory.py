@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from multi.deploy.settings import Settings, merged
+from multi.deploy.hosts.settings import Settings, merged
 from multi.errors import ConfigurationError
 from multi.nodes.description import Described, Description, Problem, describe
 from multi.nodes.description.deployment import matching

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from multi.deploy.settings import KEEPER, SUPERVISORD, SYSTEMD, SYSTEMD_USER
+from multi.deploy.hosts.settings import KEEPER, SUPERVISORD, SYSTEMD, SYSTEMD_USER
 from multi.deploy.steps import Command, Gate
 from multi.errors import HostUnreachable, StepFailed
 

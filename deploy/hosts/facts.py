@@ -1,4 +1,4 @@
-"""What a host is like and what it has, as it answers the question of `multi.deploy.question`."""
+"""What a host is like and what it has, as it answers the question of `multi.deploy.hosts.question`."""
 
 from __future__ import annotations
 

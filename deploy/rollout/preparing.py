@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from multi.deploy import steps as kinds
 from multi.deploy.base import Session
-from multi.deploy.facts import PASSWORD, HostFacts
-from multi.deploy.inventory import Host, Inventory
-from multi.deploy.managers import may_be_root
-from multi.deploy.settings import SYSTEMD_USER
+from multi.deploy.hosts.facts import PASSWORD, HostFacts
+from multi.deploy.hosts.inventory import Host, Inventory
+from multi.deploy.hosts.settings import SYSTEMD_USER
+from multi.deploy.planning.managers import may_be_root
 from multi.deploy.steps import PREPARE, Command, Do, File, HostPlan, Plan, Step
 from multi.errors import HostUnreachable
 

@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from multi.deploy import audit, compatibility, health, hooks, runner
 from multi.deploy.base import Backend, Session
-from multi.deploy.facts import HostFacts, unreachable
-from multi.deploy.gathering import gather, question
-from multi.deploy.inventory import Host, Inventory
-from multi.deploy.locking import Holder
-from multi.deploy.report import NOTE, UNREACHABLE, Event, HostReport, Report, Tell
-from multi.deploy.runner import Runner
+from multi.deploy.hosts.facts import HostFacts, unreachable
+from multi.deploy.hosts.gathering import gather, question
+from multi.deploy.hosts.inventory import Host, Inventory
+from multi.deploy.releases import compatibility
+from multi.deploy.rollout import audit, health, hooks, runner
+from multi.deploy.rollout.locking import Holder
+from multi.deploy.rollout.report import NOTE, UNREACHABLE, Event, HostReport, Report, Tell
+from multi.deploy.rollout.runner import Runner
 from multi.deploy.steps import Command, Plan
 from multi.errors import DeployError, DeployLocked, HostUnreachable, MultiError, StepFailed
 

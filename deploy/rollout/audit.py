@@ -30,7 +30,7 @@ _READ = '[ -f "$1/audit.log" ] || exit 0; tail -n "$2" "$1/audit.log"'
 
 def entry(what: str, **more: Any) -> dict[str, Any]:
     """A record: what was done, when, by whom and from where."""
-    from multi.deploy.locking import _login
+    from multi.deploy.rollout.locking import _login
 
     who = os.environ.get("SUDO_USER") or _login()
     return {"at": round(time.time(), 1), "who": who, "from": os.uname().nodename, "what": what, **more}

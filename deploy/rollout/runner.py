@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from multi.deploy import canary as judging
-from multi.deploy import health
 from multi.deploy.base import Backend, Result, Session
-from multi.deploy.report import (
+from multi.deploy.rollout import canary as judging
+from multi.deploy.rollout import health
+from multi.deploy.rollout.report import (
     BEGIN,
     DONE,
     END,
@@ -58,9 +58,9 @@ from multi.deploy.steps import (
 from multi.errors import DeployError, DeployLocked, HostUnreachable, MultiError, StepFailed
 
 if TYPE_CHECKING:
-    from multi.deploy.inventory import Host
-    from multi.deploy.locking import Holder
-    from multi.deploy.settings import Canary
+    from multi.deploy.hosts.inventory import Host
+    from multi.deploy.hosts.settings import Canary
+    from multi.deploy.rollout.locking import Holder
 
 #: Exit codes of `multi stopwait` and `systemctl stop` for what they don't know: it is stopped as well as can be.
 _NOT_THERE = (4, 5)

@@ -6,8 +6,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from multi.deploy.facts import NONE, PASSWORD, ROOT, HostFacts, NodeFact
-from multi.deploy.settings import AUTO, KEEPER, SUPERVISORD, SYSTEMD, SYSTEMD_USER, Settings
+from multi.deploy.hosts.facts import NONE, PASSWORD, ROOT, HostFacts, NodeFact
+from multi.deploy.hosts.settings import AUTO, KEEPER, SUPERVISORD, SYSTEMD, SYSTEMD_USER, Settings
 from multi.deploy.steps import Command
 
 

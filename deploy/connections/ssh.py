@@ -11,8 +11,8 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from multi.deploy import scripts
 from multi.deploy.base import Result
+from multi.deploy.connections import scripts
 from multi.deploy.steps import Build, Command, File, Link, Remove, Restore, Upload
 from multi.errors import ConfigurationError, DeployError, HostUnreachable, StepFailed
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import paramiko
 
     from multi.deploy.base import Sent
-    from multi.deploy.inventory import Host
-    from multi.deploy.source import Source
+    from multi.deploy.hosts.inventory import Host
+    from multi.deploy.releases.source import Source
     from multi.deploy.steps import Secret
 
 #: Of the output of one command so much is kept: its beginning and its end.
@@ -135,7 +135,7 @@ class SshSession:
 
     def _known(self, title: str, base: str, user: str | None) -> tuple[dict[str, Any], set[str]]:
         """What the release at `base` was made of, and what in its folder is other than that by now."""
-        from multi.deploy.source import read_manifest
+        from multi.deploy.releases.source import read_manifest
 
         result = self.run(Command(("sh", "-c", scripts.LOOK, "multi-look", base), user=user))
         if result.code is None:

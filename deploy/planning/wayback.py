@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from multi.deploy import steps as kinds
-from multi.deploy.facts import RUNNING, STARTING, NodeFact
-from multi.deploy.managers import Supervisord, node_of
+from multi.deploy.hosts.facts import RUNNING, STARTING, NodeFact
+from multi.deploy.planning.managers import Supervisord, node_of
 from multi.deploy.steps import SWITCH, Do, Link, Restore, Step
 
 if TYPE_CHECKING:
-    from multi.deploy.switching import Switch
+    from multi.deploy.planning.switching import Switch
 
 #: For what holds nodes together (s); nodes have their own times.
 MARGIN = 120.0

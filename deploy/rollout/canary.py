@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from multi.deploy.settings import Canary
+from multi.deploy.hosts.settings import Canary
 from multi.errors import StepFailed
 
 _EVERY = 1.0

@@ -6,17 +6,17 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from multi.deploy import steps as kinds
-from multi.deploy.facts import FAILED, RUNNING, STARTING, NodeFact
-from multi.deploy.managers import Keepers, Manager, Supervisord, Systemd, node_of
-from multi.deploy.settings import SUPERVISORD, SYSTEMD, SYSTEMD_USER
+from multi.deploy.hosts.facts import FAILED, RUNNING, STARTING, NodeFact
+from multi.deploy.hosts.settings import SUPERVISORD, SYSTEMD, SYSTEMD_USER
+from multi.deploy.planning.managers import Keepers, Manager, Supervisord, Systemd, node_of
+from multi.deploy.planning.wayback import WayBack
+from multi.deploy.releases.wanted import Kept, hook, kept_at
 from multi.deploy.steps import SWITCH, Command, File, Gate, Link, Remove, Secret
-from multi.deploy.wanted import Kept, hook, kept_at
-from multi.deploy.wayback import WayBack
 from multi.units.base import File as UnitFile
 
 if TYPE_CHECKING:
-    from multi.deploy.hostplan import HostPlanner
-    from multi.deploy.rendering import Rendered
+    from multi.deploy.planning.hostplan import HostPlanner
+    from multi.deploy.planning.rendering import Rendered
 
 #: Beside the time that a node may take to stop: to start, and to say so.
 MARGIN = 120.0

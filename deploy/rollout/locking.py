@@ -18,7 +18,7 @@ from multi.errors import DeployLocked, HostUnreachable, StepFailed
 
 if TYPE_CHECKING:
     from multi.deploy.base import Result, Session
-    from multi.deploy.inventory import Host
+    from multi.deploy.hosts.inventory import Host
 
 _HELD, _NOT_SET_UP = 75, 73
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from multi.deploy.base import Backend
-from multi.deploy.facts import HostFacts, parse, unreachable, unreadable
-from multi.deploy.inventory import Host
-from multi.deploy.question import FOLDERS, Question
+from multi.deploy.hosts.facts import HostFacts, parse, unreachable, unreadable
+from multi.deploy.hosts.inventory import Host
+from multi.deploy.hosts.question import FOLDERS, Question
 from multi.deploy.steps import Command
 from multi.errors import MultiError
 

@@ -11,9 +11,9 @@ import time
 import zipfile
 from collections.abc import Iterator
 
-from multi.deploy.inventory import Inventory
-from multi.deploy.source import Commit, Folder, Source, Wheel
-from multi.deploy.wanted import Release
+from multi.deploy.hosts.inventory import Inventory
+from multi.deploy.releases.source import Commit, Folder, Source, Wheel
+from multi.deploy.releases.wanted import Release
 from multi.errors import ConfigurationError
 
 #: Looked for in the source, in this order, where [deploy] names no file of requirements.

@@ -6,10 +6,10 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from multi.deploy.facts import HostFacts
-from multi.deploy.inventory import SOME_HOST, Host, Inventory
-from multi.deploy.managers import Manager
-from multi.deploy.settings import SYSTEMD_USER
+from multi.deploy.hosts.facts import HostFacts
+from multi.deploy.hosts.inventory import SOME_HOST, Host, Inventory
+from multi.deploy.hosts.settings import SYSTEMD_USER
+from multi.deploy.planning.managers import Manager
 from multi.deploy.steps import Secret, digest
 from multi.nodes.spec import NodeSpec
 from multi.units.base import File, Target

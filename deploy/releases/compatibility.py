@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from multi.deploy.inventory import Host, Inventory
+from multi.deploy.hosts.inventory import Host, Inventory
 from multi.deploy.steps import Command, Plan
 from multi.errors import HostUnreachable
 from multi.nodes.spec import NodeSpec

@@ -16,15 +16,15 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from multi.deploy.ssh import SshSession
+from multi.deploy.connections.ssh import SshSession
 from multi.errors import ConfigurationError, HostRefused, HostUnreachable, MissingExtra
 
 if TYPE_CHECKING:
     import fabric
     import paramiko
 
-    from multi.deploy.inventory import Host
-    from multi.deploy.source import Source
+    from multi.deploy.hosts.inventory import Host
+    from multi.deploy.releases.source import Source
     from multi.deploy.steps import Secret
 
 CONNECT_TIMEOUT = 10.0

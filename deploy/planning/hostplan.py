@@ -6,11 +6,13 @@ import hashlib
 import posixpath
 
 from multi.deploy import steps as kinds
-from multi.deploy.facts import PASSWORD, RUNNING, HostFacts, ReleaseFact
-from multi.deploy.inventory import Host, Inventory
-from multi.deploy.managers import Manager, NoManager, choose, may_be_root
-from multi.deploy.rendering import Rendered, Renderer
-from multi.deploy.settings import KEEPER, SYSTEMD_USER
+from multi.deploy.hosts.facts import PASSWORD, RUNNING, HostFacts, ReleaseFact
+from multi.deploy.hosts.inventory import Host, Inventory
+from multi.deploy.hosts.settings import KEEPER, SYSTEMD_USER
+from multi.deploy.planning.managers import Manager, NoManager, choose, may_be_root
+from multi.deploy.planning.rendering import Rendered, Renderer
+from multi.deploy.planning.switching import Switch
+from multi.deploy.releases.wanted import Kept, Release, hook, kept_at
 from multi.deploy.steps import (
     FINISH,
     PREPARE,
@@ -26,8 +28,6 @@ from multi.deploy.steps import (
     Step,
     Upload,
 )
-from multi.deploy.switching import Switch
-from multi.deploy.wanted import Kept, Release, hook, kept_at
 from multi.errors import ConfigurationError
 from multi.units.base import File as UnitFile
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from multi.deploy.base import Result, Sent
-from multi.deploy.facts import FAILED, RUNNING, STARTING, STOPPED, HostFacts, NodeFact, ReleaseFact
-from multi.deploy.inventory import Host
-from multi.deploy.question import SCRIPT
+from multi.deploy.hosts.facts import FAILED, RUNNING, STARTING, STOPPED, HostFacts, NodeFact, ReleaseFact
+from multi.deploy.hosts.inventory import Host
+from multi.deploy.hosts.question import SCRIPT
 from multi.deploy.steps import Build, Command, File, Link, Remove, Restore, Upload
 from multi.errors import HostUnreachable, StepFailed
 
@@ -304,7 +304,7 @@ def _multi(model: SimulatedHost, words: list[str]) -> Result:
 
 
 def answer(facts: HostFacts) -> str:
-    """What the script of `multi.deploy.facts` would print on a host with these facts."""
+    """What the script of `multi.deploy.hosts.facts` would print on a host with these facts."""
     rows: list[tuple[object, ...]] = [
         ("multi-facts", 1),
         ("user", facts.user, facts.uid, facts.home),
