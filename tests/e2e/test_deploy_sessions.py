@@ -224,7 +224,7 @@ def test_an_upload_that_is_cut_leaves_no_release(hosts: list[SshHost], ways: Way
             session.send(Upload(f"{releases}/1", "1", source.digest))
         timer.join()
         again = connections.connect(where)
-        until(lambda: "sh -c" not in again.run(Command(("ps", "ax"))).out, 10, what="the receiving end has ended")
+        until(lambda: releases not in again.run(Command(("ps", "axww"))).out, 10, what="the receiving end has ended")
         assert not again.run(Command(("test", "-e", f"{releases}/1"))).ok
         again.send(Upload(f"{releases}/1", "1", source.digest))
         assert again.run(Command(("stat", "-c", "%s", f"{releases}/1/big"))).out == "40000000\n"
