@@ -56,7 +56,7 @@ def _with_uv(home: Path, requirements: str, python: str) -> bool:
         return False
     commands = (
         [uv, "venv", "-q", "--no-python-downloads", "--python", python, str(home)],
-        [uv, "pip", "install", "-q", "--python", str(home / "bin" / "python"), "-r", requirements],
+        [uv, "pip", "install", "-q", "--compile-bytecode", "--python", str(home / "bin" / "python"), "-r", requirements],
     )
     return all(subprocess.run(command, capture_output=True, check=False).returncode == 0 for command in commands)
 

@@ -8,6 +8,7 @@ project                         a temporary folder with `write`, `multi`, `pytho
 
 from __future__ import annotations
 
+import compileall
 import os
 import signal
 import uuid
@@ -90,6 +91,14 @@ def no_leftovers(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture
 def project(tmp_path: Path, mark: str, no_leftovers: None) -> Project:
     return Project(tmp_path, mark)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile multi before anything starts it: the tests start hundreds of processes, which write no bytecode themselves (a
+    module that a test rewrites would be taken from its old one), and each would compile all that it imports anew."""
+    if not hasattr(config, "workerinput"):  # once, not in each process of a parallel run
+        for folder in ("multi", "deploy"):
+            compileall.compile_dir(TESTS.parent / folder, quiet=2)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
