@@ -54,9 +54,10 @@ def _with_uv(home: Path, requirements: str, python: str) -> bool:
     uv = str(beside) if beside.is_file() else shutil.which("uv")
     if uv is None:
         return False
+    options = ["-q", "--compile-bytecode", "--python", str(home / "bin" / "python")]
     commands = (
         [uv, "venv", "-q", "--no-python-downloads", "--python", python, str(home)],
-        [uv, "pip", "install", "-q", "--compile-bytecode", "--python", str(home / "bin" / "python"), "-r", requirements],
+        [uv, "pip", "install", *options, "-r", requirements],
     )
     return all(subprocess.run(command, capture_output=True, check=False).returncode == 0 for command in commands)
 
