@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from multi.app import current
 from multi.app.publishing import Publisher
@@ -20,7 +20,11 @@ from multi.config.settings import refuse_near_miss
 from multi.errors import ConfigurationError, UnsupportedOption
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from multi.app.signature import Signature
+    from multi.app.task import CoroutineTask
+    from multi.app.typed import BoundDecorator, Decorator, P, R
     from multi.backends.base import Backend
     from multi.brokers.base import Broker
 
@@ -128,9 +132,13 @@ class App(Sender):
     # tasks -----------------------------------------------------------------------------------------------------------
 
     @overload
-    def task(self, function: Callable[..., Any], /) -> BaseTask: ...
+    def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> CoroutineTask[P, R]: ...
     @overload
-    def task(self, function: None = None, /, **options: Any) -> Callable[[Callable[..., Any]], BaseTask]: ...
+    def task(self, function: Callable[P, R], /) -> BaseTask[P, R]: ...
+    @overload
+    def task(self, function: None = None, /, *, bind: Literal[True], **options: Any) -> BoundDecorator: ...
+    @overload
+    def task(self, function: None = None, /, *, bind: Literal[False] = False, **options: Any) -> Decorator: ...
     def task(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         """Make a task of a function; as `@app.task` or `@app.task(name=..., bind=True, ...)`."""
         if function is not None and (not callable(function) or options):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +76,13 @@ class Interruptible(Coroutine[Any, Any, Any]):
 
     def __await__(self) -> Generator[Any, None, Any]:
         return (yield from self._body.__await__())
+
+
+async def in_thread(call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """`call` in a thread of the running loop, which goes on meanwhile; the call knows the task that it is made in."""
+    import asyncio
+
+    return await asyncio.to_thread(call, *args, **kwargs)
 
 
 def run(body: Coroutine[Any, Any, Any]) -> Any:

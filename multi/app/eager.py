@@ -10,6 +10,7 @@ from multi.app.job import Job
 from multi.app.plan import executor
 from multi.app.result import AsyncResult, RemoteTraceback
 from multi.app.states import PROPAGATE_STATES, READY_STATES
+from multi.app.typed import R
 from multi.message import Message
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from multi.outcome import Outcome
 
 
-class EagerResult(AsyncResult):
+class EagerResult(AsyncResult[R]):
     """The result of a task that was run here: there from the start."""
 
     __slots__ = ("_outcome",)

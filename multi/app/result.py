@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import builtins
 import time
 from collections.abc import Generator, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from multi.app.request import running
 from multi.app.states import PENDING, PROPAGATE_STATES, READY_STATES, SUCCESS
+from multi.app.typed import Generic, R
 from multi.errors import BackendDisabled, TimeoutError  # noqa: A004 - Celery's name
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ _DISABLED = (
 )
 
 
-class AsyncResult:
+class AsyncResult(Generic[R]):
     """The state and result of one task, asked for by its id."""
 
     __slots__ = ("__weakref__", "_children", "_meta", "app", "id", "ignored", "parent")
@@ -139,6 +141,32 @@ class AsyncResult:
 
     # waiting ---------------------------------------------------------------------------------------------------------
 
+    @overload
+    def get(
+        self,
+        timeout: float | None = None,
+        propagate: Literal[True] = True,
+        interval: float | None = None,
+        no_ack: bool = True,
+        follow_parents: bool = True,
+        callback: Any = None,
+        on_message: Any = None,
+        on_interval: Any = None,
+        disable_sync_subtasks: bool = True,
+    ) -> R: ...
+    @overload
+    def get(
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        interval: float | None = None,
+        no_ack: bool = True,
+        follow_parents: bool = True,
+        callback: Any = None,
+        on_message: Any = None,
+        on_interval: Any = None,
+        disable_sync_subtasks: bool = True,
+    ) -> Any: ...
     def get(
         self,
         timeout: float | None = None,
@@ -186,6 +214,22 @@ class AsyncResult:
         return value
 
     wait = get
+
+    async def aget(self, timeout: float | None = None, propagate: bool = True) -> R:  # noqa: ASYNC109 - as `get` has it
+        """`get` for programs of asyncio; `await result` is the same without a timeout."""
+        import asyncio
+
+        if timeout is None:
+            return await self._wait_async(propagate)
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._wait_async(propagate)
+        except TimeoutError:
+            raise
+        except builtins.TimeoutError:
+            raise TimeoutError(
+                f"no result of {self.id} within {timeout} s: the task has not ended, or was never sent"
+            ) from None
 
     def _records(self, timeout: float | None, interval: float | None, on_interval: Any) -> Iterable[bytes]:
         if on_interval is None:
@@ -238,10 +282,10 @@ class AsyncResult:
 
     throw = maybe_throw
 
-    def __await__(self) -> Generator[Any, None, Any]:
+    def __await__(self) -> Generator[Any, None, R]:
         return self._wait_async().__await__()
 
-    async def _wait_async(self) -> Any:
+    async def _wait_async(self, propagate: bool = True) -> R:
         import asyncio
 
         loop = asyncio.get_running_loop()
@@ -249,7 +293,8 @@ class AsyncResult:
         # the threads are few, and because one whose coroutine was cancelled must not be waited for at the end.
         while self._meta is None and not self.ignored:
             await loop.run_in_executor(None, self._settle)
-        return self.get(disable_sync_subtasks=False)
+        value: R = self.get(propagate=propagate, disable_sync_subtasks=False)
+        return value
 
     def _settle(self) -> None:
         try:

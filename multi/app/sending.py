@@ -66,6 +66,22 @@ class Sender:
                 run.add_child(result)
         return results
 
+    async def asend_task(
+        self, name: str, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> AsyncResult:
+        """`send_task` for programs of asyncio: the loop goes on while the message is on its way."""
+        from multi.app.coroutines import in_thread
+
+        sent: AsyncResult = await in_thread(self.send_task, name, args, kwargs, **options)
+        return sent
+
+    async def asend_many(self, calls: Iterable[Any]) -> list[AsyncResult]:
+        """`send_many` for programs of asyncio."""
+        from multi.app.coroutines import in_thread
+
+        sent: list[AsyncResult] = await in_thread(self.send_many, calls)
+        return sent
+
     def _send_plain(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> AsyncResult | EagerResult:
         """The short way, for calls without options."""
         publisher = self._publisher or self.publisher

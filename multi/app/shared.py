@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from multi.app import current, request
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from multi.app.app import App
-    from multi.app.task import Task
+    from multi.app.task import CoroutineTask, Task
+    from multi.app.typed import BoundDecorator, Decorator, P, R
 
 
 class Proxy:
@@ -56,9 +59,13 @@ class Proxy:
 
 
 @overload
-def shared_task(function: Callable[..., Any], /) -> Task: ...
+def shared_task(function: Callable[P, Coroutine[Any, Any, R]], /) -> CoroutineTask[P, R]: ...
 @overload
-def shared_task(function: None = None, /, **options: Any) -> Callable[[Callable[..., Any]], Task]: ...
+def shared_task(function: Callable[P, R], /) -> Task[P, R]: ...
+@overload
+def shared_task(function: None = None, /, *, bind: Literal[True], **options: Any) -> BoundDecorator: ...
+@overload
+def shared_task(function: None = None, /, *, bind: Literal[False] = False, **options: Any) -> Decorator: ...
 def shared_task(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """A task of every app there is and will be: for modules that don't know their app."""
 

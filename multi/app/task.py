@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from multi.app.options import OPTIONS, check_values
 from multi.app.request import Context, Direct, running
+from multi.app.typed import Generic, P, R
 from multi.errors import ConfigurationError, UnknownSetting, UnsupportedOption
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from multi.app.app import App
     from multi.app.eager import EagerResult
     from multi.app.result import AsyncResult
@@ -47,7 +50,7 @@ _FROM_SETTINGS = {
 }
 
 
-class Task:
+class Task(Generic[P, R]):
     """The base of all tasks. Attributes set to None take the value of their setting."""
 
     name: str = ""
@@ -152,24 +155,28 @@ class Task:
 
     # calling ---------------------------------------------------------------------------------------------------------
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         run = running.get()
         if run is not None and run.task is self and not run.entered:
             run.entered = True  # a __call__ of the project's own, on its way from the worker to the body
-            return self.run(*args, **kwargs)
+            return self.run(*args, **kwargs)  # type: ignore[no-any-return]  # what `run` returns, it says itself
         token = running.set(Direct(self, Context(args=args, kwargs=kwargs, task=self.name)))
         try:
-            return self.run(*args, **kwargs)
+            return self.run(*args, **kwargs)  # type: ignore[no-any-return]  # as above
         finally:
             running.reset(token)
 
-    def delay(self, *args: Any, **kwargs: Any) -> AsyncResult:
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
         """Send the task to a worker, called with these arguments."""
         return self.apply_async(args, kwargs)
 
+    async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
+        """`delay` for programs of asyncio: the loop goes on while the message is on its way."""
+        return await self.aapply_async(args, kwargs)
+
     def apply_async(
         self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
-    ) -> AsyncResult:
+    ) -> AsyncResult[R]:
         """Send the task to a worker. The options are Celery's: task_id, queue, countdown, eta, expires, link, ..."""
         args = () if args is None else args
         kwargs = {} if kwargs is None else kwargs
@@ -181,13 +188,22 @@ class Task:
             return self.app._send_plain(self, args, kwargs)
         return self.app._send(self, args, kwargs, options)
 
-    def send_many(self, calls: Iterable[Sequence[Any]]) -> list[AsyncResult]:
+    async def aapply_async(
+        self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> AsyncResult[R]:
+        """`apply_async` for programs of asyncio."""
+        from multi.app.coroutines import in_thread
+
+        sent: AsyncResult[R] = await in_thread(self.apply_async, args, kwargs, **options)
+        return sent
+
+    def send_many(self, calls: Iterable[Sequence[Any]]) -> list[AsyncResult[R]]:
         """Send one message for each tuple of positional arguments, in as few round trips as possible."""
         return self.app.send_many((self, args) for args in calls)
 
     def apply(
         self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
-    ) -> EagerResult:
+    ) -> EagerResult[R]:
         """Run the task here and now, as a worker would; nothing is sent."""
         from multi.app.eager import apply
 
@@ -207,7 +223,7 @@ class Task:
         """`signature((arguments), {keywords})`."""
         return self.signature(args, kwargs)
 
-    def si(self, *args: Any, **kwargs: Any) -> Signature:
+    def si(self, *args: P.args, **kwargs: P.kwargs) -> Signature:
         """Like `s`, but takes no further arguments from the task before it."""
         return self.signature(args, kwargs, immutable=True)
 
@@ -243,7 +259,7 @@ class Task:
         if backend is not None and identifier:
             backend.store([state_store(self.app, identifier, state or "PENDING", meta, request)])
 
-    def AsyncResult(self, task_id: str) -> AsyncResult:  # noqa: N802 - Celery's name
+    def AsyncResult(self, task_id: str) -> AsyncResult[R]:  # noqa: N802 - Celery's name
         return self.app.AsyncResult(task_id)
 
     def check_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
@@ -267,6 +283,15 @@ class Task:
 
     def __repr__(self) -> str:
         return f"<@task: {self.name} of {self._app!r}>"
+
+
+if TYPE_CHECKING:
+
+    class CoroutineTask(Task[P, R]):
+        """For type checkers: a task made of an `async def`. Its result is what the coroutine returns."""
+
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:  # type: ignore[override]
+            raise NotImplementedError
 
 
 def _by_name(name: str, module: str | None) -> Task:

@@ -83,7 +83,7 @@ def who(self: Any, *args: Any) -> dict[str, Any]:
 
 
 @app.task(bind=True)
-def note(self: Any, *args: Any, name: str, **kwargs: Any) -> Any:
+def note(self: Any, /, *args: Any, name: str, **kwargs: Any) -> Any:
     write(name, args=args, kwargs=kwargs, **family(self.request))
     return args[0] if args else None
 

@@ -1,0 +1,1 @@
+"""A project as a user of type checkers writes it; `test_typing.py` has mypy look at it."""

@@ -1,0 +1,27 @@
+"""Calls that are wrong: each line says which error it is."""
+
+from __future__ import annotations
+
+from shop.app import add, fetch, greet, hello, invoice, mail, price
+
+add.delay("1")  # [arg-type]
+add.delay()  # [call-arg]
+add.delay(1, 2, 3)  # [call-arg]
+add.delay(1, z=2)  # [call-arg]
+price.delay("chair", "EUR")  # [call-arg]
+price.delay("chair", currency=1)  # [arg-type]
+invoice.delay("seven")  # [arg-type]
+invoice.delay(None, 7)  # [arg-type] [call-arg]
+fetch.delay(1)  # [arg-type]
+greet.delay()  # [call-arg]
+hello.delay(name=1)  # [arg-type]
+mail.delay(3)  # [arg-type]
+add.si(1, "2")  # [arg-type]
+wrong: str = add.delay(1).get()  # [assignment]
+late: str = fetch.delay("https://example.org").get()  # [assignment]
+
+
+async def main() -> str:
+    await add.adelay("1")  # [arg-type]
+    result = await add.adelay(1)
+    return await result  # [return-value]
