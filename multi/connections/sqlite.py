@@ -57,6 +57,7 @@ CREATE TABLE results (
     key TEXT PRIMARY KEY, version INTEGER NOT NULL, final INTEGER NOT NULL, expires INTEGER NOT NULL, value BLOB NOT NULL);
 CREATE INDEX results_expires ON results (expires) WHERE expires > 0;
 """
+_MADE_BY = "SELECT user_version, application_id FROM pragma_user_version, pragma_application_id"
 
 
 class Busy(Exception):
@@ -242,9 +243,10 @@ class Database:
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA temp_store = MEMORY")
             connection.execute("PRAGMA journal_size_limit = 67108864")
-            if not self._is_ours(connection):
+            if not self._is_fit(connection):
                 self._enter(patience)
-                if not self._is_ours(connection):
+                if not self._is_fit(connection):
+                    self._check_owner(connection)
                     connection.execute("PRAGMA journal_mode = WAL")
                     self._make(connection)
                 fcntl.flock(self._gate, fcntl.LOCK_UN)
@@ -253,12 +255,19 @@ class Database:
             raise
         return connection
 
-    def _is_ours(self, connection: sqlite3.Connection) -> bool:
-        """Whether it is fit for use; False if it is to be made, or was last used before the machine was started."""
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        if version == 0 and not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+    def _is_fit(self, connection: sqlite3.Connection) -> bool:
+        """Whether it is fit for use; False if it is to be made, or was last used before the machine was started, or isn't ours.
+        Outside the gate somebody may be making it between two of these questions: only a yes counts there."""
+        if connection.execute(_MADE_BY).fetchone() != (_VERSION, _APPLICATION):
             return False
+        found: tuple[str] | None = connection.execute("SELECT value FROM facts WHERE name = 'boot'").fetchone()
+        return found is not None and _is_same_boot(found[0], _boot())
+
+    def _check_owner(self, connection: sqlite3.Connection) -> None:
+        """Refuse a file that is neither empty nor one of ours."""
+        version, application = connection.execute(_MADE_BY).fetchone()
+        if version == 0 and not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+            return
         if application != _APPLICATION:
             raise self._refusal(f"{self.path} is somebody else's SQLite database; name another file in the URL")
         if version != _VERSION:
@@ -266,8 +275,6 @@ class Database:
                 f"{self.path} was made by another version of multi (its format is {version}, known here is {_VERSION}); "
                 "use that version, or move the file away"
             )
-        found: tuple[str] | None = connection.execute("SELECT value FROM facts WHERE name = 'boot'").fetchone()
-        return found is not None and _is_same_boot(found[0], _boot())
 
     def _make(self, connection: sqlite3.Connection) -> None:
         """Make the tables if the file is new; take back the claims of the time before the machine was started."""
@@ -318,7 +325,7 @@ class Database:
             raise Busy from None
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
             self._close()
-        kind = self._refusal if code in _HOPELESS or _number(error) in _FORBIDDEN else self._failure
+        kind = self._refusal if code in _HOPELESS or getattr(error, "errno", 0) in _FORBIDDEN else self._failure
         raise kind(f"{self.path}: {error}; {_remedy(error, code)}") from error
 
 
@@ -326,12 +333,8 @@ _HOPELESS = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOT
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-def _number(error: sqlite3.Error | OSError) -> int:
-    return error.errno or 0 if isinstance(error, OSError) else 0
-
-
 def _remedy(error: sqlite3.Error | OSError, code: int) -> str:
-    number = _number(error)
+    number = getattr(error, "errno", 0)
     if code == sqlite3.SQLITE_FULL or number in (errno.ENOSPC, errno.EDQUOT):
         return "make room on the disk; nothing that was there is lost"
     if code == sqlite3.SQLITE_READONLY or number in _FORBIDDEN:

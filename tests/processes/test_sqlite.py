@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import resource
 import select
@@ -11,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -465,6 +467,34 @@ def test_somebody_elses_database_is_refused_and_left_alone(broker: SQLiteBroker)
         broker.check()
     assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("cookies",)]
     connection.close()
+
+
+def test_a_file_that_is_being_made_by_somebody_is_waited_for(broker: SQLiteBroker) -> None:
+    """As when several workers start at once on a file that isn't there yet."""
+    os.makedirs(os.path.dirname(broker.path))
+    half = sqlite3.connect(broker.path)
+    half.execute("CREATE TABLE facts (name TEXT PRIMARY KEY)")
+    half.commit()
+    troubles: list[Exception] = []
+
+    def look() -> None:
+        try:
+            broker.check()
+        except Exception as error:
+            troubles.append(error)
+
+    other = threading.Thread(target=look)
+    with open(f"{broker.path}.gate", "w") as gate:
+        fcntl.flock(gate, fcntl.LOCK_EX)  # whoever makes it holds the gate
+        other.start()
+        other.join(0.3)
+        assert other.is_alive() and not troubles
+        half.execute("DROP TABLE facts")
+        half.commit()
+        half.close()
+    other.join()
+    assert not troubles
+    assert broker.depth(QUEUE) == 0
 
 
 def test_a_file_of_another_version_is_refused(broker: SQLiteBroker) -> None:
