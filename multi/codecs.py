@@ -32,6 +32,10 @@ class Codec(msgspec.Struct, frozen=True):
 # JSON ----------------------------------------------------------------------------------------------------------------
 
 
+#: Types of the project's own that JSON expresses: type -> name, encoder.
+_REGISTERED: dict[type, tuple[str, Callable[[Any], Any]]] = {}
+
+
 def _typed(kind: str, value: Any) -> dict[str, Any]:
     return {"__type__": kind, "__value__": value}
 
@@ -58,6 +62,9 @@ def _default(value: Any) -> Any:
     uuid = sys.modules.get("uuid")
     if uuid is not None and isinstance(value, uuid.UUID):
         return _typed("uuid", {"hex": value.hex})
+    for kind, (name, encode) in _REGISTERED.items():
+        if isinstance(value, kind):
+            return _typed(name, encode(value))
     if isinstance(value, bytes):
         try:
             return _typed("bytes", value.decode("utf-8"))
@@ -242,7 +249,7 @@ _BY_TYPE = {codec.content_type: codec for codec in CODECS.values()}
 
 def codec(name: str) -> Codec:
     """A serializer by name or content type; installed ones (entry points `multi.serializers`) too."""
-    found = CODECS.get(name) or _BY_TYPE.get(name)
+    found = CODECS.get(name) or _BY_TYPE.get(name) or _of_kombu(name)
     if found is None:
         from multi import plugins
 
@@ -254,6 +261,87 @@ def codec(name: str) -> Codec:
         assert isinstance(found, Codec)
         CODECS[name] = _BY_TYPE[found.content_type] = found
     return found
+
+
+def register(
+    name: str,
+    encoder: Callable[[Any], str | bytes],
+    decoder: Callable[[Any], Any],
+    content_type: str,
+    content_encoding: str = "utf-8",
+) -> None:
+    """Add a serializer of your own under a name and a content type; `accept_content` must name it, too.
+
+    The arguments are those of kombu's function of this name. With the encoding "utf-8" the decoder gets a text, with
+    "binary" it gets bytes. What encoder and decoder raise is told as an `EncodeError` or a `DecodeError`.
+    """
+
+    def dumps(value: Any) -> bytes:
+        try:
+            made = encoder(value)
+            return made.encode(content_encoding) if isinstance(made, str) else bytes(made)
+        except Exception as error:  # whatever a serializer of anybody's may raise
+            raise EncodeError(f"the serializer {name!r} can't express it: {error}") from error
+
+    def loads(data: bytes) -> Any:
+        try:
+            return decoder(bytes(data) if content_encoding in _BINARY else bytes(data).decode(content_encoding))
+        except Exception as error:  # as above
+            raise DecodeError(f"not readable by the serializer {name!r}: {error}") from error
+
+    CODECS[name] = _BY_TYPE[content_type] = Codec(name, content_type, content_encoding, dumps, loads)
+
+
+_BINARY = ("binary", "ascii-8bit")
+
+
+def unregister(name: str) -> None:
+    """Take a serializer away again. Raises `ConfigurationError` for one that isn't there."""
+    found = CODECS.pop(name, None)
+    if found is None:
+        raise ConfigurationError(f"no serializer is called {name!r}; there are: {', '.join(sorted(CODECS))}")
+    _BY_TYPE.pop(found.content_type, None)
+
+
+def register_type(
+    kind: type, name: str, encoder: Callable[[Any], Any], decoder: Callable[[Any], Any] | None = None
+) -> None:
+    """Have JSON express values of `kind`: as what `encoder` makes of them, marked with `name`, which `decoder` reads.
+
+    Both sides must know it; Celery's side by kombu's function of this name, which writes the same.
+    """
+    _REGISTERED[kind] = (name, encoder)
+    if decoder is not None:
+        _REVIVERS[name] = decoder
+
+
+def unregister_type(kind: type) -> None:
+    """Undo `register_type`."""
+    name, _ = _REGISTERED.pop(kind)
+    _REVIVERS.pop(name, None)
+
+
+def _of_kombu(name: str) -> Codec | None:
+    """A serializer that the project has registered with kombu, where that is loaded."""
+    kombu = sys.modules.get("kombu.serialization")
+    if kombu is None:
+        return None
+    registry: Any = kombu.registry
+    content_type = registry.name_to_type.get(name) or (name if name in registry.type_to_name else None)
+    known = registry.type_to_name.get(content_type)
+    if content_type is None or known is None or known in ("json", "pickle", "yaml", "msgpack", "auth"):
+        return None
+    encoding = registry._encoders[known].content_encoding
+
+    def encoder(value: Any) -> str | bytes:
+        made: str | bytes = kombu.dumps(value, serializer=known)[2]
+        return made
+
+    def decoder(data: Any) -> Any:
+        return kombu.loads(data, content_type, encoding, force=True)
+
+    register(known, encoder, decoder, content_type, encoding)
+    return CODECS[known]
 
 
 def accepted(names: Iterable[str]) -> dict[str, Codec]:

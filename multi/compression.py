@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import ModuleType
+from typing import Any
 
-from multi.errors import ConfigurationError, DecodeError, MissingExtra
+from multi.errors import ConfigurationError, DecodeError, EncodeError, MissingExtra
 
 ZLIB = "application/x-gzip"
 
@@ -25,7 +26,7 @@ _NAMES = {
 
 def content_type(name: str) -> str:
     """The content type of a compression, by name or by itself. Raises `ConfigurationError`."""
-    if name in _NAMES.values():
+    if name in _MODULES:
         return name
     try:
         return _NAMES[name]
@@ -33,9 +34,44 @@ def content_type(name: str) -> str:
         raise ConfigurationError(f"no compression is called {name!r}; there are: {', '.join(sorted(_NAMES))}") from None
 
 
+def register(
+    encoder: Callable[[bytes], bytes],
+    decoder: Callable[[bytes], bytes],
+    content_type: str,
+    aliases: Iterable[str] = (),
+) -> None:
+    """Add a compression of your own; the arguments are those of kombu's function of this name.
+
+    Whoever is to read the messages must have it, too.
+    """
+    found = _Own(encoder, decoder)
+    _MODULES[content_type] = lambda: found
+    _NAMES.update(dict.fromkeys(aliases, content_type))
+
+
+def unregister(content_type: str) -> None:
+    """Take a compression away again."""
+    _MODULES.pop(content_type, None)
+    for name in [name for name, kind in _NAMES.items() if kind == content_type]:
+        del _NAMES[name]
+
+
+class _Own:
+    """Two functions in the place of a module."""
+
+    def __init__(self, encoder: Callable[[bytes], bytes], decoder: Callable[[bytes], bytes]) -> None:
+        self.compress = encoder
+        self.decompress = decoder
+
+
 def compress(body: bytes, kind: str) -> bytes:
     """`body` compressed; `kind` is a content type."""
-    squeezed: bytes = _module(kind).compress(body)
+    try:
+        squeezed: bytes = _module(kind).compress(body)
+    except MissingExtra:
+        raise
+    except Exception as error:  # each library has an error class of its own
+        raise EncodeError(f"the body can't be compressed ({kind}): {error}") from error
     return squeezed
 
 
@@ -52,7 +88,7 @@ def decompress(body: bytes, kind: str) -> bytes:
     return plain
 
 
-def _module(kind: str) -> ModuleType:
+def _module(kind: str) -> Any:
     return _MODULES[kind]()
 
 
@@ -91,7 +127,7 @@ def _extra(module: str, name: str) -> ModuleType:
         raise MissingExtra(module, module, f"the compression {name!r}") from None
 
 
-_MODULES: dict[str, Callable[[], ModuleType]] = {
+_MODULES: dict[str, Callable[[], Any]] = {
     ZLIB: _zlib,
     "application/x-bz2": _bz2,
     "application/x-lzma": _lzma,

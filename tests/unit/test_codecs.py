@@ -4,6 +4,7 @@ import datetime as dt
 import json
 import math
 import sys
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -181,3 +182,109 @@ def test_a_compression_without_its_library_names_the_command(monkeypatch: pytest
 def test_an_unknown_compression_is_answered_with_the_known_ones() -> None:
     with pytest.raises(ConfigurationError, match=r"bzip2.*zlib"):
         compression.content_type("rar")
+
+
+@pytest.fixture
+def reversing() -> Iterator[str]:
+    """A serializer of a project's own, that writes text backwards."""
+    codecs.register("reversing", lambda value: json.dumps(value)[::-1], lambda text: json.loads(text[::-1]), "text/rev")
+    yield "reversing"
+    codecs.unregister("reversing")
+
+
+def test_a_serializer_of_ones_own_is_found_by_name_and_type(reversing: str) -> None:
+    own = codecs.codec(reversing)
+    assert own is codecs.codec("text/rev")
+    assert own.dumps([1, "ä"]) == json.dumps([1, "ä"])[::-1].encode()
+    assert own.loads(own.dumps([1, "ä"])) == [1, "ä"]
+    assert codecs.pick(codecs.accepted([reversing]), "text/rev") is own
+
+
+def test_what_a_serializer_of_ones_own_raises_is_told_with_its_name(reversing: str) -> None:
+    with pytest.raises(EncodeError, match="'reversing' can't express it: Object of type object"):
+        codecs.codec(reversing).dumps(object())
+    with pytest.raises(DecodeError, match="not readable by the serializer 'reversing'"):
+        codecs.codec(reversing).loads(b"]")
+
+
+def test_a_serializer_that_is_taken_away_is_unknown(reversing: str) -> None:
+    codecs.register("short", str, str, "text/short")
+    codecs.unregister("short")
+    for name in ("short", "text/short"):
+        with pytest.raises(ConfigurationError, match=f"no serializer is called '{name}'; there are: .*reversing"):
+            codecs.codec(name)
+    with pytest.raises(ConfigurationError, match="no serializer is called 'short'"):
+        codecs.unregister("short")
+
+
+def test_a_binary_serializer_gets_bytes() -> None:
+    codecs.register("raw", lambda value: bytes([value]), lambda data: data[0], "application/x-raw", "binary")
+    try:
+        assert codecs.codec("raw").loads(codecs.codec("raw").dumps(200)) == 200
+    finally:
+        codecs.unregister("raw")
+
+
+def test_what_is_registered_with_kombu_is_known_too() -> None:
+    kombu = pytest.importorskip("kombu.serialization")
+    kombu.register(
+        "kombus", lambda value: json.dumps(value).upper(), lambda text: json.loads(text.lower()), "text/kombus"
+    )
+    try:
+        found = codecs.codec("text/kombus")
+        assert (found.name, found.content_type, found.content_encoding) == ("kombus", "text/kombus", "utf-8")
+        assert found.dumps(["a"]) == b'["A"]'
+        assert found.loads(b'["A"]') == ["a"]
+    finally:
+        kombu.unregister("kombus")
+        codecs.unregister("kombus")
+
+
+class Money:
+    def __init__(self, cents: int) -> None:
+        self.cents = cents
+
+
+def test_a_type_of_ones_own_is_written_as_kombu_writes_it() -> None:
+    kombu = pytest.importorskip("kombu.utils.json")
+    codecs.register_type(Money, "money", lambda money: money.cents, Money)
+    kombu.register_type(Money, "money", lambda money: money.cents, Money)
+    try:
+        written = codecs.dump_json({"price": Money(250)})
+        assert json.loads(written) == {"price": {"__type__": "money", "__value__": 250}}
+        assert kombu.loads(written)["price"].cents == 250
+        back = codecs.load_json(kombu.dumps([Money(7)]).encode())[0]
+        assert isinstance(back, Money)
+        assert back.cents == 7
+    finally:
+        codecs.unregister_type(Money)
+        del kombu._encoders[Money], kombu._decoders["money"]
+    with pytest.raises(EncodeError, match="Money is not JSON serializable"):
+        codecs.dump_json(Money(1))
+
+
+def test_a_compression_of_ones_own_is_found_by_its_names() -> None:
+    compression.register(lambda body: body[::-1], lambda body: body[::-1], "application/x-mirror", ["mirror"])
+    try:
+        assert compression.content_type("mirror") == "application/x-mirror"
+        assert compression.content_type("application/x-mirror") == "application/x-mirror"
+        assert compression.compress(b"abc", "application/x-mirror") == b"cba"
+        assert compression.decompress(b"cba", "mirror") == b"abc"
+    finally:
+        compression.unregister("application/x-mirror")
+    with pytest.raises(ConfigurationError, match="no compression is called 'mirror'"):
+        compression.content_type("mirror")
+
+
+def test_a_compression_that_fails_is_told() -> None:
+    def fail(body: bytes) -> bytes:
+        raise OSError("no room")
+
+    compression.register(fail, fail, "application/x-fail")
+    try:
+        with pytest.raises(EncodeError, match="can't be compressed .*no room"):
+            compression.compress(b"", "application/x-fail")
+        with pytest.raises(DecodeError, match="not compressed as its header says"):
+            compression.decompress(b"", "application/x-fail")
+    finally:
+        compression.unregister("application/x-fail")
