@@ -163,12 +163,18 @@ def test_workers_of_both_engines_come_and_go_and_each_task_runs_once(make_fleet:
     until(lambda: ended() > 150, 20)
     ours.start()
     ours.wait_ready()
+    stopping = time.time()
     assert theirs.stop() == 0
     until(lambda: ended() > 300, 20)
     theirs.start()
     until(lambda: ended() >= 600, 40)
     assert {result.get(timeout=10) for result in sent} == {"celery", "multi"}
-    assert Counter(note["id"] for note in fleet.notes(name) if note["what"] == "begin") == Counter(
-        one.id for one in sent
-    )
+    runs: dict[str, list[dict[str, Any]]] = {one.id: [] for one in sent}
+    for note in fleet.notes(name):
+        if note["what"] == "begin":
+            runs[note["id"]].append(note)
+    for first, *more in runs.values():
+        # what Celery has run and not yet acknowledged, its own warm stop puts back ("Restoring 1 unacknowledged message(s)")
+        assert not more or (first["engine"] == "celery" and more[0]["time"] > stopping and len(more) == 1), (first, more)
+    assert sum(len(more) for _, *more in runs.values()) <= 2, "no more than its processes had in hand"
     until(partial(settled, fleet), 10, what="no claim to be left")
