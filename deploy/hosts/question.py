@@ -57,7 +57,7 @@ else sudo=password
 fi
 say sudo "$sudo"
 if [ -n "$owner" ] && ! id -u "$owner" >/dev/null 2>&1; then say no-owner "$owner"; fi
-say python "$("$python" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null)"
+say python "$("$python" -E -S -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null)"
 PATH=$PATH:$HOME/.local/bin:/usr/local/bin:/usr/sbin:/sbin
 if command -v uv >/dev/null 2>&1; then say uv 1; fi
 
@@ -104,7 +104,12 @@ done
 multi=
 if [ -x "$path/current/.venv/bin/multi" ]; then
   multi=$path/current/.venv/bin/multi
-  say multi "$("$multi" --version 2>/dev/null)"
+  # what was installed has its version in its name, and needs no program to be started
+  for one in "$path"/current/.venv/lib/python*/site-packages/multi_workers-*.dist-info; do
+    version=${one##*/multi_workers-}; version=${version%.dist-info}
+  done
+  case $version in '*') version=$("$multi" --version 2>/dev/null) ;; esac
+  say multi "$version"
 fi
 
 release() {

@@ -85,9 +85,10 @@ class HostPlanner:
             self._check(manager)
             if self.release is not None and not self.release.is_there:
                 self._prepare(self.release)
-            Switch(self, manager, rendered, self._secrets).add()
+            switch = Switch(self, manager, rendered, self._secrets)
+            switch.add()
             if self.release is not None and (self.steps or self._surplus()):
-                self._finish(self.release)
+                self._finish(self.release, backups=bool(switch.backups))
         except (CannotPlan, NoManager, ConfigurationError) as error:
             return HostPlan(self.host.name, self.facts.current, error=str(error))
         return HostPlan(
@@ -263,9 +264,14 @@ class HostPlanner:
 
     # ---- afterwards
 
-    def _finish(self, release: Release) -> None:
-        """Old releases and environments that nothing uses any more."""
-        if any(step.phase == SWITCH for step in self.steps):
+    def _finish(self, release: Release, *, backups: bool) -> None:
+        """What the next deploys go by, and old releases and environments that nothing uses any more."""
+        if self.is_new:
+            mark = f"{self.settings.own}/good/{release.name}"
+            argv = ("sh", "-c", 'mkdir -p "$(dirname "$1")" && : > "$1"', "sh", mark)
+            note = Command(argv, user=self.user)
+            self.add(kinds.RUN, f"note that {release.name} is good", "a rollback goes to it", note, FINISH)
+        if backups:
             undo = Remove(f"{self.settings.own}/undo", sudo=self.facts.user != "root" and self.settings.sudo)
             self.add(kinds.REMOVE, "forget the way back", "it is not needed any more", undo, FINISH)
         surplus = self._surplus()

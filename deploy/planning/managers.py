@@ -18,6 +18,8 @@ class Manager:
     #: The name of the format of its files (`multi.units`); None: it has none.
     format: str | None = None
     sudo = False
+    #: Whether its start and restart return when the node is ready, or with an error when it isn't.
+    waits = False
 
     def start(self, unit: str, timeout: float | None = None) -> Command:
         raise NotImplementedError
@@ -147,6 +149,7 @@ class Keepers(Manager):
     """No manager but multi's own keepers, by the release's `multi`; units are the nodes' short names."""
 
     name = KEEPER
+    waits = True
 
     def __init__(self, multi: str, folder: str, owner: str | None = None) -> None:
         self._multi = multi

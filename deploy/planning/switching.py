@@ -11,7 +11,7 @@ from multi.deploy.hosts.settings import SUPERVISORD, SYSTEMD, SYSTEMD_USER
 from multi.deploy.planning.managers import Keepers, Manager, Supervisord, Systemd, node_of
 from multi.deploy.planning.wayback import WayBack
 from multi.deploy.releases.wanted import Kept, hook, kept_at
-from multi.deploy.steps import SWITCH, Command, File, Gate, Link, Remove, Secret
+from multi.deploy.steps import SWITCH, File, Gate, Link, Remove, Secret
 from multi.units.base import File as UnitFile
 
 if TYPE_CHECKING:
@@ -192,11 +192,6 @@ class Switch:
             planner.add(kinds.GATE, "health", "before other hosts follow", self._gate(nodes, whole=True))
         if release is not None:
             planner.hooks("after_restart", release, SWITCH, "nodes are restarted and up")
-            if planner.is_new:
-                mark = f"{self.settings.own}/good/{release.name}"
-                argv = ("sh", "-c", 'mkdir -p "$(dirname "$1")" && : > "$1"', "sh", mark)
-                note = Command(argv, user=planner.user)
-                planner.add(kinds.RUN, f"note that {release.name} is good", "a rollback goes to it", note)
         for target in self.targets:
             reason = "by it all nodes are stopped and started together"
             planner.add(kinds.RUN, f"start {target}", reason, self.manager.start(target, MARGIN))
@@ -281,6 +276,7 @@ class Switch:
         """Starts and restarts, one node after the other; programs of a group that has changed, together."""
         changed = self.changed()
         done: set[str] = set()
+        turned: set[str] = set()
         for node, turn in self.turns.items():
             unit = self.rendered.units[node]
             together = self.manager.together(unit)
@@ -300,8 +296,9 @@ class Switch:
                 nodes = [node]
                 act = self.manager.start if turn.kind == kinds.START else self.manager.restart
                 self.planner.add(turn.kind, f"{turn.kind} {node}", turn.reason, act(unit, timeout), node=node)
-            if len(self.turns) > len(nodes):
-                # the next one goes only when this one works
+            turned.update(nodes)
+            if not self.manager.waits and not turned.issuperset(self.turns):
+                # the next one goes only when this one works; after the last one the whole host is looked at
                 gate = self._gate(nodes)
                 title = f"{', '.join(nodes)} {'is' if len(nodes) == 1 else 'are'} up"
                 self.planner.add(kinds.GATE, title, "before the next one is touched", gate, node=node)
@@ -321,7 +318,7 @@ class Switch:
             settings.healthy_deadline,
             f"{settings.current}/.venv/bin/multi" if self.planner.agent else None,
             command,
-            folder,
+            folder if whole else None,
         )
 
     # ---- helpers

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -156,9 +157,11 @@ def check(inventory: Inventory, hosts: Sequence[Host], plan: Plan, backend: Back
             continue
         try:
             session = backend.connect(host)
-            new = _ask(session, command)
             before = of_release(inventory, host, planned.current) if planned.current else None
-            old = _ask(session, before) if before is not None else None
+            with ThreadPoolExecutor(1, "multi-asked") as pool:
+                asked = pool.submit(_ask, session, before) if before is not None else None
+                new = _ask(session, command)
+                old = asked.result() if asked is not None else None
         except HostUnreachable:
             continue  # another one may tell
         return compare(old, new)

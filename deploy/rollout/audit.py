@@ -13,9 +13,10 @@ from multi.errors import HostUnreachable, StepFailed
 if TYPE_CHECKING:
     from multi.deploy.base import Session
 
-#: folder, line. An old log is cut to its newer half.
+#: folder, line, `current`, whose target is printed. An old log is cut to its newer half.
 _APPEND = """
 set -eu
+readlink "$3" || :
 umask 022
 mkdir -p "$1"
 cd "$1"
@@ -36,12 +37,13 @@ def entry(what: str, **more: Any) -> dict[str, Any]:
     return {"at": round(time.time(), 1), "who": who, "from": os.uname().nodename, "what": what, **more}
 
 
-def append(session: Session, record: dict[str, Any]) -> None:
-    """Write it down on this host."""
+def append(session: Session, record: dict[str, Any]) -> str | None:
+    """Write it down on this host; the release that is current there."""
     settings = session.host.settings
-    argv = ("sh", "-c", _APPEND, "multi-audit", settings.own, json.dumps(record))
+    argv = ("sh", "-c", _APPEND, "multi-audit", settings.own, json.dumps(record), settings.current)
     result = session.run(Command(argv, user=settings.owner_user, timeout=60))
     _done(session, result)
+    return str(result.out).strip().rpartition("/")[2] or None
 
 
 def read(session: Session, lines: int = 50) -> list[dict[str, Any]]:

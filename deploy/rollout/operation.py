@@ -16,7 +16,7 @@ from multi.deploy.rollout import audit, health, hooks, runner
 from multi.deploy.rollout.locking import Holder
 from multi.deploy.rollout.report import NOTE, UNREACHABLE, Event, HostReport, Report, Tell
 from multi.deploy.rollout.runner import Runner
-from multi.deploy.steps import Command, Plan
+from multi.deploy.steps import Plan
 from multi.errors import DeployError, DeployLocked, HostUnreachable, MultiError, StepFailed
 
 Found = TypeVar("Found")
@@ -108,8 +108,11 @@ class Operation:
 
     def _lock(self, holder: Holder, locked: list[Host]) -> dict[str, HostFacts]:
         """Lock all hosts, the first one first, so that of two deploys one gets all. Those that can't be reached are left out."""
-        missing: dict[str, HostFacts] = {}
-        for group in (self.hosts[:1], self.hosts[1:]):
+        met = each(self.backend, self.hosts, lambda session: None, self.max_parallel)
+        lost = {name: error for name, error in met.items() if isinstance(error, HostUnreachable)}
+        missing = {name: unreachable(name, error.reason) for name, error in lost.items()}
+        there = [host for host in self.hosts if host.name not in lost]
+        for group in (there[:1], there[1:]):
             found = each(self.backend, group, lambda one: holder.take(one, breaking=self._breaking), self.max_parallel)
             for host in group:
                 result = found[host.name]
@@ -169,10 +172,12 @@ class Operation:
         except StepFailed as error:  # a hook here
             reports = self.runner.reports if self.runner is not None else self._unchanged(plan)
             report = Report(plan, reports, False, str(error), time.monotonic() - begun)
-        self._look_again(report, locked)
         result = "done" if report.ok else f"failed: {report.reason}" if report.reason else "not done everywhere"
         there = [host for host in locked if report.hosts[host.name].state != UNREACHABLE]
-        self._note(there, audit.entry(f"{self.what} ends", **record, result=result))
+        current = self._note(there, audit.entry(f"{self.what} ends", **record, result=result))
+        for name, one in report.hosts.items():
+            if one.has_switched and name in current:
+                one.current = current[name]  # by the host's own word
         if not report.ok:
             try:
                 self._hooks("failed", {**facts, "reason": report.reason or result})
@@ -200,12 +205,13 @@ class Operation:
         known = {host.name: host for host in self.hosts}
         return {name: HostReport(one, known[name]) for name, one in plan.hosts.items()}
 
-    def _note(self, hosts: Iterable[Host], record: dict[str, Any]) -> None:
-        """Write into the audit logs; where that can't be, it is told, and nothing else happens."""
+    def _note(self, hosts: Iterable[Host], record: dict[str, Any]) -> dict[str, str | None]:
+        """Write into the audit logs, and the hosts' releases; where that can't be, it is told, and nothing else happens."""
         found = each(self.backend, hosts, lambda session: audit.append(session, record), self.max_parallel)
         for name, result in found.items():
             if isinstance(result, MultiError):
                 self._tell(Event(NOTE, name, f"the audit log was not written: {result}"))
+        return {name: result for name, result in found.items() if not isinstance(result, MultiError)}
 
     def _hooks(self, moment: str, facts: Mapping[str, str]) -> None:
         commands = self.inventory.settings.hooks.get(moment, ())
@@ -227,17 +233,3 @@ class Operation:
                 short = str(node.get("node", "")).partition("@")[0]
                 (theirs if name == host and short in new else others)[f"{name}/{short}"] = node
         return theirs, others
-
-    def _look_again(self, report: Report, locked: Iterable[Host]) -> None:
-        """Which release each host has now, by its own word."""
-        reports = report.hosts
-        hosts = [one for one in locked if reports[one.name].has_switched and reports[one.name].state != UNREACHABLE]
-        found = each(
-            self.backend,
-            hosts,
-            lambda session: session.run(Command(("readlink", session.host.settings.current), timeout=30)),
-            self.max_parallel,
-        )
-        for name, result in found.items():
-            if not isinstance(result, MultiError) and result.code is not None:
-                reports[name].current = result.out.strip().rpartition("/")[2] or None

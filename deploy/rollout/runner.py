@@ -213,7 +213,8 @@ class Runner:
             self._tell(Event(LINE, name, line))
 
         self._tell(Event(PHASE, "", f"Canary: {', '.join(new)} on {name}"))
-        gate = next((step.do for step in report.plan.of(SWITCH) if isinstance(step.do, Gate)), None)
+        gates = [step.do for step in report.plan.of(SWITCH) if isinstance(step.do, Gate)]
+        gate = gates[-1] if gates else None
         if gate is not None:
             units = tuple(unit for node, unit in zip(gate.nodes, gate.units, strict=False) if node in new)
             first = gate._replace(nodes=new, units=units or new, command=None)

@@ -43,25 +43,19 @@ def rollback(ctx: click.Context, /, release: str | None, **given: Any) -> None:
             found = next(one for fact in facts.values() if (one := fact.release(name)) is not None)
             there = [host for host in remote.hosts if facts[host.name].release(name) is not None]
 
-            def read(session: Any) -> Kept | None:
+            def read(session: Any) -> tuple[bool, Kept | None]:
                 settings = session.host.settings
-                path = kept_at(settings.own, name)
-                result = session.run(Command(("cat", path), user=settings.owner_user, timeout=60))
-                return Kept.read(result.out) if result.ok else None
+                words = (f"{settings.releases}/{name}/.venv/bin/multi", kept_at(settings.own, name))
+                argv = ("sh", "-c", '[ -x "$1" ] && echo yes || echo no; cat "$2"', "multi-kept", *words)
+                result = session.run(Command(argv, user=settings.owner_user, timeout=60))
+                head, _, text = result.out.partition("\n")
+                return head == "yes", Kept.read(text) if result.ok else None
 
-            def has_multi(session: Any) -> bool:
-                settings = session.host.settings
-                program = f"{settings.releases}/{name}/.venv/bin/multi"
-                return bool(session.run(Command(("test", "-x", program), user=settings.owner_user, timeout=60)).ok)
-
-            agents = [one for one in remote.each(there, has_multi).values() if one is True]
+            known = {host: one for host, one in remote.each(there, read).items() if not isinstance(one, MultiError)}
             version = name.rpartition("-")[2]
-            target = Release(name, version, found.digest, has_multi=bool(agents), is_there=True)
-            kept = {
-                host: one
-                for host, one in remote.each(there, read).items()
-                if one is not None and not isinstance(one, MultiError)
-            }
+            has_multi = any(one[0] for one in known.values())
+            target = Release(name, version, found.digest, has_multi=has_multi, is_there=True)
+            kept = {host: one[1] for host, one in known.items() if one[1] is not None}
             found_plan = make_plan(
                 remote.inventory, remote.hosts, facts, target, kept=kept, password=remote.password is not None
             )
