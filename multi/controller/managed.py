@@ -122,7 +122,7 @@ class UnitStart(Start):
         self._since = time.time()
         watch.directory(self.node.place.run)  # where a keeper, if it has one, writes that it is ready
         self.unit.look()
-        self.node.unit = self.unit  # which it may be handed over to
+        self.node.have(self.unit)  # which it may be handed over to
         before = self.node.status()
         if before.state in (RUNNING, RELOADING):
             worker = before.worker or {}

@@ -90,6 +90,13 @@ class Node:
     def __str__(self) -> str:
         return str(self.name)
 
+    def have(self, unit: Unit) -> None:
+        """A manager runs it, or would: what its keeper writes is where that user's commands would look."""
+        self.unit = unit
+        if unit.places is not None:
+            self.place = unit.places.node(self.place.project, str(self.name))
+            self.rundir = RunDir(self.place.run)
+
     # ---- what is kept
 
     def record(self) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Mapping
 
 from multi.controller.project import Project, read_settings
 from multi.errors import NodeError, StateDirectoryError
@@ -30,10 +31,11 @@ class NotYours(NodeError):
 class Places:
     """The three base directories."""
 
-    def __init__(self, kept: str, run: str, log: str) -> None:
+    def __init__(self, kept: str, run: str, log: str, uid: int | None = None) -> None:
         self.kept = kept
         self.run = run
         self.log = log
+        self.uid = os.geteuid() if uid is None else uid
 
     def node(self, project: Project, name: str) -> NodePlace:
         """Where the node of that name in `project` has its things."""
@@ -75,7 +77,9 @@ class NodePlace:
         self.pidfile = os.path.join(self.run, "pid")
 
     def make(self) -> None:
-        """Create what is missing; refuse what others could tamper with."""
+        """Create what is missing; refuse what others could tamper with. In another user's places his keeper does it."""
+        if self.places.uid != os.geteuid():
+            return
         places, key = self.places, self.project.key
         for base, end in (
             (places.kept, self.kept),
@@ -103,23 +107,30 @@ class NodePlace:
 
 def resolve(state_dir: str | None, cwd: str) -> Places:
     """The base directories: `--state-dir`, MULTI_STATE_DIR, `state_dir` of multi.toml, else the user's usual ones."""
-    chosen = state_dir or os.environ.get("MULTI_STATE_DIR")
+    return of_user(os.geteuid(), os.path.expanduser("~"), os.environ, state_dir, cwd)
+
+
+def of_user(uid: int, home: str, variables: Mapping[str, str], state_dir: str | None, cwd: str) -> Places:
+    """What `resolve` gives where that user runs `multi` with these variables in the directory `cwd`."""
+    chosen = state_dir or variables.get("MULTI_STATE_DIR")
     if not chosen:
         settings, folder = read_settings(cwd)
         if "state_dir" in settings:
-            chosen = os.path.join(folder, os.path.expanduser(settings["state_dir"]))
+            chosen = os.path.join(folder, _expanded(settings["state_dir"], home))
     if chosen:
-        base = os.path.join(cwd, os.path.expanduser(chosen))
-    elif os.geteuid() == 0:
+        base = os.path.join(cwd, _expanded(chosen, home))
+    elif uid == 0:
         return Places("/var/lib/multi", "/run/multi", "/var/log/multi")
     else:
-        home = os.environ.get("XDG_STATE_HOME", "")
-        if not os.path.isabs(home):
-            home = os.path.expanduser("~/.local/state")
-        base = os.path.join(home, "multi")
+        kept = variables.get("XDG_STATE_HOME", "")
+        base = os.path.join(kept if os.path.isabs(kept) else os.path.join(home, ".local/state"), "multi")
     base = os.path.normpath(base)
-    check(base)
-    return Places(*(os.path.join(base, name) for name in ("nodes", "run", "log")))
+    check(base, uid)
+    return Places(*(os.path.join(base, name) for name in ("nodes", "run", "log")), uid)
+
+
+def _expanded(path: str, home: str) -> str:
+    return home + path[1:] if path == "~" or path.startswith("~/") else os.path.expanduser(path)
 
 
 def secure(folder: str, *, parents: bool = False) -> None:
@@ -135,8 +146,8 @@ def secure(folder: str, *, parents: bool = False) -> None:
     check(folder)
 
 
-def check(folder: str) -> None:
-    """Refuse an existing directory that is another user's, or that others can write to."""
+def check(folder: str, uid: int | None = None) -> None:
+    """Refuse an existing directory that belongs to somebody else than `uid` (default: this user), or that others can write to."""
     try:
         status = os.stat(folder)
     except FileNotFoundError:
@@ -145,7 +156,7 @@ def check(folder: str) -> None:
         raise _translate(error, folder) from error
     if not stat.S_ISDIR(status.st_mode):
         raise StateDirectoryError(f"{folder} is needed as a directory, and is none; move it away or {_RESCUE}")
-    if status.st_uid != os.geteuid():
+    if status.st_uid != (os.geteuid() if uid is None else uid):
         raise NotYours(f"{folder} belongs to {user(status.st_uid)}; run multi as that user, or {_RESCUE}")
     if status.st_mode & 0o022:
         raise StateDirectoryError(

@@ -39,7 +39,7 @@ def attach(places: Places, project: Project, nodes: list[Node]) -> list[Node]:
             node = by_name[name] = Node(name, places.node(project, str(name)))
         # of two managers that know a node the one counts that runs it
         if node.unit is None or (unit.standing.runs and not node.unit.standing.runs):
-            node.unit = unit
+            node.have(unit)
     return [*by_name.values()]
 
 

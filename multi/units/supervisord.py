@@ -170,7 +170,7 @@ class SupervisordFormat(UnitFormat):
         if given and not has_keeper:
             log_file = os.path.join(node.cwd, names.expand(os.path.expanduser(str(given)), node.name))
         argv = programs.keeper(node, target) if has_keeper else [*reader(node), *programs.own(node, target)]
-        if owner and not target.homes.get(owner):
+        if owner and not target.homes.get(owner) and "HOME" not in node.environment:
             # supervisord leaves it that of whoever started it; without one the system's list of users is asked
             argv = ["/usr/bin/env", "-u", "HOME", *argv]
         own_ready = policy.get("ready_after") if node.kind == "command" else None

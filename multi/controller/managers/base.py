@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from multi.controller.keeper import proc
 from multi.controller.keeper.standing import FAILED, STARTING, STOPPED
 from multi.controller.node import UNKNOWN
+from multi.controller.places import Places
 from multi.controller.watch import Watch
 from multi.errors import MultiError, NodeError
 from multi.stats import NodeStats, StatsPage
@@ -174,6 +175,11 @@ class Unit:
             page = StatsPage.read(path)
             if page is not None and page.pid == found.pid:
                 return page
+        return None
+
+    @property
+    def places(self) -> Places | None:
+        """Where its keeper has its things, where that is another user's; None where it is as for our own nodes."""
         return None
 
     def forget(self) -> None:

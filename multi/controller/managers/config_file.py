@@ -59,6 +59,16 @@ def files(path: str) -> list[str]:
     return sorted({name for pattern in patterns for name in glob.glob(os.path.join(folder, pattern))})
 
 
+def variables(values: dict[str, str]) -> dict[str, str]:
+    """What the key `environment` of a program's section gives it; nothing where it can't be read."""
+    from supervisor.datatypes import dict_of_key_value_pairs
+
+    try:
+        return dict(dict_of_key_value_pairs(values.get("environment", "")))
+    except ValueError:
+        return {}
+
+
 def url(section: str, address: str) -> str:
     if section == "unix_http_server":
         return f"unix://{address}"

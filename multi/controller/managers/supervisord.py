@@ -10,12 +10,14 @@ import time
 from typing import TYPE_CHECKING, Any
 from xmlrpc.client import Fault, ProtocolError, ServerProxy
 
+from multi.controller import places
 from multi.controller.keeper import proc
 from multi.controller.keeper.standing import BACKOFF, FAILED, RUNNING, STARTING, STOPPED, STOPPING
 from multi.controller.managers import config_file
 from multi.controller.managers.base import GONE, Errand, ManagerDown, ManagerError, Standing, Unit
+from multi.controller.places import Places
 from multi.controller.watch import Watch
-from multi.errors import ConfigurationError
+from multi.errors import ConfigurationError, MultiError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -205,6 +207,16 @@ class SupervisordUnit(Unit):
         return self._log
 
     @property
+    def places(self) -> Places | None:
+        if self.supervisord.config is None:
+            return None
+        group, _, node = self.id.rpartition(":")
+        project = group or node.removesuffix(f"-{self.node}")
+        name = f"multi-{project}.{self.node}.conf"
+        paths = config_file.files(self.supervisord.config)
+        return next((_places(path) for path in paths if os.path.basename(path) == name), None)
+
+    @property
     def group(self) -> str:
         """The group that it is in."""
         return self.id.partition(":")[0]
@@ -264,6 +276,27 @@ def name_of(values: dict[str, Any]) -> str:
     """How a process of supervisord's is called: by its name alone, where its group is just for it."""
     group, name = str(values["group"]), str(values["name"])
     return name if group == name else f"{group}:{name}"
+
+
+def _places(path: str) -> Places | None:
+    """Where the keeper that the file at `path` has supervisord run has its things; None where it is no keeper of another
+    user's, or where that can't be told."""
+    import pwd
+    import shlex
+
+    try:
+        sections = config_file.read(path)
+        values = next(sections[one] for one in sections if one.startswith("program:"))
+        words = shlex.split(values.get("command", ""))
+        owner = pwd.getpwnam(values["user"])
+        if owner.pw_uid == os.geteuid() or "--foreground" not in words:
+            return None
+        state_dir = next((word.partition("=")[2] for word in words if word.startswith("--state-dir=")), None)
+        given = config_file.variables(values)
+        home = given.get("HOME") or owner.pw_dir
+        return places.of_user(owner.pw_uid, home, given, state_dir, values.get("directory") or home)
+    except (MultiError, StopIteration, ValueError, KeyError):
+        return None  # not to be read, or not to be trusted: what supervisord says has to do
 
 
 def standing(values: dict[str, Any]) -> Standing:
