@@ -59,6 +59,7 @@ manager = "{manager}"
 ssh_config = "{config}"
 path = "/srv/{name}"
 serial = 1
+hardening = "off"
 min_healthy_time = 0
 """
 

@@ -280,7 +280,8 @@ class HostPlan(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What makes a fleet match its description and a release. `release` is that of all hosts afterwards."""
+    """What makes a fleet match its description and a release. `release` is that of all hosts afterwards; `refusal`: why it is not
+    to be carried out unless somebody insists, "" where nothing speaks against it."""
 
     project: str
     release: str | None
@@ -288,6 +289,7 @@ class Plan(NamedTuple):
     batches: list[list[str]]
     once: tuple[Step, ...] = ()  # for the fleet, on one host, after all PREPARE and before any SWITCH
     notes: tuple[str, ...] = ()
+    refusal: str = ""
 
     @property
     def is_empty(self) -> bool:
@@ -324,6 +326,7 @@ class Plan(NamedTuple):
                 for name, host in self.hosts.items()
             },
             "notes": list(self.notes),
+            "refused": self.refusal or None,
         }
 
 
@@ -333,10 +336,13 @@ def batches(hosts: Sequence[str], serial: Iterable[int | str]) -> list[list[str]
     sizes = list(serial) or ["100%"]
     number = 0
     while left:
-        given = sizes[min(number, len(sizes) - 1)]
-        size = int(len(hosts) * float(given.rstrip("%")) / 100) if isinstance(given, str) else given
-        size = max(1, size)  # a percentage of a few hosts is one of them
+        size = batch_size(sizes[min(number, len(sizes) - 1)], len(hosts))
         found.append(left[:size])
         left = left[size:]
         number += 1
     return found
+
+
+def batch_size(given: int | str, total: int) -> int:
+    """A number of hosts, or the percentage of so many; a percentage of a few hosts is one of them."""
+    return max(1, int(total * float(given.rstrip("%")) / 100) if isinstance(given, str) else given)

@@ -102,7 +102,8 @@ def push(c: Any, environment: str = "", source: str = "") -> None:
         values = secrets.resolve(inventory.settings.secrets, inventory.description.folder)
 
         def plan(facts: Mapping[str, HostFacts]) -> Plan:
-            return make_plan(inventory, [host], facts, release, secrets=values or None)
+            # what runs on the others can't be asked over this one connection
+            return make_plan(inventory, [host], facts, release, secrets=values or None, assume=True)
 
         report = Operation(
             inventory, [host], _One(host, c, files), _say, what="push", version=release.version, with_canary=False

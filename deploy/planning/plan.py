@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from multi.deploy import steps as kinds
 from multi.deploy.hosts.facts import HostFacts
 from multi.deploy.hosts.inventory import SOME_HOST, Host, Inventory
+from multi.deploy.planning.coverage import covered
 from multi.deploy.planning.hostplan import HostPlanner
 from multi.deploy.planning.rendering import Renderer
 from multi.deploy.releases.wanted import Kept, Release, hook, secrets_text
-from multi.deploy.steps import ONCE, SWITCH, Command, HostPlan, Plan, Secret, Step, batches
+from multi.deploy.steps import ONCE, SWITCH, Command, HostPlan, Plan, Secret, Step
 
 
 def make_plan(
@@ -26,11 +27,14 @@ def make_plan(
     secrets: Mapping[str, Secret] | None = None,
     kept: Mapping[str, Kept] | None = None,
     password: bool = False,
+    serial: Sequence[int | str] | None = None,
+    assume: bool = False,
 ) -> Plan:
     """The plan for these hosts. Without a release their units alone are brought into line, and nodes that are down started.
 
     `secrets` are the secret variables by name; `password`: that of sudo is known. `kept`, by host, stands for
-    the description where a host goes back to `release` as it was (`rollback`).
+    the description where a host goes back to `release` as it was (`rollback`). `serial` stands for that of the description.
+    `facts` may tell of further hosts, whose nodes count as consumers; with `assume` those of hosts it doesn't tell of, too.
     """
     renderer = renderer or Renderer(inventory, secrets=secrets)
     if release is not None and not release.is_there:
@@ -49,20 +53,16 @@ def make_plan(
             password=password,
         )
         plans[host.name] = planner.plan()
-    changing = [name for name, plan in plans.items() if plan.of(SWITCH)]
     notes = [
         f"{node.name} is one in the project and runs on {inventory.places(node.name)[0]} only"
         for node in inventory.description.nodes
         if node.spec.singleton and _fits_several(inventory, node.name)
     ]
     notes += _same_names(inventory, hosts)
-    return Plan(
-        inventory.project,
-        release.name if release is not None else None,
-        plans,
-        batches(changing, inventory.settings.serial),
-        (*_gone_singletons(inventory, plans), *_migrations(inventory, hosts, plans, release)),
-        tuple(notes),
+    once = (*_gone_singletons(inventory, plans), *_migrations(inventory, hosts, plans, release))
+    name = release.name if release is not None else None
+    return covered(
+        Plan(inventory.project, name, plans, [], once, tuple(notes)), inventory, facts, serial, assume=assume
     )
 
 

@@ -107,7 +107,13 @@ class Switch:
                 found[node] = Turn(kinds.START, "it is not running")
             elif (reason := self._why(node, fact, changed)) is not None:
                 found[node] = Turn(kinds.RESTART, reason)
-        return found
+        # what isn't up comes first, so that the others can go down
+        up = {node for node in found if self._is_up(node)}
+        return {node: found[node] for node in sorted(found, key=up.__contains__)}
+
+    def _is_up(self, node: str) -> bool:
+        fact = self.moved.get(node) or self.facts.nodes.get(self.rendered.units[node])
+        return fact is not None and fact.state == RUNNING
 
     def changed(self) -> set[str]:
         """The nodes that would run otherwise with the files as they are to be."""

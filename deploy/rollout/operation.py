@@ -39,7 +39,8 @@ def each(
 
 
 class Operation:
-    """One deploy. `what` is "push" or "rollback", `version` what it is about, `why` the user's words."""
+    """One deploy. `what` is "push" or "rollback", `version` what it is about, `why` the user's words; `forced`: also what the
+    plan refuses."""
 
     def __init__(
         self,
@@ -56,6 +57,7 @@ class Operation:
         with_check: bool = True,
         max_parallel: int | None = None,
         planned: Callable[[Plan], None] | None = None,
+        forced: bool = False,
     ) -> None:
         self.inventory = inventory
         self.hosts = list(hosts)
@@ -71,6 +73,7 @@ class Operation:
         self._with_canary = with_canary
         self._with_check = with_check
         self._planned = planned
+        self._forced = forced
 
     def facts(self, hosts: Iterable[Host] | None = None) -> dict[str, HostFacts]:
         """What the hosts are like; of those that can't be reached, why."""
@@ -94,6 +97,8 @@ class Operation:
             plan = make({host.name: facts[host.name] for host in self.hosts})
             if self._planned is not None:
                 self._planned(plan)
+            if plan.refusal and not self._forced:
+                raise DeployError(plan.refusal)
             return self._carry_out(plan, holder, locked)
         finally:
             self._unlock(holder, locked)

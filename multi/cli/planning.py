@@ -58,11 +58,12 @@ def plan(ctx: click.Context, /, **given: Any) -> None:
             secrets=values or None,
             password=remote.password is not None,
         )
+        found = remote.covered(found, facts)
         if given["as_json"]:
             remote.screen.show(as_json(found.json()))
         else:
             show(remote.screen, found, verbose=given["verbose"])
-    ctx.exit(FAILED if found.errors or (given["check"] and not found.is_empty) else DONE)
+    ctx.exit(FAILED if found.errors or found.refusal or (given["check"] and not found.is_empty) else DONE)
 
 
 def show(screen: Screen, plan: Plan, *, verbose: bool = False) -> None:
@@ -71,6 +72,8 @@ def show(screen: Screen, plan: Plan, *, verbose: bool = False) -> None:
         screen.show(line)
     for name, error in plan.errors.items():
         complain(f"{name}: {error}")
+    if plan.refusal:
+        complain(plan.refusal)
 
 
 def lines(plan: Plan, *, verbose: bool = False) -> list[str]:

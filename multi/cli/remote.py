@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from multi.deploy.hosts.facts import HostFacts
     from multi.deploy.hosts.inventory import Host, Inventory
     from multi.deploy.releases.source import Source
-    from multi.deploy.steps import Secret
+    from multi.deploy.steps import Plan, Secret
 
 Found = TypeVar("Found")
 
@@ -151,6 +151,15 @@ class Remote:
             lambda host: gathering.question(host, project),
             max_parallel=self.max_parallel,
         )
+
+    def covered(self, plan: Plan, facts: Mapping[str, HostFacts], serial: Sequence[int | str] | None = None) -> Plan:
+        """The plan, whose batches leave each queue a consumer; hosts that nothing is done on are asked where that may help."""
+        from multi.deploy.planning.coverage import covered
+
+        others = [host for host in self.inventory.hosts.values() if host.name not in facts]
+        if plan.refusal and others:
+            return covered(plan, self.inventory, {**facts, **self.facts(others)}, serial)
+        return plan
 
 
 def _ask_password() -> str:

@@ -8,11 +8,12 @@ from typing import Any
 import click
 
 from multi.cli.remote import Remote, host_options
-from multi.cli.rollout import BREAK, DRY, JSON, WHY, Rollout
+from multi.cli.rollout import BREAK, DRY, FORCE, JSON, REMOVED, WHY, Rollout
 from multi.deploy.hosts.facts import HostFacts
+from multi.deploy.planning.coverage import covered
 from multi.deploy.planning.plan import make_plan
 from multi.deploy.releases.wanted import Kept, Release, kept_at
-from multi.deploy.steps import Command, Plan, batches
+from multi.deploy.steps import Command, Plan
 from multi.errors import ConfigurationError, MultiError
 
 
@@ -21,7 +22,8 @@ from multi.errors import ConfigurationError, MultiError
 @DRY
 @WHY
 @BREAK
-@click.option("--allow-removed", is_flag=True, help="Also when the release lacks tasks that messages still wait for.")
+@FORCE
+@REMOVED
 @JSON
 @host_options
 @click.pass_context
@@ -57,11 +59,17 @@ def rollback(ctx: click.Context, /, release: str | None, **given: Any) -> None:
             target = Release(name, version, found.digest, has_multi=has_multi, is_there=True)
             kept = {host: one[1] for host, one in known.items() if one[1] is not None}
             found_plan = make_plan(
-                remote.inventory, remote.hosts, facts, target, kept=kept, password=remote.password is not None
+                remote.inventory,
+                remote.hosts,
+                facts,
+                target,
+                kept=kept,
+                password=remote.password is not None,
+                serial=[1],
             )
             # it was good before, and there is haste: half of the hosts at once, each node by node
-            changing = [name for batch in found_plan.batches for name in batch]
-            return found_plan._replace(batches=batches(changing, [(len(changing) + 1) // 2 or 1]))
+            half = [(len(found_plan.batches) + 1) // 2 or 1]
+            return remote.covered(covered(found_plan, remote.inventory, facts, half), facts, half)
 
         ctx.exit(Rollout(remote, given, "rollback", release or "to the last good release").run(plan))
 

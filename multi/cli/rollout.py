@@ -28,6 +28,10 @@ WHY = click.option(
 )
 BREAK = click.option("--break", "breaking", is_flag=True, help="Take the lock from whoever has it.")
 DRY = click.option("--dry-run", is_flag=True, help="Say what would be done on each host and why, and do nothing.")
+FORCE = click.option("--force", is_flag=True, help="Also where a queue loses its last consumer in the fleet.")
+REMOVED = click.option(
+    "--allow-removed", is_flag=True, help="Also when the release lacks tasks that messages still wait for."
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="Events and the report as lines of JSON.")
 
 
@@ -36,6 +40,8 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Events and the repo
 @DRY
 @WHY
 @BREAK
+@REMOVED
+@FORCE
 @click.option("--no-canary", is_flag=True, help="Without the canary that multi.toml describes.")
 @JSON
 @host_options
@@ -62,7 +68,7 @@ def push(ctx: click.Context, /, **given: Any) -> None:
         asked = Rollout(remote, given, "push", release.version)
 
         def plan(facts: Mapping[str, HostFacts]) -> Plan:
-            return make_plan(
+            found = make_plan(
                 remote.inventory,
                 remote.hosts,
                 facts,
@@ -70,6 +76,7 @@ def push(ctx: click.Context, /, **given: Any) -> None:
                 secrets=values or None,
                 password=remote.password is not None,
             )
+            return remote.covered(found, facts)
 
         ctx.exit(asked.run(plan))
 
@@ -95,6 +102,7 @@ class Rollout:
             with_check=not given.get("allow_removed"),
             max_parallel=remote.max_parallel,
             planned=self._show,
+            forced=bool(given.get("force")),
         )
 
     def run(self, make: Callable[[Mapping[str, HostFacts]], Plan]) -> int:
@@ -105,7 +113,10 @@ class Rollout:
                 self.screen.show(as_json(plan.json()))
             else:
                 show_plan(self.screen, plan)
-            return FAILED if plan.errors else DONE
+                if plan.refusal:
+                    complain(plan.refusal)
+            is_refused = plan.refusal and not self.given.get("force")
+            return FAILED if plan.errors or is_refused else DONE
         before = [(number, signal.signal(number, self._interrupt)) for number in (signal.SIGINT, signal.SIGTERM)]
         try:
             with self.teller:
