@@ -35,9 +35,15 @@ if TYPE_CHECKING:
         WorkerLostError,
     )
     from multi.log import get_task_logger
+    from multi.topology import Broadcast, Exchange, Queue, binding, worker_direct
 
 _PLACES = {
     "App": "multi.app.app",
+    "Broadcast": "multi.topology",
+    "Exchange": "multi.topology",
+    "Queue": "multi.topology",
+    "binding": "multi.topology",
+    "worker_direct": "multi.topology",
     "Celery": "multi.app.app:App",
     "AsyncResult": "multi.app.result",
     "EagerResult": "multi.app.eager",
@@ -66,12 +72,15 @@ _MODULES = {"exceptions": "multi.errors", "states": "multi.app.states"}
 __all__ = [
     "App",
     "AsyncResult",
+    "Broadcast",
     "Celery",
     "EagerResult",
+    "Exchange",
     "Ignore",
     "MaxRetriesExceededError",
     "MultiError",
     "NotRegistered",
+    "Queue",
     "Reject",
     "Retry",
     "Signature",
@@ -81,6 +90,7 @@ __all__ = [
     "TimeLimitExceeded",
     "TimeoutError",
     "WorkerLostError",
+    "binding",
     "chain",
     "current_app",
     "current_task",
@@ -89,6 +99,7 @@ __all__ = [
     "shared_task",
     "signature",
     "states",
+    "worker_direct",
 ]
 
 

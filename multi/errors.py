@@ -4,12 +4,14 @@
     ├─ ConfigurationError (ImproperlyConfigured)   also ValueError: a setting, URL or option that can't be
     │   ├─ UnknownSetting                          nobody knows this name; says which one is near
     │   ├─ UnsupportedOption                       known, but not acted upon yet: refused, never ignored
+    │   ├─ QueueNotFound                           also KeyError: not among task_queues, and none is made
     │   ├─ MissingExtra                            names the pip command that installs what is missing
     │   └─ AppNotFound                             what `-A` names leads to no app; lists what was tried
     │       └─ AppImportFailed                     it exists, but raises while it is imported
     ├─ BrokerUnavailable (OperationalError)        nothing may be assumed sent
     │   ├─ BrokerLost                              an open connection ended; the last step may have happened or not
     │   └─ BrokerRefused                           it answers, but refuses; waiting will not help
+    ├─ Unroutable                                  no queue is bound so that it would take the message
     ├─ BackendError
     │   ├─ BackendUnavailable
     │   └─ BackendDisabled                         also NotImplementedError: no result backend is configured
@@ -74,6 +76,12 @@ class UnsupportedOption(ConfigurationError):
     """A known option or setting that is not acted upon yet; refused so that nobody relies on it."""
 
 
+class QueueNotFound(ConfigurationError, KeyError):
+    """A queue that is not among `task_queues`, where missing ones are not made."""
+
+    __str__ = Exception.__str__
+
+
 class MissingExtra(ConfigurationError):
     """A library that is installed on wish only: `MissingExtra("redis", "multi-workers[redis]")`."""
 
@@ -117,6 +125,10 @@ class BrokerLost(BrokerUnavailable):
 
 class BrokerRefused(BrokerUnavailable):
     """The broker answers and refuses: a wrong password, an unknown database, a version too old. Waiting will not help."""
+
+
+class Unroutable(MultiError):
+    """A message for an exchange to which no queue is bound that would take it; where Celery drops it without a word."""
 
 
 class BackendError(MultiError):
@@ -338,6 +350,7 @@ _WIRE: dict[type[BaseException], tuple[str, str]] = {
     TaskError: (_CELERY, "TaskError"),
     NotRegistered: (_CELERY, "NotRegistered"),
     AlreadyRegistered: (_CELERY, "AlreadyRegistered"),
+    QueueNotFound: (_CELERY, "QueueNotFound"),
     TimeoutError: (_CELERY, "TimeoutError"),
     MaxRetriesExceededError: (_CELERY, "MaxRetriesExceededError"),
     TaskRevokedError: (_CELERY, "TaskRevokedError"),

@@ -27,8 +27,11 @@ if TYPE_CHECKING:
     from multi.app.typed import BoundDecorator, Decorator, P, R
     from multi.backends.base import Backend
     from multi.brokers.base import Broker
+    from multi.topology import Topology
 
 _CONNECTED = ("broker_", "result_", "redis_", "worker_lease")
+#: Settings that say which queues there are and how they are bound.
+_ROUTING = ("task_queue", "task_default_", "task_create_missing_", "task_routes")
 _CONSTRUCTOR = ("main", "broker", "backend", "include", "config_source", "namespace", "changes", "task_cls", "set_as_current",
                 "autofinalize", "strict_typing")  # fmt: skip
 _CONSTRUCTOR_REFUSED = ("amqp", "events", "loader", "log", "control", "tasks", "fixups")
@@ -72,6 +75,7 @@ class App(Sender):
         self._tasks = Registry()
         self._lock = threading.RLock()
         self._publisher: Publisher | None = None
+        self._topology: Topology | None = None
         self._recorder: Recorder | None = None
         self._broker: Broker | None = None
         self._worker_broker: Broker | None = None
@@ -126,6 +130,8 @@ class App(Sender):
         self._publisher = None
         self._recorder = None
         self.executor = None
+        if name is None or name.startswith(_ROUTING):
+            self._topology = None
         if name is None or name.startswith(_CONNECTED):
             self.close()
 
@@ -243,6 +249,19 @@ class App(Sender):
         _ = self.recorder
 
     # what is derived from the settings -------------------------------------------------------------------------------
+
+    @property
+    def topology(self) -> Topology:
+        """The queues that this app knows, and their exchanges."""
+        found = self._topology
+        if found is None:
+            from multi.app.routes import topology_of
+
+            found = self._topology = topology_of(self.conf)
+            for broker in (self._broker, self._worker_broker):
+                if broker is not None:
+                    broker.topology = found
+        return found
 
     @property
     def publisher(self) -> Publisher:

@@ -52,6 +52,7 @@ def open_broker(app: App, *, write: bool) -> Broker:
         url = _with_tls(url, conf.broker_use_ssl)
     cls = _implementation("multi.brokers", url)
     broker: Broker = cls(url, broker_options(app), lease=conf.worker_lease)
+    broker.topology = app.topology
     return broker
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from multi.app import aftermath, coroutines, ending
 from multi.app.records import refusal
 from multi.app.request import Context, custom_headers, running
+from multi.app.routes import DESTINATION
 from multi.errors import BackendError, EncodeError
 from multi.outcome import Outcome, Publication
 
@@ -304,8 +305,9 @@ class Job:
             "stamped_headers": headers.get("stamped_headers"),
             **(headers.get("stamps") or {}),
         }
-        if self.queue:
-            standing["queue"] = self.queue
+        if self.queue and not any(options.get(option) is not None for option in DESTINATION):
+            # straight there, whatever it is bound to: others may have had a copy of the message
+            standing |= {"queue": self.queue, "exchange": ""}
         merged = {**standing, **{key: value for key, value in options.items() if value is not None}}
         publication = self.app.publisher.build(self.name, self.task, self.id, args, kwargs, merged)
         if merged["parent_id"] is None:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from multi.errors import UnsupportedOption
+from multi.errors import ConfigurationError, UnsupportedOption
+from multi.topology import mode
 
 #: Options of a call that become headers under another name, or as they are.
 HEADERS = {
@@ -31,7 +32,7 @@ OPTIONS = frozenset(
         *EMBED,
         *("task_id", "countdown", "eta", "expires", "queue", "priority", "serializer", "compression", "headers"),
         *("time_limit", "soft_time_limit", "ignore_result", "reply_to", "delivery_mode", "retry", "retry_policy"),
-        *("add_to_parent", "stamped_headers", "exchange", "routing_key"),
+        *("add_to_parent", "stamped_headers", "exchange", "routing_key", "exchange_type"),
     )
 )
 _REFUSED = frozenset(
@@ -115,6 +116,18 @@ def _queue(key: str, value: Any) -> None:
         raise ValueError(f"{key} should be the name of a queue, not an empty text")
 
 
+def _mode(key: str, value: Any) -> None:
+    try:
+        mode(value)
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from None
+
+
+def _exchange(key: str, value: Any) -> None:
+    if not isinstance(getattr(value, "name", value), str):
+        raise TypeError(f"{key} should be the name of an exchange, not {value!r}")
+
+
 def _mapping(key: str, value: Any) -> None:
     if not isinstance(value, Mapping):
         raise TypeError(f"{key} should be a dictionary, not {value!r}")
@@ -155,6 +168,10 @@ def _span(key: str, value: Any) -> None:
 _CHECKS: dict[str, Callable[[str, Any], None]] = {
     "priority": _priority,
     "queue": _queue,
+    "exchange": _exchange,
+    "routing_key": _text,
+    "exchange_type": _text,
+    "delivery_mode": _mode,
     "task_id": _task_id,
     "time_limit": _limit,
     "soft_time_limit": _limit,

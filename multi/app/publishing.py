@@ -15,12 +15,14 @@ import msgspec
 from multi import clock, identity
 from multi.app.options import EMBED, HEADERS, check_names, check_values, span
 from multi.app.request import running
+from multi.app.routes import DESTINATION, EXTRAS, Destination, Routes
 from multi.app.saferepr import saferepr
 from multi.codecs import JSON, PLAIN, Codec, codec
 from multi.compression import compress, content_type
 from multi.errors import ConfigurationError, UnsupportedOption
 from multi.message import Message
 from multi.outcome import Publication
+from multi.topology import mode
 
 if TYPE_CHECKING:
     from multi.app.app import App
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from multi.backends.base import Backend
 
 NO_EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+
+#: Templates kept for tasks that are known by name only and have a route.
+_REMEMBERED = 1000
 
 _encode_plain = msgspec.json.Encoder().encode
 
@@ -42,6 +47,9 @@ class Template(msgspec.Struct):
     priority: int | None
     expires: Any
     delivery_mode: int
+    exchange: str = ""
+    told: dict[str, Any] = {}
+    """What the task's attributes and its route say of the destination."""
 
 
 class Publisher:
@@ -52,10 +60,9 @@ class Publisher:
         self.app = app
         self.codec = codec(conf.task_serializer)
         self.compression = content_type(conf.task_compression) if conf.task_compression else None
-        self.queue: str = conf.task_default_queue
         self.priority: int | None = conf.task_default_priority
         try:
-            check_values({"queue": self.queue, "priority": self.priority})
+            check_values({"queue": conf.task_default_queue, "priority": self.priority})
         except (TypeError, ValueError) as error:
             raise ConfigurationError(f"the setting task_default_{error}") from None
         self.inherit_priority: bool = conf.task_inherit_parent_priority
@@ -67,28 +74,74 @@ class Publisher:
         if conf.task_protocol != 2:
             raise UnsupportedOption("task_protocol can only be 2: version 1 is understood, but no longer sent")
         self.expecting = _expecting(app)
+        self.routes = Routes(conf, app.topology)
+        #: whether a function of the project's says at every call where it goes
+        self.changing = self.routes.changing
+        self.delivery_mode = mode(conf.task_default_delivery_mode)
         self._templates: dict[str, Template] = {}
-        # of a task that is only known by name, None leaves to the worker whether its result is wanted
-        self._plain = Template(self._headers("", None, None, None), self.codec, self.compression, self.queue, self.priority,
-                               None, 2)  # fmt: skip
+        self._by_name: dict[str, Template] = {}
+        self._plain: Template | None = None
 
     def template(self, name: str, task: Task | None) -> Template:
         """The template of a task; of one that is known by name only, if `task` is None."""
         if task is None:
-            return self._plain
+            return self._unknown(name)
         found = self._templates.get(name)
         if found is None:
-            found = Template(
+            told = {} if self.changing else self.routes.told(name, task=task)
+            own = {key: value for key in DESTINATION[:3] if (value := getattr(task, key)) is not None}
+            if own:
+                told = {**{key: told[key] for key in told if key not in DESTINATION or "queue" not in own}, **own}
+            found = self._templates[name] = self._template(
                 self._headers(name, task.time_limit, task.soft_time_limit, bool(task.effective("ignore_result"))),
-                codec(task.serializer) if task.serializer else self.codec,
-                content_type(task.compression) if task.compression else self.compression,
-                task.queue or self.queue,
-                task.priority if task.priority is not None else self.priority,
+                task.serializer or told.get("serializer"),
+                task.compression or told.get("compression"),
+                task.priority if task.priority is not None else told.get("priority"),
                 task.expires,
-                2,
+                task.delivery_mode or told.get("delivery_mode"),
+                told,
             )
-            self._templates[name] = found
         return found
+
+    def _unknown(self, name: str) -> Template:
+        """The template of a task that is known by name only; None leaves to the worker whether its result is wanted."""
+        told = self.routes.told(name) if self.routes.any and not self.changing else {}
+        if not told and self._plain is not None:
+            return self._plain
+        found = self._by_name.get(name)
+        if found is None:
+            found = self._template(
+                self._headers("", None, None, None), told.get("serializer"), told.get("compression"),
+                told.get("priority"), None, told.get("delivery_mode"), told,
+            )  # fmt: skip
+            if not told:
+                self._plain = found
+            elif len(self._by_name) < _REMEMBERED:
+                self._by_name[name] = found
+        return found
+
+    def _template(
+        self,
+        headers: dict[str, Any],
+        serializer: str | None,
+        compression: str | None,
+        priority: int | None,
+        expires: Any,
+        delivery_mode: Any,
+        told: dict[str, Any],
+    ) -> Template:
+        to = self.routes.destination(told)
+        return Template(
+            headers,
+            codec(serializer) if serializer else self.codec,
+            content_type(compression) if compression else self.compression,
+            to.queue,
+            priority if priority is not None else self.priority,
+            expires,
+            mode(delivery_mode) if delivery_mode else to.delivery_mode or self.delivery_mode,
+            to.exchange,
+            told,
+        )
 
     def template_all(self, tasks: Mapping[str, Task]) -> None:
         """Make the templates of all `tasks`. Raises `ConfigurationError` for a serializer or compression that isn't one."""
@@ -123,7 +176,7 @@ class Publisher:
     ) -> Publication:
         """The message of a call without options."""
         template = self._templates.get(name) or self.template(name, task)
-        if template.expires is not None:
+        if self.changing or template.expires is not None:
             return self.build(name, task, task_id, args, kwargs, {})
         headers = template.headers.copy()
         headers["task"] = name
@@ -143,12 +196,14 @@ class Publisher:
         properties = {
             "correlation_id": task_id,
             "reply_to": identity.oid(),
-            "delivery_mode": 2,
+            "delivery_mode": template.delivery_mode,
             "priority": priority,
         }
         return Publication(
             template.queue,
             Message(headers, body, template.codec.content_type, template.codec.content_encoding, properties),
+            0.0,
+            template.exchange,
         )
 
     def _body(
@@ -188,6 +243,10 @@ class Publisher:
         """The message of a call with options. Raises `TypeError` for an option that nobody knows."""
         check_names(options)
         template = self.template(name, task)
+        told = template.told
+        if self.changing:
+            told = {**self.routes.told(name, args, kwargs, options, task), **told}
+            options = {**{key: told[key] for key in EXTRAS if told.get(key) is not None}, **options}
         headers = template.headers.copy()
         custom = options.get("headers")
         if custom:
@@ -243,10 +302,11 @@ class Publisher:
         if squeeze:
             headers["compression"] = squeeze
             body = compress(body, squeeze)
+        to = self._destination(options, told, template)
         properties: dict[str, Any] = {
             "correlation_id": task_id,
             "reply_to": options.get("reply_to") or identity.oid(),
-            "delivery_mode": options.get("delivery_mode") or template.delivery_mode,
+            "delivery_mode": mode(options["delivery_mode"]) if options.get("delivery_mode") else to.delivery_mode,
             "priority": options["priority"] if options.get("priority") is not None else priority,
         }
         if headers["expires"] is not None:
@@ -254,7 +314,15 @@ class Publisher:
             properties["expiration"] = str(max(0, int(left * 1000)))
         message = Message(headers, body, encoder.content_type, encoder.content_encoding, properties)
         due = clock.to_epoch(eta) if eta is not None and self.park else 0.0
-        return Publication(_queue(options, template), message, due)
+        return Publication(to.queue, message, due, to.exchange)
+
+    def _destination(self, options: Mapping[str, Any], told: dict[str, Any], template: Template) -> Destination:
+        """Where a call goes: its own options first, then what the task and its route say."""
+        given = {key: options[key] for key in DESTINATION if options.get(key) is not None}
+        if not given and told is template.told:
+            return Destination(template.queue, template.exchange, template.delivery_mode)
+        found = self.routes.destination(given if "queue" in given else {**told, **given})
+        return Destination(found.queue, found.exchange, found.delivery_mode or template.delivery_mode)
 
 
 def _expecting(app: App) -> Backend | None:
@@ -264,17 +332,6 @@ def _expecting(app: App) -> Backend | None:
     except ConfigurationError:
         return None  # told to those who ask for a result
     return backend if backend is not None and backend.expects else None
-
-
-def _queue(options: Mapping[str, Any], template: Template) -> str:
-    queue = options.get("queue")
-    name = getattr(queue, "name", queue)  # a kombu.Queue is understood by its name
-    exchange, key = options.get("exchange"), options.get("routing_key")
-    if (exchange and exchange != name) or (key and key != name):
-        raise UnsupportedOption(
-            "the options exchange and routing_key are not acted upon yet: name the queue, as in apply_async(queue='reports')"
-        )
-    return str(name) if name else template.queue
 
 
 def _plain(value: Any) -> Any:

@@ -25,6 +25,7 @@ from multi.loop import Loop
 from multi.message import Message
 from multi.outcome import Publication
 from multi.store import Storage, Store
+from multi.topology import Topology
 from multi.urls import mask
 
 
@@ -33,7 +34,7 @@ class Abilities(msgspec.Struct, frozen=True):
 
     `lease`: a claim is a lease that is renewed, and returns when its holder falls silent. `handback`: another process
     than the claimer may settle a claim (so that lanes may claim in batches). `delay`: parks messages until they are
-    due. `priority`: higher numbers first. `delivery_count`: counts starts. `fanout`: can send to all. `push`:
+    due. `priority`: higher numbers first. `delivery_count`: counts starts. `fanout`: sends copies to all bound queues. `push`:
     deliveries arrive at the lane by themselves. `shared`: other processes see the same queues. `ceiling`: seconds
     after which the server itself takes a claim back, None for never.
     """
@@ -202,6 +203,8 @@ class Broker(ABC):
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, lease: float = 30.0) -> None:
         self.url = url
+        self.topology = Topology()
+        """The queues that the app knows; queues and exchanges are made and bound as it says."""
         self.options = dict(options or {})
         self.lease = lease
 
@@ -214,7 +217,9 @@ class Broker(ABC):
     def publish(self, publications: Sequence[Publication]) -> None:
         """Send all of them, in order, in as few round trips as possible; safe to call from many threads.
 
-        Returns when the broker has them. Raises `BrokerUnavailable` (nothing of the last batch may be assumed sent).
+        What is for an exchange goes to every queue that is bound there and takes it, with the bindings of the topology
+        made before. Returns when the broker has them. Raises `BrokerUnavailable` (nothing of the last batch may be assumed
+        sent), and `Unroutable` before anything is sent where no queue takes a message (a fanout exchange may have none).
         """
 
     @abstractmethod

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from multi.brokers.base import Abilities, Broker, DeadLetter, Delivery, Lane, Port, Settlement, Watch, WatchEvents
+from multi.brokers.bindings import Row, bindings, known, spread
 from multi.brokers.consumed import Consumed
 from multi.brokers.packing import pack, rank, unpack
 from multi.connections.memory import Dead, Entry, Hub, Sleeper, hub
@@ -18,6 +19,7 @@ from multi.loop import Loop, Timer
 from multi.message import Message
 from multi.outcome import Publication
 from multi.store import Storage
+from multi.topology import Topology
 
 #: Seconds between two looks for due times and leases, which rings and timers make unnecessary but for set clocks.
 _TICK = 1.0
@@ -26,7 +28,7 @@ _TICK = 1.0
 class MemoryBroker(Broker):
     """`memory://name`; all brokers of this name in this process are the same."""
 
-    abilities = Abilities(shared=False)
+    abilities = Abilities(shared=False, fanout=True)
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, lease: float = 30.0) -> None:
         super().__init__(url, options, lease=lease)
@@ -34,14 +36,14 @@ class MemoryBroker(Broker):
 
     def publish(self, publications: Sequence[Publication]) -> None:
         self._hub.guard()
-        made = _pack(publications)
+        made = _pack(_spread(self._hub, publications, self.topology, strict=True))
         with self._hub.lock:
             _send(self._hub, made)
 
     def watch(
         self, loop: Loop, queues: Sequence[str], storage: Storage | None, owner: str, events: WatchEvents
     ) -> Watch:
-        return MemoryWatch(self._hub, loop, queues, storage, events, self.lease)
+        return MemoryWatch(self._hub, loop, queues, storage, events, self.lease, self.topology)
 
     def check(self) -> None:
         self._hub.guard()
@@ -79,8 +81,11 @@ class MemoryBroker(Broker):
 class MemoryLane(Lane):
     """See `Lane`."""
 
-    def __init__(self, hub: Hub, consumed: Consumed, storage: Storage | None, owner: str, lease: float) -> None:
+    def __init__(
+        self, hub: Hub, consumed: Consumed, storage: Storage | None, owner: str, lease: float, topology: Topology
+    ) -> None:
         self._hub = hub
+        self._topology = topology
         self._consumed = consumed
         self._storage = storage
         self._owner = owner
@@ -90,7 +95,7 @@ class MemoryLane(Lane):
     def exchange(self, settlements: Sequence[Settlement], claim: int) -> list[Delivery]:
         self._hub.guard()
         try:
-            settle(self._hub, self._storage, settlements)
+            settle(self._hub, self._storage, settlements, self._topology)
         except BackendUnavailable as error:
             raise BrokerLost(str(error)) from error
         fence = f"{self._owner}:{next(self._numbers)}"
@@ -126,8 +131,10 @@ class MemoryWatch:
         storage: Storage | None,
         events: WatchEvents,
         lease: float,
+        topology: Topology,
     ) -> None:
         self._hub = hub
+        self._topology = topology
         self._loop = loop
         self._consumed = Consumed(queues)
         self._storage = storage
@@ -142,13 +149,16 @@ class MemoryWatch:
         self._stopped = False
 
     def port(self, owner: str) -> Port:
-        return MemoryPort(lambda: MemoryLane(self._hub, self._consumed, self._storage, owner, self._lease))
+        return MemoryPort(
+            lambda: MemoryLane(self._hub, self._consumed, self._storage, owner, self._lease, self._topology)
+        )
 
     def start(self) -> None:
         self._hub.guard()
         self._since = time.monotonic()
         with self._hub.lock:
             self._hub.sleepers.append(self._sleeper)
+            self._bind()
         self._loop.on_readable(self._reader, self._rung)
         self._timers = [
             self._loop.every(self._lease / 3, self.renew),
@@ -167,9 +177,14 @@ class MemoryWatch:
         with self._hub.lock:
             left = set(self._consumed.queues).difference(queues)
             self._consumed.change(queues)
+            self._bind()
             self._sleeper.queues = list(queues)
             # this one may have been rung for what it leaves to others now
             self._hub.wake(Counter({queue: self._hub.depth(queue) for queue in left}))
+
+    def _bind(self) -> None:
+        for exchange, row in bindings(self._topology, self._consumed.queues):
+            self._hub.bindings.setdefault(exchange, set()).add(row)
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         self._settlements += settlements
@@ -203,6 +218,10 @@ class MemoryWatch:
         with self._hub.lock:
             if self._sleeper in self._hub.sleepers:
                 self._hub.sleepers.remove(self._sleeper)
+            for exchange, row in bindings(self._topology, self._consumed.queues):
+                if (queue := self._topology.queues[row[2]]).node:
+                    self._hub.bindings[exchange].discard(row)
+                    self._hub.purge(queue.name)
             self._loop.forget(self._reader)
             os.close(self._reader)
             os.close(self._writer)
@@ -216,7 +235,7 @@ class MemoryWatch:
         if not batch:
             return
         try:
-            settle(self._hub, self._storage, batch)
+            settle(self._hub, self._storage, batch, self._topology)
         except BackendUnavailable:
             self._settlements = batch + self._settlements
             if not self._stopped:
@@ -293,12 +312,26 @@ def _send(hub: Hub, made: Sequence[Packed]) -> None:
         hub.nudge()
 
 
-def settle(hub: Hub, storage: Storage | None, settlements: Sequence[Settlement]) -> None:
+def _spread(
+    hub: Hub, publications: Sequence[Publication], topology: Topology, *, strict: bool
+) -> Sequence[Publication]:
+    """What is for an exchange, as messages for the queues that take it."""
+
+    def table(exchange: str) -> list[Row]:
+        with hub.lock:
+            rows = hub.bindings.setdefault(exchange, set())
+            rows.update(known(topology, exchange))
+            return list(rows)
+
+    return spread(publications, topology, table, strict=strict)
+
+
+def settle(hub: Hub, storage: Storage | None, settlements: Sequence[Settlement], topology: Topology) -> None:
     """Carry out settlements: stores elsewhere first, then all the rest in one step."""
     if not settlements:
         return
     here = storage is not None and storage.place == hub.place
-    made = [_pack(s.publications) for s in settlements]
+    made = [_pack(_spread(hub, s.publications, topology, strict=False)) for s in settlements]
     if storage is not None and not here:
         with hub.lock:
             stores = [store for s in settlements if hub.held(s.tag, s.fence) for store in s.stores]

@@ -13,6 +13,7 @@ from typing import Any
 
 from multi.brokers.base import Abilities, Broker, DeadLetter, Delivery, Lane, Settlement, Watch, WatchEvents
 from multi.brokers.consumed import Consumed
+from multi.brokers.sqlite_bindings import SQLiteBindings
 from multi.brokers.sqlite_queue import (
     Together,
     after,
@@ -45,7 +46,7 @@ class SQLiteBroker(Broker):
     `synchronous` ("normal", or "full": each commit waits for the disk).
     """
 
-    abilities = Abilities()
+    abilities = Abilities(fanout=True)
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, lease: float = 30.0) -> None:
         super().__init__(url, options, lease=lease)
@@ -59,7 +60,7 @@ class SQLiteBroker(Broker):
         return Database(self.path, failure, refusal, create=create, synchronous=synchronous, **waiting)
 
     def publish(self, publications: Sequence[Publication]) -> None:
-        made = rows(publications)
+        made = rows(SQLiteBindings(self.topology).spread(self._database, publications, strict=True))
         for start in range(0, len(made), _BATCH):
             batch = made[start : start + _BATCH]
             wakes: Counter[str] = Counter()
@@ -77,13 +78,14 @@ class SQLiteBroker(Broker):
         database = self.database(str(self._settings.get("create") or "file"), BrokerLost, BrokerRefused, patience=0.0)
 
         consumed = Consumed(queues)
+        exchanges = SQLiteBindings(self.topology)
 
         def lane(name: str, ring_path: str) -> Lane:
             # whatever is wrong, the watch finds it too and says whether there is hope
             database = self.database("", BrokerLost, BrokerLost, queue_up=True)
-            return SQLiteLane(database, consumed, storage, name, self.lease, ring_path)
+            return SQLiteLane(database, consumed, storage, name, self.lease, ring_path, exchanges)
 
-        return SQLiteWatch(database, loop, consumed, storage, events, self.lease, lane)
+        return SQLiteWatch(database, loop, consumed, storage, events, self.lease, lane, exchanges)
 
     def check(self) -> None:
         with self._database.write() as connection:
@@ -145,8 +147,10 @@ class SQLiteLane(Lane):
         owner: str,
         lease: float,
         watch_path: str,
+        exchanges: SQLiteBindings,
     ) -> None:
         self._database = database
+        self._exchanges = exchanges
         self._consumed = consumed
         self._version, self._queues = consumed.read()
         self._storage = storage
@@ -164,6 +168,7 @@ class SQLiteLane(Lane):
                 raise BrokerLost(str(error)) from error
         if self._consumed.version != self._version:
             self._version, self._queues = self._consumed.read()
+        settlements = self._exchanges.settlements(self._database, settlements)
         together = Together(settlements, self._here)
         fence = f"{self._owner}:{next(self._numbers)}"
         with self._database.write() as connection:

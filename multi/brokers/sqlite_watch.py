@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from multi.brokers.base import Lane, Port, Settlement, WatchEvents
 from multi.brokers.consumed import Consumed
 from multi.brokers.packing import unpack
+from multi.brokers.sqlite_bindings import SQLiteBindings
 from multi.brokers.sqlite_queue import Together, after, bring_due, store_elsewhere, take_back, wake
 from multi.connections.ring import Ring
 from multi.connections.sqlite import Busy, Database, now
@@ -21,6 +22,7 @@ from multi.errors import BackendUnavailable, BrokerLost, BrokerRefused, BrokerUn
 from multi.loop import Loop, Timer
 from multi.message import Message
 from multi.store import Storage
+from multi.topology import NODE_QUEUE_LIFE
 
 #: Seconds between two looks of a watch whose children are idle, should a ring have been lost.
 TICK = 1.0
@@ -64,8 +66,10 @@ class SQLiteWatch:
         events: WatchEvents,
         lease: float,
         lane: LaneMaker,
+        exchanges: SQLiteBindings,
     ) -> None:
         self._database = database
+        self._exchanges = exchanges
         self._loop = loop
         self._consumed = consumed
         self._storage = storage
@@ -109,6 +113,12 @@ class SQLiteWatch:
         self._left.update(set(self._consumed.queues).difference(queues))
         self._consumed.change(queues)
         self._listed = -1  # what the file says of this worker is to be written again
+        self._want("bind")
+
+    def _bind(self) -> None:
+        """Keep alive the queues that are this node's own."""
+        self._later("bind", NODE_QUEUE_LIFE / 3, self._bind)
+        self._want("bind")
 
     def renew(self) -> None:
         if self._up:
@@ -179,6 +189,7 @@ class SQLiteWatch:
             with self._database.write() as connection:
                 # writing something shows now whether the disk is full or can't be written
                 connection.execute("INSERT OR REPLACE INTO facts VALUES ('worker', ?)", (str(time.time()),))
+                own = self._exchanges.bind(connection, self._consumed.queues)
         except Busy:
             self._wait_for_others("connect", self._connect)
             return
@@ -190,12 +201,14 @@ class SQLiteWatch:
         self._later("renew", self._lease / 3, self._beat)
         self._later("tick", TICK, self._tick)
         self._later("tidy", _TIDY * random.random(), self._tidy)
+        if own:
+            self._later("bind", NODE_QUEUE_LIFE / 3, self._bind)
         self._listed = 0
         self._want("arm", "due", "settle")
         self._events.on_up()
 
     def _lost(self, error: Exception) -> None:
-        for name in ("renew", "take back", "tick", "tidy", "due", "work", "settle"):
+        for name in ("renew", "take back", "bind", "tick", "tidy", "due", "work", "settle"):
             if timer := self._timers.pop(name, None):
                 timer.cancel()
         self._up = False
@@ -245,8 +258,10 @@ class SQLiteWatch:
                     # the results' place is away: nothing is acknowledged until it is back, but all else goes on
                     settlements = []
                     self._later("settle", TICK, lambda: self._want("settle"))
-            together = Together(settlements, self._here)
+            together = Together(self._exchanges.settlements(self._database, settlements), self._here)
             with self._database.write() as connection:
+                if "bind" in work and self._exchanges.bind(connection, self._consumed.queues):
+                    self._later("bind", NODE_QUEUE_LIFE / 3, self._bind)
                 if "renew" in work:
                     self._renew(connection)
                 together.run(connection)
@@ -292,7 +307,7 @@ class SQLiteWatch:
         settlements, self._settlements = self._settlements, []
         if settlements and self._storage is not None and not self._here:
             store_elsewhere(self._database, self._storage, settlements)
-        together = Together(settlements, self._here)
+        together = Together(self._exchanges.settlements(self._database, settlements), self._here)
         with self._database.write(wait=2.0) as connection:
             together.run(connection)
             if self._ring is not None:

@@ -102,7 +102,7 @@ TYPES: dict[str, Any] = {
 DEFAULTS = {
     "hostname": "celery@<host>",
     "loglevel": "WARNING",
-    "queues": "celery",
+    "queues": "what task_queues declares, else celery",
     "concurrency": "the number of processors",
     "pool": "prefork",
 }
@@ -215,6 +215,7 @@ def start(values: dict[str, Any]) -> int:
             drain_timeout=values["drain_timeout"],
         ),
         app.conf,
+        app.topology,
     )
     privileges.check_root(app.conf)
     options.loglevel = log.LEVELS["WARNING"] if values["loglevel"] is None else values["loglevel"]
@@ -235,7 +236,9 @@ def preload(words: list[str]) -> None:
     check_options(values)
     _prepare_process(values)
     app = _load_app(values)
-    options = combine(Given(hostname="", concurrency=values["concurrency"], pool=values["pool"]), app.conf)
+    options = combine(
+        Given(hostname="", concurrency=values["concurrency"], pool=values["pool"]), app.conf, app.topology
+    )
     log.setup(
         log.LEVELS["WARNING"] if values["loglevel"] is None else values["loglevel"],
         color=False,

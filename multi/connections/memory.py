@@ -72,6 +72,8 @@ class Hub:
         self.claimed: dict[int, Entry] = {}
         self.dead: dict[int, Dead] = {}
         self.sleepers: list[Sleeper] = []
+        #: exchange -> (routing key, pattern, queue)
+        self.bindings: dict[str, set[tuple[str, str, str]]] = {}
         self._waiting: dict[str, list[tuple[tuple[int, int], Entry]]] = {}
         self._parked: list[tuple[float, int, Entry]] = []
         self._numbers = itertools.count(1)

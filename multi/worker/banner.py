@@ -50,7 +50,7 @@ def render(app: Any, options: WorkerOptions, loglevel: int | None = None) -> str
         f".> acks:        {EARLY if app.conf.task_acks_late is False else LATE}",
         "",
         "[queues]",
-        *(f".> {queue:<16} exchange={queue}(direct) key={queue}" for queue in options.queues),
+        *(f".> {queue:<16} {_bound(app, queue)}" for queue in options.queues),
     ]
     art = ART + (BLANK,) * (len(lines) - len(ART))
     text = [" ", *(f"{left}{right}" for left, right in zip(art, lines, strict=True)), BLANK]
@@ -58,6 +58,11 @@ def render(app: Any, options: WorkerOptions, loglevel: int | None = None) -> str
         names = sorted(name for name in app.tasks if level <= logging.DEBUG or not name.startswith("celery."))
         text += ["", "[tasks]", *(f"  . {name}" for name in names)]
     return "\n".join(text) + "\n"
+
+
+def _bound(app: Any, queue: str) -> str:
+    bindings = app.topology.bindings(queue)
+    return ", ".join(f"exchange={each.exchange.name}({each.exchange.type}) key={each.routing_key}" for each in bindings)
 
 
 def _results(app: Any) -> str:

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import msgspec
 
 from multi import plugins
+from multi.app.routes import topology_of
 from multi.errors import ConfigurationError
+from multi.topology import worker_direct as direct_queue
 
 if TYPE_CHECKING:
     from multi.pools.base import Pool
+    from multi.topology import Topology
 
 
 #: In the environment of a successor (at a reload): it neither goes to the background again nor purges the queues that its
@@ -65,7 +68,7 @@ class Given(msgspec.Struct, kw_only=True):
     drain_timeout: float | None = None
 
 
-def combine(given: Given, conf: Any) -> WorkerOptions:
+def combine(given: Given, conf: Any, topology: Topology | None = None) -> WorkerOptions:
     """The worker's options from the command line and, where that is silent, from the app's settings.
 
     Raises `ConfigurationError` for what can't be, before anything has been started.
@@ -73,9 +76,13 @@ def combine(given: Given, conf: Any) -> WorkerOptions:
     notes: list[str] = []
     pool = given.pool or conf.worker_pool or "prefork"
     kind = find_pool(pool)()
+    known = topology_of(conf) if topology is None else topology
+    queues = select_queues(given.queues, given.exclude_queues, known, given.hostname)
+    if conf.worker_direct and given.hostname:
+        queues.append(known.add(direct_queue(given.hostname)).name)
     options = WorkerOptions(
         hostname=given.hostname,
-        queues=select_queues(given.queues, given.exclude_queues, conf.task_default_queue),
+        queues=queues,
         concurrency=_concurrency(given.concurrency, conf.worker_concurrency),
         pool=pool,
         max_tasks_per_child=_first(given.max_tasks_per_child, conf.worker_max_tasks_per_child),
@@ -102,16 +109,23 @@ def combine(given: Given, conf: Any) -> WorkerOptions:
     return options
 
 
-def select_queues(wanted: Sequence[str] | None, excluded: Sequence[str], default: str) -> list[str]:
-    """The names of the queues to consume from, each once, in the order in which they were given."""
-    queues = list(dict.fromkeys(wanted or [default]))
-    left = [name for name in queues if name not in set(excluded)]
+def select_queues(wanted: Sequence[str] | None, excluded: Sequence[str], topology: Topology, node: str) -> list[str]:
+    """The names of the queues to consume from, each once, in the order in which they were given.
+
+    Without -Q that is what task_queues declares. What is sent to every node has a queue of this node's own, which the
+    topology knows from then on. Raises `ConfigurationError`.
+    """
+    found = {(queue := topology.get(name)).name: queue for name in wanted or topology.declared}
+    left = {name: queue for name, queue in found.items() if name not in excluded and queue.alias not in excluded}
     if not left:
+        without = f" without {', '.join(excluded)}" if excluded else ""
         raise ConfigurationError(
-            f"no queue is left to consume from: {', '.join(queues)} without {', '.join(excluded)}; "
+            f"no queue is left to consume from: {', '.join(found) or 'task_queues is empty'}{without}; "
             "name queues with -Q, or exclude fewer with -X"
         )
-    return left
+    if not node:
+        return list(left)
+    return [topology.add(queue.of_node(node)).name if queue.per_node else name for name, queue in left.items()]
 
 
 def processors() -> int:

@@ -210,9 +210,9 @@ def test_a_wrong_value_is_not_printed_where_it_may_be_a_secret() -> None:
 
 def test_a_setting_that_is_not_acted_upon_is_refused_unless_it_is_the_default() -> None:
     conf = Settings()
-    conf.task_routes = None
-    with pytest.raises(UnsupportedOption, match="task_routes is not acted upon yet"):
-        conf.task_routes = {"a": "b"}
+    conf.worker_pool_restarts = False
+    with pytest.raises(UnsupportedOption, match="worker_pool_restarts is not acted upon yet"):
+        conf.worker_pool_restarts = True
     with pytest.raises(UnsupportedOption, match="task_annotations"):
         _ = loaded({"task_annotations": {"*": {}}}).task_serializer
 
@@ -417,9 +417,9 @@ def test_the_name_of_that_module_may_be_another(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_change_reaches_what_was_made_with_the_old_value() -> None:
     app = App("x", broker="memory://a", set_as_current=False)
-    assert app.publisher.queue == "celery"
+    assert app.publisher.template("x", None).queue == "celery"
     app.conf.task_default_queue = "other"
-    assert app.publisher.queue == "other"
+    assert app.publisher.template("x", None).queue == "other"
     app.conf.broker_url = "memory://b"
     assert app.broker.url == "memory://b"
 

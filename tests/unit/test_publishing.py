@@ -338,10 +338,9 @@ def test_a_hint_is_given_only_where_it_is_near(add: Any) -> None:
         add.apply_async((1,), prioritize_me=3)
 
 
-@pytest.mark.parametrize("options", [{"exchange": "x"}, {"routing_key": "k"}, {"producer": "mine"}], ids=str)
-def test_an_option_that_is_not_acted_upon_is_refused(app: App, add: Any, options: dict[str, Any]) -> None:
-    with pytest.raises(UnsupportedOption, match=next(iter(options))):
-        add.apply_async((1,), **options)
+def test_an_option_that_is_not_acted_upon_is_refused(app: App, add: Any) -> None:
+    with pytest.raises(UnsupportedOption, match="producer"):
+        add.apply_async((1,), producer="mine")
 
 
 def test_an_unknown_serializer_is_told(app: App, add: Any) -> None:

@@ -7,6 +7,7 @@ import re
 from types import SimpleNamespace
 from typing import Any
 
+from multi.topology import Topology
 from multi.worker.banner import render
 from multi.worker.options import WorkerOptions
 
@@ -17,6 +18,7 @@ def app(acks_late: bool | None = None, backend: str | None = "redis://:secret@lo
         worker_broker=SimpleNamespace(url="redis://:secret@localhost:6379/0"),
         backend=backend and SimpleNamespace(url=backend),
         conf=SimpleNamespace(task_acks_late=acks_late),
+        topology=Topology(),
         tasks={"proj.tasks.mul": 1, "proj.tasks.add": 1, "celery.chord_unlock": 1},
     )
 

@@ -9,6 +9,7 @@ import pytest
 
 from multi.config.settings import Settings
 from multi.errors import ConfigurationError
+from multi.topology import Queue, Topology
 from multi.worker.options import Given, WorkerOptions, combine, processors, select_queues
 
 
@@ -97,14 +98,15 @@ def test_an_unknown_pool_in_the_settings_is_refused_too() -> None:
 
 
 def test_queues_are_taken_once_and_in_order() -> None:
-    assert select_queues(["b", "a", "b"], ["c"], "celery") == ["b", "a"]
-    assert select_queues(["b", "a"], ["b"], "celery") == ["a"]
-    assert select_queues(None, ["other"], "celery") == ["celery"]
+    topology = Topology([Queue("celery")])
+    assert select_queues(["b", "a", "b"], ["c"], topology, "w1@host") == ["b", "a"]
+    assert select_queues(["b", "a"], ["b"], topology, "w1@host") == ["a"]
+    assert select_queues(None, ["other"], topology, "w1@host") == ["celery"]
 
 
 def test_without_a_queue_nothing_starts() -> None:
     with pytest.raises(ConfigurationError, match="no queue is left to consume from: celery without celery"):
-        select_queues(None, ["celery"], "celery")
+        select_queues(None, ["celery"], Topology([Queue("celery")]), "w1@host")
 
 
 def test_solo_runs_one_task_whatever_is_asked_for() -> None:

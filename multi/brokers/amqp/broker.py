@@ -9,15 +9,17 @@ from functools import partial
 from typing import Any, TypeVar
 
 from multi.brokers.amqp import letters, topology
-from multi.brokers.amqp.outbox import Outbox
+from multi.brokers.amqp.outbox import Outbox, nobody
 from multi.brokers.amqp.watch import AMQPWatch
 from multi.brokers.base import Abilities, Broker, DeadLetter, Watch, WatchEvents
+from multi.brokers.bindings import nowhere
 from multi.connections.amqp import Address, Closed, Link, Lost, Steps, Unreachable, addresses, explain, refuses, spec
 from multi.connections.amqp.content import encode, properties
-from multi.errors import BrokerRefused, BrokerUnavailable, ConfigurationError
+from multi.errors import BrokerRefused, BrokerUnavailable, ConfigurationError, MultiError
 from multi.loop import Loop
 from multi.outcome import Publication
 from multi.store import Storage
+from multi.topology import Topology
 
 T = TypeVar("T")
 
@@ -45,7 +47,7 @@ class AMQPBroker(Broker):
             delay=True,
             priority=self.max_priority > 0,
             delivery_count=True,
-            fanout=False,
+            fanout=True,
             push=True,
             shared=True,
             ceiling=float(self.options.get("consumer_timeout", _CONSUMER_TIMEOUT)),
@@ -54,6 +56,13 @@ class AMQPBroker(Broker):
         self._link: Link | None = None
         self._outbox: Outbox | None = None
         self._pid = os.getpid()
+
+    @property
+    def known(self) -> Topology:
+        """The queues that the app knows; those that none has told more of take priorities as the broker's options say."""
+        if self.max_priority:
+            self.topology.prioritise(self.max_priority)
+        return self.topology
 
     @property
     def place(self) -> str:
@@ -102,7 +111,7 @@ class AMQPBroker(Broker):
         wanted = None if ids is None else set(ids)
 
         def send(link: Link) -> int:
-            outbox = Outbox(link.session, max_priority=self.max_priority, quorum=self.quorum_delay)
+            outbox = Outbox(link.session, self.known, quorum=self.quorum_delay)
             return letters.replay(link, outbox, queue, wanted, self.confirm_timeout)
 
         return self._ask(send)
@@ -117,14 +126,14 @@ class AMQPBroker(Broker):
     def _send(self, publications: list[Publication]) -> None:
         """Send all and wait until the server has them. Raises `_Unsent` with those that it hasn't."""
         unsent = dict(enumerate(publications))
-        failures: list[str] = []
+        failures: list[tuple[int, str]] = []
         told = 0
 
         def done(number: int, failure: str) -> None:
             nonlocal told
             told += 1
             if failure:
-                failures.append(failure)
+                failures.append((number, failure))
             else:
                 del unsent[number]
 
@@ -142,13 +151,18 @@ class AMQPBroker(Broker):
             self._drop()
             raise _Unsent(list(unsent.values()), _error(address, exc), lost=True) from exc
         if failures:
-            error = BrokerUnavailable(f"RabbitMQ at {link.address} did not take a message: {failures[0]}")
+            number, failure = failures[0]
+            error: MultiError
+            if publications[number].exchange and nobody(failure):
+                error = nowhere(publications[number])
+            else:
+                error = BrokerUnavailable(f"RabbitMQ at {link.address} did not take a message: {failure}")
             raise _Unsent([], error, lost=False)
 
     def _connected(self) -> tuple[Link, Outbox]:
         if self._link is None or self._outbox is None:
             self._link = Link.open(self.addresses)
-            self._outbox = Outbox(self._link.session, max_priority=self.max_priority, quorum=self.quorum_delay)
+            self._outbox = Outbox(self._link.session, self.known, quorum=self.quorum_delay)
         else:
             while self._link.turn(0):
                 pass  # hear first whether the server has closed it meanwhile
@@ -191,7 +205,7 @@ _PIPE = 1 << 20  # bytes that wait to be written while more are made
 
 
 class _Unsent(Exception):
-    def __init__(self, left: list[Publication], error: BrokerUnavailable, *, lost: bool) -> None:
+    def __init__(self, left: list[Publication], error: MultiError, *, lost: bool) -> None:
         self.left = left
         self.error = error
         self.lost = lost

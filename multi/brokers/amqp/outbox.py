@@ -11,10 +11,15 @@ from typing import Any
 import msgspec
 
 from multi.brokers.amqp import topology
+from multi.brokers.bindings import nowhere
 from multi.connections.amqp import Channel, Closed, Lost, Session, Steps, spec
 from multi.connections.amqp.content import encode, properties
 from multi.connections.amqp.session import Arrival
+from multi.log import get_logger
 from multi.outcome import Publication
+from multi.topology import FANOUT, Topology
+
+logger = get_logger("multi.broker")
 
 #: Told "" when the server has the message, else why it hasn't.
 Done = Callable[[str], None]
@@ -35,9 +40,12 @@ class Outbox:
     declared (again) and the message sent once more.
     """
 
-    def __init__(self, session: Session, *, max_priority: int = 0, quorum: bool = True) -> None:
+    def __init__(self, session: Session, known: Topology, *, strict: bool = True, quorum: bool = True) -> None:
+        """`known` says how queues are declared; `strict` is for senders that can be told of what nobody takes, while what a
+        task has sent waits then in the queue that its routing key names."""
         self.session = session
-        self._max_priority = max_priority
+        self._known_to_app = known
+        self._strict = strict
         self._quorum = quorum
         self._sent: dict[int, _Sent] = {}
         self._count = 0
@@ -53,7 +61,10 @@ class Outbox:
         """Send a task, or park it. Raises `EncodeError` for a header that can't travel."""
         sent = publication.message
         found = properties(sent)
-        if publication.due > time():
+        if publication.exchange:
+            # whoever gets it parks it if it isn't due
+            self._to_exchange(publication, encode(found), done)
+        elif publication.due > time():
             found.pop("expiration", None)  # it would end the message where it waits; the task's header says it too
             self.later(publication.queue, publication.due, encode(found), sent.body, done)
         else:
@@ -62,6 +73,28 @@ class Outbox:
     def to_queue(self, queue: str, properties: bytes, body: bytes, done: Done) -> None:
         """Send to a queue for tasks, which is declared the first time."""
         self._to_named(queue, self._tasks(queue), properties, body, done)
+
+    def _to_exchange(self, publication: Publication, properties: bytes, done: Done) -> None:
+        """Send to the queues that are bound to an exchange, which are declared the first time as far as they are known."""
+        exchange, key, body = publication.exchange, publication.queue, publication.message.body
+
+        def sent(failure: str) -> None:
+            if _nobody(failure) and self._known_to_app.kind(exchange) == FANOUT:
+                done("")  # all of nobody
+            elif self._strict or not _nobody(failure):
+                done(failure)
+            else:
+                logger.error("%s; it waits in the queue %r", nowhere(publication), key or exchange)
+                self.to_queue(key or exchange, properties, body, done)
+
+        def send(failure: str) -> None:
+            if failure:
+                done(failure)
+            else:
+                self._send(exchange, key, properties, body, sent)
+
+        steps = partial(topology.declare_exchange, self.session, exchange, self._known_to_app)
+        self._ensure(f"exchange {exchange}", steps, send)
 
     def to_dead(self, queue: str, properties: bytes, body: bytes, done: Done) -> None:
         """Send to the dead letters of `queue`."""
@@ -94,7 +127,7 @@ class Outbox:
         self._known.difference_update(queues)
 
     def _tasks(self, queue: str) -> Callable[[], Steps[None]]:
-        return partial(topology.declare_tasks, self.session, queue, self._max_priority)
+        return partial(topology.declare_tasks, self.session, queue, self._known_to_app)
 
     def _to_named(
         self, name: str, steps: Callable[[], Steps[None]], properties: bytes, body: bytes, done: Done
@@ -190,7 +223,10 @@ _NOBODY = "no queue takes the message"
 
 
 def _nobody(failure: str) -> bool:
-    return failure.startswith(_NOBODY)
+    return failure.startswith(_NOBODY) or "no exchange" in failure
+
+
+nobody = _nobody
 
 
 def _refusal(name: str, failure: Lost) -> str:

@@ -182,7 +182,8 @@ class Seat:
             self._round += 1
             self._tags = [f"{self.watch.number(queue)}.{self._round}" for queue in self.watch.queues]
             for queue, tag in zip(self.watch.queues, self._tags, strict=True):
-                args: tuple[Any, ...] = (0, queue, tag, False, False, False, False, {})
+                asked = self.watch.declared(queue).consumer_arguments
+                args: tuple[Any, ...] = (0, queue, tag, False, False, False, False, asked)
                 channel.call(channel.request(spec.Basic.Consume, "BssbbbbF", args), _ignore)
         else:
             for tag in self._tags:

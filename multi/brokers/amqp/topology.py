@@ -1,7 +1,7 @@
 """The queues and exchanges on the server: Celery's for tasks, ours for parked messages and dead letters.
 
-A queue that exists is used as it is, whatever arguments it was declared with; one that doesn't is declared as Celery
-declares it.
+A queue that exists is used as it is, whatever arguments it was declared with; one that doesn't is declared as the project
+says in task_queues, else as Celery declares it.
 
 Parked messages wait in a chain of queues with fixed waiting times, 0.1 s, 0.2 s, 0.4 s ... A message enters at the
 highest set bit of its delay and passes, level by level, through the queue of a set bit or past that of a clear one; the
@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from multi.connections.amqp import Closed, Session, Steps, spec
+from multi.connections.amqp import Channel, Closed, Session, Steps, spec
+from multi.topology import Exchange, Queue, Topology, binding
 
 DEAD = "multi.dead."
 DELAY = "multi.delay."
@@ -39,29 +40,59 @@ def exists(session: Session, queue: str) -> Steps[tuple[int, int] | None]:
     return answer[1], answer[2]
 
 
-def declare_tasks(session: Session, queue: str, max_priority: int) -> Steps[None]:
-    """See to it that `queue` can take tasks: durable, with a direct exchange of its name, as Celery has it."""
-    if (yield from exists(session, queue)) is not None:
-        return
-    arguments = {"x-max-priority": max_priority} if max_priority else {}
-    yield from _declare_queue(session, queue, arguments)
-    channel = session.channel()
-    try:
-        yield channel.request(
-            spec.Exchange.Declare, "BssbbbbbF", (0, queue, "direct", False, True, False, False, False, {})
-        )
-        yield channel.request(spec.Queue.Bind, "BsssbF", (0, queue, queue, queue, False, {}))
-    except Closed as exc:
-        # An exchange of another type or a reserved name: publishing by the queue's name doesn't need it.
-        if exc.code not in (403, 406):
-            raise
-    channel.close()
+def declare_tasks(session: Session, queue: str, known: Topology) -> Steps[None]:
+    """See to it that `queue` can take tasks: as the project declares it, else durable, with a direct exchange of its name.
+
+    Its bindings are made in any case, where they are others than those that every queue has.
+    """
+    declared = known.queues.get(queue) or known.missing(queue)
+    plain = [*map(_place, declared.all_bindings)] in ([], [(queue, "direct", queue)])
+    if declared.no_declare or (yield from exists(session, queue)) is not None:
+        if plain or declared.no_declare:
+            return
+    else:
+        yield from _declare_queue(session, queue, declared)
+    for each in declared.all_bindings:
+        if not each.exchange.name:
+            continue
+        channel = session.channel()
+        try:
+            yield from _declare_exchange(channel, each.exchange)
+            yield channel.request(
+                spec.Queue.Bind, "BsssbF", (0, queue, each.exchange.name, each.routing_key, False, each.arguments)
+            )
+        except Closed as exc:
+            # An exchange of another type or a reserved name: publishing by the queue's name doesn't need it.
+            if not plain or exc.code not in (403, 406):
+                raise
+        channel.close()
+
+
+def declare_exchange(session: Session, exchange: str, known: Topology) -> Steps[None]:
+    """See to it that an exchange is there, and all queues that are known to be bound to it; of an unknown one nothing."""
+    for queue in dict.fromkeys(queue for _, queue in known.bound(exchange)):
+        yield from declare_tasks(session, queue, known)
+    declared = known.exchange(exchange)
+    if declared is not None:
+        channel = session.channel()
+        yield from _declare_exchange(channel, declared)
+        channel.close()
+
+
+def _declare_exchange(channel: Channel, exchange: Exchange) -> Steps[None]:
+    if not exchange.no_declare:
+        kind = (0, exchange.name, exchange.type, False, exchange.durable, exchange.auto_delete, False, False)
+        yield channel.request(spec.Exchange.Declare, "BssbbbbbF", (*kind, exchange.arguments))
+
+
+def _place(each: binding) -> tuple[str, str, str]:
+    return each.exchange.name, each.exchange.type, each.routing_key
 
 
 def declare_dead(session: Session, queue: str) -> Steps[None]:
     """See to it that the dead letters of `queue` have a place."""
     if (yield from exists(session, DEAD + queue)) is None:
-        yield from _declare_queue(session, DEAD + queue, {})
+        yield from _declare_queue(session, DEAD + queue, Queue(DEAD + queue))
 
 
 def declare_delay(session: Session, level: int, quorum: bool) -> Steps[None]:
@@ -82,11 +113,12 @@ def declare_delay(session: Session, level: int, quorum: bool) -> Steps[None]:
             "x-dead-letter-strategy": "at-least-once",
         }
         try:
-            yield from _declare_queue(session, name, {**arguments, **safer} if quorum else arguments)
+            both = {**arguments, **safer} if quorum else arguments
+            yield from _declare_queue(session, name, Queue(name, queue_arguments=both))
         except Closed as exc:
             if not quorum or exc.code != 406:
                 raise
-            yield from _declare_queue(session, name, arguments)
+            yield from _declare_queue(session, name, Queue(name, queue_arguments=arguments))
     channel = session.channel()
     before = "*." * (LEVELS - 1 - level)
     yield channel.request(spec.Queue.Bind, "BsssbF", (0, name, name, f"{before}1.#", False, {}))
@@ -113,7 +145,8 @@ def delay_route(queue: str, seconds: float) -> tuple[int, str]:
     return units.bit_length() - 1, f"{bits}.{queue}"
 
 
-def _declare_queue(session: Session, queue: str, arguments: dict[str, Any]) -> Steps[None]:
+def _declare_queue(session: Session, name: str, queue: Queue) -> Steps[None]:
     channel = session.channel()
-    yield channel.request(spec.Queue.Declare, "BsbbbbbF", (0, queue, False, True, False, False, False, arguments))
+    kind = (0, name, False, queue.durable, queue.exclusive, queue.auto_delete, False)
+    yield channel.request(spec.Queue.Declare, "BsbbbbbF", (*kind, queue.arguments))
     channel.close()

@@ -21,6 +21,7 @@ from multi.log import get_logger
 from multi.loop import Loop, Timer
 from multi.message import Message
 from multi.store import Storage
+from multi.topology import Queue
 
 if TYPE_CHECKING:
     from multi.brokers.amqp.broker import AMQPBroker
@@ -114,6 +115,8 @@ class AMQPWatch:
         if self._outbox is None or self.down:
             self.queues = wanted
             return
+        # the queue of a node ends by itself where nobody consumes from it
+        self._outbox.forget(queue for queue in wanted if self.declared(queue).node)
         # what is left to others is left at once; what is new is declared first
         self._change([queue for queue in self.queues if queue in wanted])
 
@@ -172,6 +175,10 @@ class AMQPWatch:
             seat.line.close_copies()
 
     # for the seats
+
+    def declared(self, queue: str) -> Queue:
+        """What the app knows of a queue."""
+        return self.broker.known.queues.get(queue) or Queue(queue)
 
     def number(self, queue: str) -> int:
         """The number that tags of consumers have for a queue."""
@@ -318,7 +325,7 @@ class AMQPWatch:
     def _on_ready(self) -> None:
         self._cancel_timers()
         session = self.session
-        outbox = Outbox(session, max_priority=self.broker.max_priority, quorum=self.broker.quorum_delay)
+        outbox = Outbox(session, self.broker.known, strict=False, quorum=self.broker.quorum_delay)
         if session.heartbeat:
             self._heard, self._silent = -1, 0
             self._timers.append(self.loop.every(session.heartbeat / 2, self._beat))

@@ -10,6 +10,7 @@ import msgspec
 from multi.brokers.base import Abilities, Broker, DeadLetter, WatchEvents
 from multi.brokers.consumed import Consumed
 from multi.brokers.redis import envelope
+from multi.brokers.redis.exchanges import Exchanges
 from multi.brokers.redis.keys import Keys
 from multi.brokers.redis.settling import Words, publication_words
 from multi.brokers.redis.watch import RedisWatch
@@ -28,27 +29,40 @@ class RedisBroker(Broker):
     """Celery's transport on Redis or Valkey, with leases beside it; see `Broker`.
 
     `options` are `broker_transport_options`: global_keyprefix, priority_steps, sep, unacked_key, unacked_index_key,
-    socket_timeout, socket_connect_timeout.
+    fanout_prefix, fanout_patterns, socket_timeout, socket_connect_timeout.
     """
 
-    abilities = Abilities()
+    abilities = Abilities(fanout=True)
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, lease: float = 30.0) -> None:
         super().__init__(url, options, lease=lease)
         self._address = Address.from_url(url, self.options)
         self._keys = Keys.from_options(self.options)
         self._connections = PerThread(self._address)
+        self._exchanges: Exchanges | None = None
 
     def watch(
         self, loop: Loop, queues: Sequence[str], storage: Storage | None, owner: str, events: WatchEvents
     ) -> RedisWatch:
         words = Words(self._keys, queues, self._address, storage, owner)
-        return RedisWatch(loop, self._address, self._keys, words, Consumed(queues), owner, self.lease, events)
+        exchanges = Exchanges(self._keys, self.topology, self._address.db)
+        return RedisWatch(
+            loop, self._address, self._keys, words, Consumed(queues), owner, self.lease, events, exchanges, self._call
+        )
 
     def publish(self, publications: Sequence[Publication]) -> None:
+        publications = self.exchanges.spread(publications, self._call, strict=True)
         redis = self._connections.get()
         for start in range(0, len(publications), BULK):
             self._send(redis, publications[start : start + BULK])
+
+    @property
+    def exchanges(self) -> Exchanges:
+        """The exchanges that the present topology knows."""
+        found = self._exchanges
+        if found is None or found.topology is not self.topology:
+            found = self._exchanges = Exchanges(self._keys, self.topology, self._address.db)
+        return found
 
     def _send(self, redis: Redis, publications: Sequence[Publication]) -> None:
         keys = self._keys

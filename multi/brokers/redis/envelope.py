@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from multi.brokers.redis.keys import turned
+from multi.brokers.redis.keys import Keys, turned
 from multi.errors import DecodeError, EncodeError
 from multi.message import Message
 
@@ -67,15 +67,16 @@ class _Tags:
 _tags = _Tags()
 
 
-def encode(message: Message, queue: str, *, tag: str | None = None) -> tuple[str, bytes]:
-    """Write an envelope for `queue`; returns the id it bears (its delivery tag) and the text.
+def encode(message: Message, queue: str, *, tag: str | None = None, exchange: str = "") -> tuple[str, bytes]:
+    """Write an envelope for `queue` (or for the key `queue` of an exchange); returns the id it bears (its delivery tag) and
+    the text.
 
     Raises EncodeError when a header is nothing that JSON knows.
     """
     tag = tag or next_tag()
     properties = {
         **message.properties,
-        "delivery_info": {"exchange": "", "routing_key": queue},
+        "delivery_info": {"exchange": exchange, "routing_key": queue},
         "body_encoding": "base64",
         "delivery_tag": tag,
     }
@@ -107,6 +108,22 @@ def redelivered(text: bytes) -> bytes:
         return _encoder.encode(envelope)
     except (ValueError, KeyError, TypeError, AttributeError, msgspec.DecodeError):
         return text
+
+
+def copy(text: bytes, queue: str, keys: Keys) -> tuple[str, str, bytes]:
+    """A copy for one queue of what was sent to all: the id of the original, the list it goes to, and the text, with an id of
+    its own. Raises ValueError for what is no envelope."""
+    try:
+        envelope: dict[str, Any] = msgspec.json.decode(text)
+        properties = envelope["properties"]
+        original = str(properties.get("delivery_tag") or "")
+        properties["delivery_tag"] = next_tag()
+        properties["delivery_info"] = {"exchange": "", "routing_key": queue}
+        priority = properties.get("priority")
+        key = keys.queue(queue, turned(priority) if isinstance(priority, int) else None)
+        return original or str(properties["delivery_tag"]), key, _encoder.encode(envelope)
+    except (KeyError, TypeError, AttributeError, msgspec.DecodeError) as error:
+        raise ValueError(error) from error
 
 
 def entry_envelope(entry: bytes) -> bytes:

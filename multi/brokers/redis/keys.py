@@ -38,10 +38,13 @@ class Keys(msgspec.Struct, frozen=True):
     delayed: str = "multi:delayed"
     inboxes: str = "multi:inboxes"
     dead: str = "multi:dead:"
+    fanout_prefix: str = "/{db}."
+    fanout_patterns: bool = True
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Keys:
-        """Read `broker_transport_options`: global_keyprefix, priority_steps, sep, unacked_key, unacked_index_key."""
+        """Read `broker_transport_options`: global_keyprefix, priority_steps, sep, unacked_key, unacked_index_key,
+        fanout_prefix, fanout_patterns."""
         prefix = str(options.get("global_keyprefix") or "")
         steps = tuple(options.get("priority_steps") or STEPS)
         if not all(isinstance(step, int) and 0 <= step <= 9 for step in steps) or list(steps) != sorted(set(steps)):
@@ -58,6 +61,8 @@ class Keys(msgspec.Struct, frozen=True):
         return cls(
             prefix=prefix,
             separator=str(options.get("sep") or SEPARATOR),
+            fanout_prefix=_fanout_prefix(options.get("fanout_prefix", True)),
+            fanout_patterns=bool(options.get("fanout_patterns", True)),
             steps=steps,
             **{field: prefix + name for field, name in names.items()},
         )
@@ -79,3 +84,9 @@ class Keys(msgspec.Struct, frozen=True):
     def inbox(self, owner: str, queue_key: str) -> str:
         """Where a worker's waiter puts the message that woke it; the name tells where it came from."""
         return f"{self.prefix}multi:inbox:{owner.replace('|', '_')}|{queue_key}"
+
+
+def _fanout_prefix(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return "/{db}." if value else ""

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from multi.brokers.base import Delivery, Lane, Settlement
 from multi.brokers.consumed import Consumed
 from multi.brokers.redis import envelope
+from multi.brokers.redis.exchanges import Exchanges
 from multi.brokers.redis.scripts import EXCHANGE
 from multi.brokers.redis.settling import Words
 from multi.connections.redis import Address, Redis, ReplyError, Word
@@ -21,7 +24,10 @@ AT_ONCE = 500
 class RedisLane(Lane):
     """See `Lane`."""
 
-    def __init__(self, address: Address, words: Words, consumed: Consumed, owner: str, lease: float) -> None:
+    def __init__(
+        self, address: Address, words: Words, consumed: Consumed, owner: str, lease: float, exchanges: Exchanges
+    ) -> None:
+        self._exchanges = exchanges
         self._redis = Redis(address)
         self._words = words
         self._consumed = consumed
@@ -48,6 +54,7 @@ class RedisLane(Lane):
             claim = 0
         if words.storage is not None:
             self._store_elsewhere(words.storage, [each for each in settlements if each.stores])
+        settlements = self._spread(settlements)
         self._number += 1
         prefix = f"{self._owner}:{self._number}:"
         turn = words.turns[self._number % len(words.turns)]
@@ -77,6 +84,20 @@ class RedisLane(Lane):
             again = starts > 0 or bool(message.headers.get("redelivered"))
             deliveries.append(Delivery(tag, tag, queue, message, starts, again))
         return deliveries
+
+    def _spread(self, settlements: Sequence[Settlement]) -> Sequence[Settlement]:
+        """What is published to exchanges, as messages for queues."""
+        if not any(each.exchange for s in settlements for each in s.publications):
+            return settlements
+        return [
+            msgspec.structs.replace(
+                s, publications=list(self._exchanges.spread(s.publications, self._ask_all, strict=False))
+            )
+            for s in settlements
+        ]
+
+    def _ask_all(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        return [self._ask(*command) for command in commands]
 
     def _store_elsewhere(self, storage: Storage, settlements: list[Settlement]) -> None:
         """Record outcomes in another place than Redis, before their messages are acknowledged; none of a lost claim."""

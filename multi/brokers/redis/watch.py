@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from time import monotonic
 
+import msgspec
+
 from multi.brokers.base import Lane, Port, Settlement, WatchEvents
 from multi.brokers.consumed import Consumed
 from multi.brokers.redis import envelope
-from multi.brokers.redis.keys import SEPARATOR, Keys
+from multi.brokers.redis.copies import Copies
+from multi.brokers.redis.exchanges import Call, Exchanges
+from multi.brokers.redis.keys import Keys
 from multi.brokers.redis.lane import AT_ONCE, RedisLane
 from multi.brokers.redis.scripts import ALL, DUE, EMPTY, EXCHANGE, EXPIRED, LEAVE, RENEW, RESTORE, Script
 from multi.brokers.redis.settling import Words
+from multi.brokers.redis.waiter import Waiter
 from multi.connections.redis import Address, RedisStream, Reply, ReplyError, Word
 from multi.errors import BackendUnavailable, BrokerRefused, BrokerUnavailable, DecodeError
 from multi.log import get_logger
@@ -20,8 +25,6 @@ from multi.message import Message
 
 logger = get_logger("multi.broker")
 
-#: Seconds that a waiter asks Redis to hold its request; an answer must come soon after, or the connection is dead.
-WAIT = 30.0
 #: Seconds between two looks at what is parked, when nothing is known to be due earlier.
 TICK = 0.25
 REAPED_AT_ONCE = 100
@@ -32,75 +35,21 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.25, 32.0
 class RedisPort(Port):
     """Remembers how to connect."""
 
-    def __init__(self, address: Address, words: Words, consumed: Consumed, owner: str, lease: float) -> None:
+    def __init__(
+        self, address: Address, words: Words, consumed: Consumed, owner: str, lease: float, exchanges: Exchanges
+    ) -> None:
         self._address = address
+        self._exchanges = exchanges
         self._words = words
         self._consumed = consumed
         self._owner = owner
         self._lease = lease
 
     def open(self) -> Lane:
-        return RedisLane(self._address, self._words, self._consumed, self._owner, self._lease)
+        return RedisLane(self._address, self._words, self._consumed, self._owner, self._lease, self._exchanges)
 
     def release(self) -> None:
         """Nothing is held."""
-
-
-class Waiter:
-    """Waits for a message in one list by moving it to the inbox: wakes one waiter in the fleet, loses nothing.
-
-    (`BLMOVE q q` would wake all of them, a `BRPOP` could lose what it took.) What is moved lies in the inbox until a
-    lane of this worker claims it, or goes back if meanwhile no child is idle.
-    """
-
-    def __init__(self, watch: RedisWatch, source: str, inbox: str) -> None:
-        self._watch = watch
-        self._source = source
-        self._inbox = inbox
-        self._stream = RedisStream(watch.loop, watch.address, self._connected, watch.waiter_lost)
-        self._waiting = False
-        self._id: int | None = None
-
-    def wait(self) -> None:
-        """Ask, if nothing is asked yet."""
-        if self._stream.up:
-            if not self._waiting:
-                self._waiting = True
-                self._stream.send(
-                    ("BLMOVE", self._source, self._inbox, "RIGHT", "LEFT", WAIT), self._answered, WAIT + 10
-                )
-        elif self._id is None:
-            self._id = 0
-            self._stream.connect()
-
-    def _connected(self) -> None:
-        self._stream.send(("CLIENT", "ID"), self._identified)
-        if self._watch.armed:
-            self.wait()
-
-    def _identified(self, reply: Reply) -> None:
-        self._id = int(reply) if isinstance(reply, int) else 0
-
-    def _answered(self, reply: Reply) -> None:
-        self._waiting = False
-        if isinstance(reply, ReplyError):
-            self._watch.waiter_lost(BrokerUnavailable(f"{self._watch.address.masked}: {reply}"))
-        elif reply is None:
-            if self._watch.armed:
-                self.wait()
-        elif self._watch.armed:
-            self._watch.events.on_message(1)
-        else:
-            self._watch.bounce(self._inbox, self._source)
-
-    def unblock(self) -> list[tuple[str | int, ...]]:
-        """The commands, for another connection, that end the wait."""
-        return [("CLIENT", "UNBLOCK", self._id)] if self._waiting and self._id else []
-
-    def close(self) -> None:
-        self._stream.close()
-        self._waiting = False
-        self._id = None
 
 
 class RedisWatch:
@@ -116,8 +65,13 @@ class RedisWatch:
         owner: str,
         lease: float,
         events: WatchEvents,
+        exchanges: Exchanges,
+        call: Call,
     ) -> None:
         self.loop = loop
+        self.keys = keys
+        self.exchanges = exchanges
+        self._call = call
         self.address = address
         self.events = events
         self.armed = 0
@@ -131,6 +85,7 @@ class RedisWatch:
         #: those of queues that are paused too: they are this worker's as long as it lives
         self._inboxes: list[str] = []
         self._make_waiters()
+        self._copies = Copies(self)
         self._timers: list[Timer] = []
         self._due: Timer | None = None
         self._reconnect: Timer | None = None
@@ -140,7 +95,7 @@ class RedisWatch:
         self._stopped = False
 
     def port(self, owner: str) -> Port:
-        return RedisPort(self.address, self._words, self._consumed, owner, self._lease)
+        return RedisPort(self.address, self._words, self._consumed, owner, self._lease, self.exchanges)
 
     # -- the connection ---------------------------------------------------------------------------------------------
 
@@ -175,6 +130,7 @@ class RedisWatch:
             timer.cancel()
         self._timers = []
         self._stream.close()
+        self._copies.close()
         for waiter in self._waiters.values():
             waiter.close()
         if self._stopped:
@@ -226,16 +182,15 @@ class RedisWatch:
         return list(before.values())
 
     def _bind(self) -> None:
-        """Celery's tools find queues by these; the second set keeps a sweeping peer from removing the first."""
         for queue in self._consumed.queues:
-            member = f"{queue}{SEPARATOR}{SEPARATOR}{queue}"
-            for table in ("_kombu.binding.", "_kombu.binding_permanent."):
-                self._stream.send(("SADD", f"{self._keys.prefix}{table}{queue}", member), _ignore)
+            for command in self.exchanges.binding(queue):
+                self._stream.send(command, _ignore)
+        self._copies.follow(self._consumed.queues)
 
     def _empty(self) -> None:
         """Give back what came for queues that are not consumed any more."""
         if left := [inbox for inbox in self._inboxes if inbox not in self._waiters]:
-            self._run(EMPTY, (), left, _ignore)
+            self.run(EMPTY, (), left, _ignore)
 
     def bounce(self, inbox: str, source: str) -> None:
         """Give back what came when no child was idle any more: to the front, where it was."""
@@ -276,8 +231,27 @@ class RedisWatch:
         self._exchange(batch)
 
     def _exchange(self, batch: list[Settlement]) -> None:
+        if any(each.exchange for settlement in batch for each in settlement.publications):
+            try:
+                batch = self._spread(batch)
+            except BrokerUnavailable as error:
+                logger.error("%s", error)
+                self.loop.later(1.0, lambda: self._settle_again(batch))
+                return
         keys, arguments = self._words.exchange(batch, 0, "", self._lease, self._words.turns[0])
-        self._run(EXCHANGE, keys, arguments, lambda reply: self._settled(batch, reply))
+        self.run(EXCHANGE, keys, arguments, lambda reply: self._settled(batch, reply))
+
+    def _spread(self, batch: list[Settlement]) -> list[Settlement]:
+        """What is published to exchanges, as messages for queues; `_unsettled` holds the same in their place."""
+        spread = [
+            msgspec.structs.replace(
+                each, publications=list(self.exchanges.spread(each.publications, self._call, strict=False))
+            )
+            for each in batch
+        ]
+        ours = set(map(id, batch))
+        self._unsettled = [each for each in self._unsettled if id(each) not in ours] + spread
+        return spread
 
     def _settle_again(self, batch: list[Settlement]) -> None:
         for settlement in batch:
@@ -318,7 +292,7 @@ class RedisWatch:
         arguments: list[str | bytes | int | float] = [self._lease, len(self._inboxes), *self._inboxes]
         for claim in self.events.claims():
             arguments += (claim.tag, 1 if claim.started else 0)
-        self._run(
+        self.run(
             RENEW,
             (keys.unacked_index, keys.leases, keys.claims, keys.starts, keys.inboxes),
             arguments,
@@ -330,7 +304,7 @@ class RedisWatch:
         if monotonic() - self._up_since < self._lease or not self._stream.up:
             return
         keys = self._keys
-        self._run(EXPIRED, (keys.unacked, keys.leases, keys.claims, keys.inboxes), (REAPED_AT_ONCE,), self._restore)
+        self.run(EXPIRED, (keys.unacked, keys.leases, keys.claims, keys.inboxes), (REAPED_AT_ONCE,), self._restore)
 
     def _restore(self, found: Reply) -> None:
         if isinstance(found, ReplyError) or not found:
@@ -342,14 +316,14 @@ class RedisWatch:
             text = envelope.redelivered(envelope.entry_envelope(entry)) if entry else b""
             if entry:
                 logger.warning("%s: its worker is gone or cut off: the message is delivered again", tag.decode())
-            self._run(RESTORE, (keys.unacked, keys.unacked_index, keys.leases, keys.claims), (tag, text), _ignore)
+            self.run(RESTORE, (keys.unacked, keys.unacked_index, keys.leases, keys.claims), (tag, text), _ignore)
 
     def parked(self) -> None:
         self._look_for_due()
 
     def _look_for_due(self) -> None:
         if self._stream.up and not self._stopped:
-            self._run(DUE, (self._keys.parked, self._keys.delayed), (REAPED_AT_ONCE,), self._next_due)
+            self.run(DUE, (self._keys.parked, self._keys.delayed), (REAPED_AT_ONCE,), self._next_due)
 
     def _next_due(self, reply: Reply) -> None:
         pause = TICK
@@ -359,7 +333,12 @@ class RedisWatch:
             self._due.cancel()
         self._due = self.loop.later(pause, self._look_for_due)
 
-    def _run(
+    def send(self, command: Sequence[Word]) -> None:
+        """Have a command carried out, if the broker can be reached now."""
+        if self._stream.up:
+            self._stream.send(command, _ignore)
+
+    def run(
         self, script: Script, keys: Sequence[Word], arguments: Sequence[Word], answer: Callable[[Reply], None]
     ) -> None:
         def answered(reply: Reply) -> None:
@@ -387,7 +366,7 @@ class RedisWatch:
                     self._stream.send(command, _ignore)
             keys = self._keys
             left: list[Reply] = []
-            self._run(LEAVE, (keys.parked, keys.delayed, keys.inboxes), self._inboxes, left.append)
+            self.run(LEAVE, (keys.parked, keys.delayed, keys.inboxes), self._inboxes, left.append)
             deadline = monotonic() + 5.0
             while not left and self._stream.up and monotonic() < deadline:
                 self.loop.turn(0.5)
@@ -395,6 +374,7 @@ class RedisWatch:
                 logger.info("%d parked messages went back to their queues: no worker is left to wait for them", left[0])
         for waiter in self._waiters.values():
             waiter.close()
+        self._copies.close()
         self._stream.close()
 
 

@@ -40,6 +40,8 @@ class RedisStream:
         self._check: Timer | None = None
         self._ending: Timer | None = None
         self.up = False
+        #: told of what comes on the channels that this connection has subscribed to
+        self.on_push: Callable[[list[bytes]], None] | None = None
 
     def connect(self) -> None:
         """Begin to connect; `on_up` or `on_down` follows."""
@@ -143,8 +145,11 @@ class RedisStream:
         incoming.feed(data)
         reply = incoming.gets()
         while reply is not Ellipsis:
-            _, answer = self._answers.popleft()
-            answer(reply)
+            if self.on_push is not None and isinstance(reply, list) and reply and reply[0] in (b"message", b"pmessage"):
+                self.on_push(reply)
+            else:
+                _, answer = self._answers.popleft()
+                answer(reply)
             if self._reader is not incoming:  # the callback closed the connection
                 return
             reply = incoming.gets()
