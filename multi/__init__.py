@@ -16,10 +16,22 @@ if TYPE_CHECKING:
     from multi.app import states
     from multi.app.app import App
     from multi.app.app import App as Celery
+    from multi.app.canvas import (
+        Signature,
+        StampingVisitor,
+        chain,
+        chord,
+        chunks,
+        group,
+        maybe_signature,
+        signature,
+        xmap,
+        xstarmap,
+    )
     from multi.app.eager import EagerResult
     from multi.app.result import AsyncResult
+    from multi.app.resultset import GroupResult, ResultSet
     from multi.app.shared import current_app, current_task, shared_task
-    from multi.app.signature import Signature, chain, signature
     from multi.app.task import Task
     from multi.errors import (
         Ignore,
@@ -47,14 +59,23 @@ _PLACES = {
     "Celery": "multi.app.app:App",
     "AsyncResult": "multi.app.result",
     "EagerResult": "multi.app.eager",
-    "Signature": "multi.app.signature",
+    "Signature": "multi.app.canvas",
     "Task": "multi.app.task",
-    "chain": "multi.app.signature",
+    "GroupResult": "multi.app.resultset",
+    "ResultSet": "multi.app.resultset",
+    "StampingVisitor": "multi.app.canvas",
+    "chain": "multi.app.canvas",
+    "chord": "multi.app.canvas",
+    "chunks": "multi.app.canvas",
+    "group": "multi.app.canvas",
+    "maybe_signature": "multi.app.canvas",
+    "xmap": "multi.app.canvas",
+    "xstarmap": "multi.app.canvas",
     "current_app": "multi.app.shared",
     "current_task": "multi.app.shared",
     "get_task_logger": "multi.log",
     "shared_task": "multi.app.shared",
-    "signature": "multi.app.signature",
+    "signature": "multi.app.canvas",
     "Ignore": "multi.errors",
     "MaxRetriesExceededError": "multi.errors",
     "MultiError": "multi.errors",
@@ -76,15 +97,18 @@ __all__ = [
     "Celery",
     "EagerResult",
     "Exchange",
+    "GroupResult",
     "Ignore",
     "MaxRetriesExceededError",
     "MultiError",
     "NotRegistered",
     "Queue",
     "Reject",
+    "ResultSet",
     "Retry",
     "Signature",
     "SoftTimeLimitExceeded",
+    "StampingVisitor",
     "Task",
     "TaskRevokedError",
     "TimeLimitExceeded",
@@ -92,14 +116,20 @@ __all__ = [
     "WorkerLostError",
     "binding",
     "chain",
+    "chord",
+    "chunks",
     "current_app",
     "current_task",
     "exceptions",
     "get_task_logger",
+    "group",
+    "maybe_signature",
     "shared_task",
     "signature",
     "states",
     "worker_direct",
+    "xmap",
+    "xstarmap",
 ]
 
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from multi.app import current
+from multi.app import builtins, current
 from multi.app.publishing import Publisher
 from multi.app.records import Recorder
 from multi.app.registry import Registry, task_name
@@ -14,7 +14,6 @@ from multi.app.request import current_task
 from multi.app.result import AsyncResult
 from multi.app.sending import Sender
 from multi.app.task import Task as BaseTask
-from multi.app.task import check_attributes, make
 from multi.config import TABLE, Settings
 from multi.config.settings import refuse_near_miss
 from multi.errors import ConfigurationError, UnsupportedOption
@@ -22,7 +21,8 @@ from multi.errors import ConfigurationError, UnsupportedOption
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from multi.app.signature import Signature
+    from multi.app.canvas.signatures import Signature
+    from multi.app.resultset import GroupResult, ResultSet
     from multi.app.task import CoroutineTask
     from multi.app.typed import BoundDecorator, Decorator, P, R
     from multi.backends.base import Backend
@@ -81,6 +81,7 @@ class App(Sender):
         self._worker_broker: Broker | None = None
         self._backend: Backend | None = None
         self._backend_known = False
+        self._own_backends: dict[str, Backend] = {}
         self.executor: Any = None
         self.finalized = False
         self._defined_in = _caller_file()
@@ -163,7 +164,17 @@ class App(Sender):
         base = options.pop("base", None) or self.Task
         bind = options.pop("bind", base.bind)
         name = options.pop("name", None) or self.gen_task_name(function.__name__, function.__module__)
-        return self._tasks.register(make(self, function, name, base, bool(bind), options))
+        from multi.app.making import make
+
+        return self._joined(make(self, function, name, base, bool(bind), options))
+
+    def _joined(self, task: BaseTask) -> BaseTask:
+        registered = self._tasks.register(task)
+        if registered is task:
+            if self.finalized:
+                task.annotate()
+            task.on_bound(self)
+        return registered
 
     def register_task(self, task: BaseTask | type[BaseTask]) -> BaseTask:
         """Register a task made of a class of your own: `app.register_task(AddTask())`."""
@@ -172,16 +183,12 @@ class App(Sender):
         kind = type(task)
         if not task.name:
             task.name = kind.name = self.gen_task_name(kind.__name__, kind.__module__)
-        attributes = {
-            name: value
-            for base in reversed(kind.__mro__)
-            if base not in (BaseTask, object)
-            for name, value in vars(base).items()
-        }
-        check_attributes(task.name, {key: value for key, value in attributes.items() if not callable(value)})
+        from multi.app.making import check_class
+
+        check_class(task)
         task._app = self
         task.abstract = False
-        return self._tasks.register(task)
+        return self._joined(task)
 
     def gen_task_name(self, name: str, module: str | None) -> str:
         return task_name(self.main, name, module)
@@ -209,8 +216,11 @@ class App(Sender):
                     "this app was made with autofinalize=False: call app.finalize() before its tasks are used"
                 )
             self.finalized = True
+            builtins.register(self)
             for register in current.shared():
                 register(self)
+            for task in self._tasks.values():
+                task.annotate()
 
     def autodiscover_tasks(
         self,
@@ -316,26 +326,60 @@ class App(Sender):
                     self._backend_known = True
         return self._backend
 
+    def backend_of(self, meant: Any) -> Backend:
+        """The result backend that a task names for itself: by its URL, or the thing itself."""
+        if not isinstance(meant, str):
+            backend: Backend = meant
+            return backend
+        from multi.app.connections import open_backend
+
+        with self._lock:
+            found = self._own_backends.get(meant)
+            if found is None:
+                found = open_backend(self, meant)
+                if found is None:
+                    raise ConfigurationError(
+                        f"backend={meant!r} of a task is no place for results: use ignore_result=True"
+                    )
+                self._own_backends[meant] = found
+        return found
+
     def AsyncResult(self, task_id: str, parent: AsyncResult | None = None) -> AsyncResult:  # noqa: N802 - Celery's name
         """The result of a task that was sent, by its id."""
         return AsyncResult(task_id, self, parent)
 
+    @property
+    def GroupResult(self) -> type[GroupResult]:  # noqa: N802 - Celery's name
+        """The class of this app's group results: `app.GroupResult.restore(id)`."""
+        from multi.app.resultset import GroupResult
+
+        return type("GroupResult", (GroupResult,), {"_app": self, "__module__": GroupResult.__module__})
+
+    @property
+    def ResultSet(self) -> type[ResultSet]:  # noqa: N802 - Celery's name
+        """The class of this app's sets of results."""
+        from multi.app.resultset import ResultSet
+
+        return type("ResultSet", (ResultSet,), {"_app": self, "__module__": ResultSet.__module__})
+
     def signature(self, task: Any, args: Any = None, kwargs: Any = None, options: Any = None, **more: Any) -> Signature:
         """A call of a task, by its name or itself, to be made later."""
-        from multi.app.signature import signature
+        from multi.app.canvas.signatures import signature
 
         return signature(task, args, kwargs, options, app=self, **more)
 
     def close(self) -> None:
         """Close the connections; they open again when needed."""
-        for part in (self._broker, self._worker_broker, self._backend):
+        for part in (self._broker, self._worker_broker, self._backend, *self._own_backends.values()):
             if part is not None:
                 part.close()
+        self._own_backends = {}
         self._broker = self._worker_broker = self._backend = None
         self._backend_known = False
 
     def after_fork(self) -> None:
         """Let go of what must not be shared with the parent process; called in the child."""
+        self._own_backends = {}
         self._broker = self._worker_broker = self._backend = None
         self._backend_known = False
         self._publisher = None

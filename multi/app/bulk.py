@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from multi import identity
-from multi.app.signature import Signature
+from multi.app.canvas.signatures import Signature
 from multi.app.task import Task
 from multi.outcome import Publication
 

@@ -30,9 +30,9 @@ def embedded_url(app: App) -> str:
     return to_url(app.embedded_path)
 
 
-def backend_url(app: App) -> str | None:
-    """The URL of the result backend, None where there is none."""
-    url: str | None = app.conf.result_backend
+def backend_url(app: App, url: str | None = None) -> str | None:
+    """The URL of the result backend (or of the one that `url` names), None where there is none."""
+    url = url or app.conf.result_backend
     if not url:
         broker = broker_url(app, write=True)
         return broker if broker.startswith("sqlite:") else None
@@ -82,9 +82,10 @@ def broker_options(app: App) -> dict[str, Any]:
     return options
 
 
-def open_backend(app: App) -> Backend | None:
+def open_backend(app: App, url: str | None = None) -> Backend | None:
+    """The app's result backend, or another one by its URL."""
     conf = app.conf
-    url = backend_url(app)
+    url = backend_url(app, url)
     if url is None:
         return None
     scheme = urls.scheme(url)
@@ -94,6 +95,8 @@ def open_backend(app: App) -> Backend | None:
         options.setdefault("socket_connect_timeout", conf.redis_socket_connect_timeout)
     if conf.is_set("redis_socket_timeout"):
         options.setdefault("socket_timeout", conf.redis_socket_timeout)
+    if conf.result_chord_expires:
+        options.setdefault("chord_expires", int(conf.result_chord_expires))
     if conf.redis_backend_use_ssl:
         url = _with_tls(url, conf.redis_backend_use_ssl)
     if scheme == "rpc":

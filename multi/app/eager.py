@@ -12,10 +12,10 @@ from multi.app.result import AsyncResult, RemoteTraceback
 from multi.app.states import PROPAGATE_STATES, READY_STATES
 from multi.app.typed import R
 from multi.message import Message
+from multi.outcome import Outcome
 
 if TYPE_CHECKING:
     from multi.app.task import Task
-    from multi.outcome import Outcome
 
 
 class EagerResult(AsyncResult[R]):
@@ -95,7 +95,7 @@ def _run(task: Task, task_id: str, args: Any, kwargs: Any, options: Mapping[str,
         retries += 1
     links = options.get("link") if outcome.state == "SUCCESS" else options.get("link_error")
     for link in links if isinstance(links, list | tuple) else [links] if links else []:
-        from multi.app.signature import signature
+        from multi.app.canvas.signatures import signature
 
         call = signature(link, app=task.app)
         if outcome.state == "SUCCESS":
@@ -125,3 +125,16 @@ def _job(task: Task, task_id: str, args: Any, kwargs: Any, options: Mapping[str,
     return EagerJob(
         app, ex, plan, message, headers, task_id, list(args), dict(kwargs), {}, "", False, identity.origin()
     )
+
+
+def failed(call: Any, error: BaseException, parent: Any = None) -> EagerResult[Any]:
+    """The result of a task that is not run, because something before it has failed; its errbacks are called."""
+    from multi.app.canvas.signatures import listed, signature
+
+    task_id = call.options.get("task_id") or identity.new_id()
+    outcome = Outcome(task_id, call["task"], "FAILURE", error)
+    result: EagerResult[Any] = EagerResult(call, outcome)
+    result.parent = parent
+    for errback in listed(call.options.get("link_error")):
+        signature(errback, app=call.app).apply((task_id,))
+    return result

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from multi.app import aftermath, retry
 from multi.app.saferepr import saferepr
 from multi.errors import Ignore, Reject, Retry, SerializationError
-from multi.outcome import Outcome
+from multi.outcome import Outcome, Part
 
 if TYPE_CHECKING:
     from multi.app.job import Job
@@ -22,11 +22,14 @@ def ended(job: Job, error: BaseException) -> Outcome:
         outcome = _retried(job, error)
     elif isinstance(error, Ignore):
         outcome = _outcome(job, "IGNORED", None, record=False)
-        outcome.publications = list(job.pending)
+        outcome.publications, outcome.stores = list(job.pending), job.stores
     elif isinstance(error, Reject):
         outcome = _rejected(job, error)
     else:
         outcome = failed(job, error, text(error))
+        if not job.plan.acks_failure:
+            outcome.verb = "bury"
+            outcome.reason = f"it failed with {saferepr(error)} (acks_on_failure=False)"
     # the frames of the task hold its variables, and an outcome may live for a while
     error.__traceback__ = None
     return outcome
@@ -42,20 +45,30 @@ def failed(job: Job, error: BaseException, traceback: str | None, *, verb: str =
     outcome.publications = list(job.pending)
     embed = job.embed
     if embed:
-        outcome.fallen = aftermath.fallen(embed.get("chain"))
+        outcome.fallen, waited_for = aftermath.fallen(embed.get("chain"))
+        outcome.parts = aftermath.parts_of(waited_for, "FAILURE", error, job.root_id)
+        if embed.get("chord") and outcome.group_id:
+            outcome.parts.append(place(job, "FAILURE", error))
         if embed.get("errbacks"):
             try:
-                following, raised = aftermath.after_failure(
+                following, recorded, raised = aftermath.after_failure(
                     job.app, embed, job.id, job.root_id, job.request, error, traceback
                 )
             except SerializationError as unsendable:
-                following, raised = [], [unsendable]
+                following, recorded, raised = [], [], [unsendable]
             outcome.publications += following
+            outcome.stores = recorded
             for trouble in raised:
                 complain(job, trouble)
     if job.plan.hooked:
         call_hooks(job, outcome, "on_failure")
     return outcome
+
+
+def place(job: Job, state: str, result: Any) -> Part:
+    """The place of this run in its chord, filled."""
+    headers = job.headers
+    return Part(headers["group"], headers.get("group_index"), job.id, state, result, job.embed["chord"], job.root_id)
 
 
 def _retried(job: Job, error: Retry) -> Outcome:

@@ -7,11 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from multi import clock
 from multi.app import aftermath, ending
+from multi.app.canvas.checks import obstacle
 from multi.app.decoding import NO_EMBED, read
 from multi.app.job import Job
 from multi.app.plan import Executor, executor
 from multi.app.records import stores
-from multi.errors import InvalidTaskError, MultiError, NotRegistered, TaskRevokedError, WorkerLostError
+from multi.errors import (
+    InvalidTaskError,
+    MultiError,
+    NotRegistered,
+    TaskRevokedError,
+    TimeLimitExceeded,
+    WorkerLostError,
+)
 from multi.message import Message
 from multi.outcome import Outcome
 
@@ -39,28 +47,32 @@ def prepare(app: App, message: Message, *, queue: str, redelivered: bool, starts
         return _unreadable(message, InvalidTaskError(f"the header task is no name but {name!r}"))
     if not isinstance(task_id, str) or not task_id:
         return Outcome("", name, "FAILURE", verb="bury", record=False, reason="the message has no task id")
-    if headers.get("expires") is not None or headers.get("eta") is not None:
-        outcome = _in_time(headers, task_id, name, message)
-        if outcome is not None:
-            return outcome
-    plan = ex.plan(name)
-    if plan is None:
-        return _unknown(message, headers, task_id, name)
     if embed is not NO_EMBED and any(embed.values()):
-        reason = aftermath.obstacle(embed)
+        reason = obstacle(app, embed)
         if reason:
             return Outcome(
                 task_id, name, "PENDING", verb="bury", record=False, reason=f"it can't be run whole here: {reason}"
             )
+    if headers.get("expires") is not None or headers.get("eta") is not None:
+        outcome = _in_time(headers, embed, task_id, name, message)
+        if outcome is not None:
+            return outcome
+    plan = ex.plan(name)
+    if plan is None:
+        return _unknown(message, headers, embed, task_id, name)
     try:
         job = Job(app, ex, plan, message, headers, task_id, args, kwargs, embed, queue, redelivered, hostname)
     except (TypeError, ValueError, IndexError, KeyError) as error:
         return _unreadable(message, InvalidTaskError(f"its headers can't be understood: {error}"))
-    if ex.max_deliveries and starts >= ex.max_deliveries:
+    if plan.max_deliveries and starts >= plan.max_deliveries:
         lost = WorkerLostError(
             f"the task was begun {starts} times and never came to an end: its process died, or it asked to be delivered again"
         )
         return ending.failed(job, lost, None, verb="bury", reason=f"begun {starts} times without an end")
+    if plan.pace is not None:
+        due = plan.pace.hold(app, task_id)
+        if due:
+            return Outcome(task_id, name, "PENDING", verb="park", record=False, due=due, reason="rate limit")
     return job
 
 
@@ -76,15 +88,20 @@ def failure(app: App, message: Message, exc: BaseException, *, verb: str = "ack"
     if plan is None:
         return Outcome(task_id, name, "FAILURE", exc, verb=verb, reason=reason, record=bool(task_id))
     queue = (message.properties.get("delivery_info") or {}).get("routing_key") or ""
+    if isinstance(exc, TimeLimitExceeded) and not plan.acks_timeout:
+        reason = f"{exc}; it is delivered again (acks_on_timeout=False)"
+        return Outcome(task_id, name, "REJECTED", verb="requeue", record=False, reason=reason)
     job = Job(app, ex, plan, message, headers, task_id, args, kwargs, embed, queue, True, "")
     return ending.failed(job, exc, None, verb=verb, reason=reason)
 
 
-def _in_time(headers: dict[str, Any], task_id: str, name: str, message: Message) -> Outcome | None:
+def _in_time(
+    headers: dict[str, Any], embed: dict[str, Any], task_id: str, name: str, message: Message
+) -> Outcome | None:
     """REVOKED if it has expired, parked if it isn't due yet, None if now is the time."""
     try:
         if headers.get("expires") is not None and clock.to_epoch(headers["expires"]) <= time.time():
-            return Outcome(
+            expired = Outcome(
                 task_id,
                 name,
                 "REVOKED",
@@ -94,6 +111,7 @@ def _in_time(headers: dict[str, Any], task_id: str, name: str, message: Message)
                 parent_id=headers.get("parent_id"),
                 reply_to=message.properties.get("reply_to"),
             )
+            return aftermath.abandon(expired, headers, embed)
         due = clock.to_epoch(headers["eta"]) if headers.get("eta") is not None else 0.0
     except (ValueError, TypeError):
         reason = f"eta or expires is no time: {headers.get('eta')!r}, {headers.get('expires')!r}"
@@ -122,22 +140,18 @@ def _unreadable(message: Message, error: MultiError) -> Outcome:
     )
 
 
-def _unknown(message: Message, headers: dict[str, Any], task_id: str, name: str) -> Outcome:
-    builtin = name.startswith("celery.")
-    reason = (
-        f"{name} is built into Celery's workers and can't be run here yet"
-        if builtin
-        else f"no task is registered as {name!r} here; is its module in include, and was the worker restarted since?"
-    )
-    return Outcome(
+def _unknown(
+    message: Message, headers: dict[str, Any], embed: dict[str, Any], task_id: str, name: str
+) -> Outcome:
+    outcome = Outcome(
         task_id,
         name,
-        "PENDING" if builtin else "FAILURE",
-        None if builtin else NotRegistered(name),
+        "FAILURE",
+        NotRegistered(name),
         verb="bury",
-        record=not builtin,
-        reason=reason,
+        reason=f"no task is registered as {name!r} here; is its module in include, and was the worker restarted since?",
         group_id=headers.get("group"),
         parent_id=headers.get("parent_id"),
         reply_to=message.properties.get("reply_to"),
     )
+    return aftermath.abandon(outcome, headers, embed)

@@ -8,11 +8,13 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from multi.app import aftermath, coroutines, ending
+from multi.app.canvas.dispatch import Dispatch
 from multi.app.records import refusal
 from multi.app.request import Context, custom_headers, running
 from multi.app.routes import DESTINATION
 from multi.errors import BackendError, EncodeError
 from multi.outcome import Outcome, Publication
+from multi.store import Store
 
 if TYPE_CHECKING:
     from multi.app.app import App
@@ -45,6 +47,7 @@ class Job:
         "redelivered",
         "root_id",
         "soft_time_limit",
+        "stores",
         "task",
         "time_limit",
     )
@@ -88,8 +91,9 @@ class Job:
         hard, soft = limits or _UNLIMITED
         self.time_limit: float | None = float(hard) if hard else plan.time_limit
         self.soft_time_limit: float | None = float(soft) if soft else plan.soft_time_limit
-        #: messages that go out whatever becomes of this run: retries
+        #: messages that go out whatever becomes of this run, with what is to be recorded before them: retries, replacements
         self.pending: list[Publication] = []
+        self.stores: list[Store] = []
         self.entered = not plan.custom_call
         self._children: list[Any] | None = None
         self._request: Context | None = None
@@ -224,13 +228,13 @@ class Job:
 
     def _begin(self) -> None:
         plan = self.plan
-        backend = self.app.backend
+        backend = plan.backend or self.app.backend
         if plan.track_started and not self.ignore_result and backend is not None:
             from multi.app.records import state_store
 
             meta = {"pid": os.getpid(), "hostname": self.hostname}
             try:
-                backend.store([state_store(self.app, self.id, "STARTED", meta, self.request)])
+                backend.store([state_store(self.app, backend, self.id, "STARTED", meta, self.request)])
             except BackendError as trouble:
                 ending.complain(self, trouble)  # no reason not to run the task
         if "before_start" in plan.hooked:
@@ -245,29 +249,34 @@ class Job:
         outcome.parent_id = headers.get("parent_id")
         outcome.reply_to = self.message.properties.get("reply_to")
         embed = self.embed
-        if embed and embed.get("errbacks") and outcome.record and self.app.backend is not None:
+        chord = bool(embed and embed.get("chord") and outcome.group_id)
+        if embed and (chord or (embed.get("errbacks") and outcome.record)) and self.app.backend is not None:
             # those who wait for its failure must hear of a result that can't be stored, too
             try:
                 self.app.recorder.dump(result)
             except EncodeError as error:
                 return self._ended(refusal(self.name, result, error), runtime)
+        if chord:
+            outcome.parts = [ending.place(self, "SUCCESS", result)]
         if embed and (embed.get("callbacks") or embed.get("chain")):
-            follower = aftermath.Follower(
-                self.app, self.id, self.root_id, self.priority if self.executor.inherit_priority else None
-            )
+            family: dict[str, Any] = {"parent_id": self.id, "root_id": self.root_id}
+            if self.executor.inherit_priority and self.priority is not None:
+                family["priority"] = self.priority
+            dispatch = Dispatch(self.app, family)
             try:
-                aftermath.after_success(follower, embed, result)
+                children = aftermath.after_success(dispatch, embed, result)
             except EncodeError as error:
                 return self._ended(
                     EncodeError(f"the result of {self.name} can't be passed on to the task after it: {error}"), runtime
                 )
-            outcome.publications = follower.publications
+            outcome.publications, outcome.stores = dispatch.publications, dispatch.stores
             if self.task.trail:
-                self.children.extend(follower.children)
+                self.children.extend(children)
         if self._children:
             outcome.children = ending.tuples(self._children)
         if self.pending:
             outcome.publications = [*outcome.publications, *self.pending]
+            outcome.stores = [*outcome.stores, *self.stores]
         if self.executor.extended:
             outcome.extended = ending.extended(self)
         if self.plan.hooked:

@@ -155,10 +155,8 @@ def _link(key: str, value: Any) -> None:
 
 
 def _chord(key: str, value: Any) -> None:
-    if value:
-        raise UnsupportedOption(
-            "the option chord of apply_async is not acted upon yet: only Celery's workers run chords"
-        )
+    if not isinstance(value, Mapping) or "task" not in value:
+        raise TypeError(f"{key} should be the signature of a chord's body, not {value!r}")
 
 
 def _span(key: str, value: Any) -> None:

@@ -15,6 +15,7 @@ from multi.errors import DecodeError, EncodeError, SerializationError
 if TYPE_CHECKING:
     from multi.app.app import App
     from multi.app.request import Context
+    from multi.backends.base import Backend
     from multi.outcome import Outcome
     from multi.store import Store
 
@@ -22,11 +23,27 @@ if TYPE_CHECKING:
 def stores(app: App, outcome: Outcome) -> list[Store]:
     """What is to be recorded of `outcome`; nothing where results are switched off or not wanted.
 
-    A result that the serializer can't express becomes a FAILURE that says so (in `outcome` too, for the log).
+    A result that the serializer can't express becomes a FAILURE that says so (in `outcome` too, for the log). What
+    belongs in the backend of one task alone is recorded there at once, and so is its place in a chord, from which more
+    publications may follow: raises `BackendUnavailable`.
     """
+    if outcome.parts:
+        from multi.app.canvas.barrier import close
+
+        close(app, outcome)
+    if not outcome.record:
+        return outcome.stores
+    executor = app.executor
+    if executor is not None and outcome.name in executor.elsewhere:
+        backend = executor.elsewhere[outcome.name]
+        backend.store(_stores(app, backend, outcome))
+        return outcome.stores
     backend = app.backend
-    if not outcome.record or backend is None:
-        return []
+    found = [] if backend is None else _stores(app, backend, outcome)
+    return [*found, *outcome.stores] if outcome.stores else found
+
+
+def _stores(app: App, backend: Backend, outcome: Outcome) -> list[Store]:
     recorder = app.recorder
     if outcome.state == "SUCCESS" and recorder.json and not outcome.children and outcome.extended is None:
         try:
@@ -72,16 +89,15 @@ def refusal(name: str, result: Any, error: EncodeError) -> EncodeError:
     )
 
 
-def state_store(app: App, task_id: str, state: str, result: Any, request: Context | None) -> Store:
+def state_store(app: App, backend: Backend, task_id: str, state: str, result: Any, request: Context | None) -> Store:
     """A record between start and end: STARTED, or a state of the project's own."""
-    assert app.backend is not None
     meta = _meta(task_id, state, result, None, [], None, None)
     if request is not None:
         meta["group_id"], meta["parent_id"] = request.group, request.parent_id
         for key in ("group_id", "parent_id"):
             if not meta[key]:
                 del meta[key]
-    return app.backend.encode(task_id, app.recorder.dump(meta), reply_to=request.reply_to if request else None)
+    return backend.encode(task_id, app.recorder.dump(meta), reply_to=request.reply_to if request else None)
 
 
 def _meta(
@@ -146,15 +162,18 @@ class Recorder:
             result = exceptions.to_wire(result, self.codec)
         return self.dump(_meta(task_id, outcome.state, result, outcome.traceback, [], group_id, parent_id))
 
+    def load(self, record: bytes) -> Any:
+        """Anything that was written as results are. Raises `DecodeError`."""
+        if self.json:
+            return JSON.loads(record)
+        try:
+            return self.codec.loads(record)
+        except SerializationError:
+            return JSON.loads(record)  # written by a peer with the default serializer
+
     def decode(self, record: bytes) -> dict[str, Any]:
         """A record read. Raises `DecodeError`."""
-        if self.json:
-            meta = JSON.loads(record)
-        else:
-            try:
-                meta = self.codec.loads(record)
-            except SerializationError:
-                meta = JSON.loads(record)  # written by a peer with the default serializer
+        meta = self.load(record)
         if not isinstance(meta, dict) or "status" not in meta:
             raise DecodeError("a record of a result that is no result: it has no status")
         if meta["status"] in EXCEPTION_STATES:

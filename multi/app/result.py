@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import AsyncIterator, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from multi.app.request import running
@@ -14,6 +14,7 @@ from multi.errors import BackendDisabled, TimeoutError  # noqa: A004 - Celery's 
 
 if TYPE_CHECKING:
     from multi.app.app import App
+    from multi.app.progress import Progress
     from multi.backends.base import Backend
 
 _TURN = 0.2  # seconds that one awaited result has a thread for itself
@@ -41,7 +42,7 @@ class AsyncResult(Generic[R]):
         self.parent = parent
         self.ignored = False
         self._meta: dict[str, Any] | None = None
-        self._children: list[AsyncResult] | None = None
+        self._children: list[Any] | None = None
 
     @property
     def task_id(self) -> str:
@@ -90,6 +91,61 @@ class AsyncResult(Generic[R]):
     def traceback(self) -> str | None:
         """The traceback of a failed task, as text."""
         return self._record().get("traceback")
+
+    @property
+    def progress(self) -> Progress | None:
+        """What the task told last of how far it is (`task.progress`); None if nothing, or not any more."""
+        from multi.app.progress import read
+
+        return read(self._record())
+
+    def follow(self, timeout: float | None = None) -> Iterator[Progress]:
+        """Each progress as it comes, until the task has ended: `for step in result.follow(): print(step)`.
+
+        Between two looks progress may be passed over. Raises `TimeoutError` after `timeout` seconds; how the task has
+        ended, `get` tells.
+        """
+        from multi.app.progress import read
+
+        deadline = None if timeout is None else time.monotonic() + timeout
+        if running.get() is not None:
+            refuse_in_task()
+        if self._meta is None and not self.ignored:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            for record in self.backend.wait(self.id, left, 0.1):
+                meta = self._take(record)
+                found = read(meta)
+                if found is not None:
+                    yield found
+                if meta["status"] in READY_STATES:
+                    return
+            raise TimeoutError(f"{self.id} has not ended within {timeout} s")
+
+    async def afollow(self, timeout: float | None = None) -> AsyncIterator[Progress]:  # noqa: ASYNC109 - as `get` has it
+        """`follow` for programs of asyncio: `async for step in result.afollow(): ...`."""
+        import asyncio
+
+        from multi.app.progress import read
+
+        deadline = None if timeout is None else time.monotonic() + timeout
+        loop = asyncio.get_running_loop()
+        last = b""
+        told: Progress | None = None
+        while self._meta is None and not self.ignored:
+            if deadline is not None and time.monotonic() >= deadline:
+                raise TimeoutError(f"{self.id} has not ended within {timeout} s")
+            last = await loop.run_in_executor(None, self._next_record, last)  # in turns, as `_wait_async`
+            found = read(self._take(last)) if last else None
+            if found is not None and found != told:
+                told = found
+                yield found
+
+    def _next_record(self, last: bytes) -> bytes:
+        """The first record other than `last` that comes within one turn; else `last`."""
+        for record in self.backend.wait(self.id, _TURN, 0.1):
+            if record != last:
+                return record
+        return last
 
     def ready(self) -> bool:
         """Whether the task has ended, well or not."""
@@ -187,7 +243,7 @@ class AsyncResult(Generic[R]):
         `no_ack` is taken for the sake of Celery's programs: there is nothing to acknowledge about a result here.
         """
         if disable_sync_subtasks and running.get() is not None:
-            _refuse_in_task()
+            refuse_in_task()
         if self.ignored:
             return None
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -252,9 +308,11 @@ class AsyncResult(Generic[R]):
     def _wait_for_parents(self, deadline: float | None, interval: float | None) -> None:
         """A task of a chain can't end before those in front of it, and fails if one of them does."""
         chain = []
-        node = self.parent
+        node: Any = self.parent
         while node is not None:
-            chain.append(node)
+            # a chord's body fails when a task of its header does, and says so better
+            if isinstance(node, AsyncResult):
+                chain.append(node)
             node = node.parent
         for ancestor in reversed(chain):
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -310,23 +368,33 @@ class AsyncResult(Generic[R]):
         self.backend.forget(self.id)
 
     @property
-    def children(self) -> list[AsyncResult] | None:
-        """The tasks that this one has sent, once it has ended."""
+    def children(self) -> list[Any] | None:
+        """The results of the tasks and groups that this one has sent, once it has ended."""
         if self._children is None:
             found = self._record().get("children")
             if found is None:
                 return None
-            self._children = [child for item in found for child in _children_of(item, self.app)]
+            from multi.app.resultset import result_from_tuple
+
+            children = [result_from_tuple(item, self.app) for item in found]
+            self._children = [child for child in children if child is not None]
         return self._children
 
-    def collect(self, intermediate: bool = False, **kwargs: Any) -> Iterator[tuple[AsyncResult, Any]]:
-        """This result and those of all its children, each with its value."""
+    def collect(self, intermediate: bool = False, **kwargs: Any) -> Iterator[tuple[Any, Any]]:
+        """This result and those of all below it, each with its value."""
         for _, node in self.iterdeps(intermediate):
             yield node, node.get(**kwargs)
 
-    def iterdeps(self, intermediate: bool = False) -> Iterator[tuple[AsyncResult | None, AsyncResult]]:
-        """(parent, node) for this result and all below it."""
-        stack: list[tuple[AsyncResult | None, AsyncResult]] = [(None, self)]
+    def get_leaf(self) -> Any:
+        """The value of the last result below this one: what a task leads to in the end."""
+        value = None
+        for _, node in self.iterdeps():
+            value = node.get()
+        return value
+
+    def iterdeps(self, intermediate: bool = False) -> Iterator[tuple[Any, Any]]:
+        """(parent, node) for this result and all below it, groups and their members included."""
+        stack: list[tuple[Any, Any]] = [(None, self)]
         while stack:
             parent, node = stack.pop(0)
             yield parent, node
@@ -334,6 +402,26 @@ class AsyncResult(Generic[R]):
                 stack.extend((node, child) for child in node.children or [])
             elif not intermediate:
                 raise RuntimeError(f"{node.id} has not ended, so its children are not known yet")
+
+    @property
+    def graph(self) -> Any:
+        """The tree below this result as far as it is known now: each result, and those that it is the parent of."""
+        from multi.app.graph import Graph
+
+        return Graph(self.iterdeps(intermediate=True))
+
+    def then(self, callback: Any, on_error: Any = None, weak: bool = False) -> AsyncResult:
+        """Call `callback(result)` when the task has succeeded, `on_error(result)` when it has failed; in a thread."""
+        import threading
+
+        def wait() -> None:
+            self.get(propagate=False, disable_sync_subtasks=False)
+            chosen = callback if self.successful() else on_error
+            if chosen is not None:
+                chosen(self)
+
+        threading.Thread(target=wait, name=f"then {self.id}", daemon=True).start()
+        return self
 
     def as_tuple(self) -> tuple[Any, Any]:
         """`((id, parent), None)`, as children stand in records."""
@@ -364,6 +452,26 @@ def _rebuild(cls: type[AsyncResult], task_id: str, parent: AsyncResult | None) -
     return cls(task_id, None, parent)
 
 
+class KeptElsewhere(AsyncResult[R]):
+    """The result of a task that has a backend of its own."""
+
+    __slots__ = ("_own",)
+
+    def __init__(self, id: str, app: App, own: Backend) -> None:
+        super().__init__(id, app)
+        self._own = own
+
+    @property
+    def backend(self) -> Backend:
+        return self._own
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            f"the result of {self.id} lies in a backend of its task alone and can't be pickled: send its id, and ask "
+            "task.AsyncResult(id)"
+        )
+
+
 class RemoteTraceback(Exception):
     """Shows the traceback that an exception had in the worker, as the cause of the one that is raised here."""
 
@@ -371,29 +479,8 @@ class RemoteTraceback(Exception):
         return "\n" + str(self.args[0])
 
 
-def from_tuple(item: Any, app: App) -> AsyncResult | None:
-    """A result from its tuple form, as children stand in records; None for a form that is not known."""
-    if isinstance(item, str):
-        return AsyncResult(item, app)
-    try:
-        head, _ = item
-    except (TypeError, ValueError):
-        return None
-    if isinstance(head, str):
-        return AsyncResult(head, app)
-    task_id, parent = head
-    return AsyncResult(task_id, app, from_tuple(parent, app) if parent else None)
-
-
-def _children_of(item: Any, app: App) -> list[AsyncResult]:
-    """The results that one entry among the children of a record stands for: a group has several."""
-    if not isinstance(item, str) and len(item) == 2 and item[1]:
-        return [child for member in item[1] for child in _children_of(member, app)]
-    found = from_tuple(item, app)
-    return [] if found is None else [found]
-
-
-def _refuse_in_task() -> None:
+def refuse_in_task() -> None:
+    """Raise the `RuntimeError` of one who waits inside a task."""
     raise RuntimeError(
         "Never call result.get() within a task! The worker that waits may be the one that should run it. Link the tasks, "
         "or allow it with disable_sync_subtasks=False"

@@ -16,6 +16,7 @@ from multi.errors import BrokerUnavailable
 from multi.outcome import Publication
 
 if TYPE_CHECKING:
+    from multi.app.canvas.dispatch import Dispatch
     from multi.app.eager import EagerResult
     from multi.app.registry import Registry
     from multi.brokers.base import Broker
@@ -39,6 +40,10 @@ class Sender:
     def publisher(self) -> Publisher:
         raise NotImplementedError
 
+    @property
+    def backend(self) -> Any:
+        raise NotImplementedError
+
     def send_task(
         self, name: str, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
     ) -> AsyncResult:
@@ -59,7 +64,10 @@ class Sender:
             return apply_many(self, calls)  # type: ignore[arg-type]  # a Sender is always an App
         publications = build_many(self, calls)  # type: ignore[arg-type]  # as above
         self._publish(publications)
-        results = [self._result(publication) for publication in publications]
+        tasks = self._tasks
+        results = [
+            self._result(publication, tasks.get(publication.message.headers["task"])) for publication in publications
+        ]
         run = running.get()
         if run is not None and run.task.trail:
             for result in results:
@@ -91,7 +99,7 @@ class Sender:
             return task.apply(args, kwargs)
         publication = publisher.plain(task.name, task, identity.new_id(), args, kwargs)
         self._publish((publication,))
-        result = self._result(publication)
+        result = self._result(publication, task)
         run = running.get()
         if run is not None and run.task.trail:
             run.add_child(result)
@@ -117,15 +125,25 @@ class Sender:
         task_id = options.pop("task_id", None) or identity.new_id()
         publication = publisher.build(name, task, task_id, args, kwargs, options)
         self._publish((publication,), options.get("retry"), options.get("retry_policy"))
-        result = self._result(publication)
+        result = self._result(publication, task)
         run = running.get()
         if run is not None and run.task.trail and options.get("add_to_parent", True):
             run.add_child(result)
         return result
 
-    def _result(self, publication: Publication) -> AsyncResult:
+    def send_dispatch(self, dispatch: Dispatch, retry: bool | None, policy: Mapping[str, Any] | None) -> None:
+        """Send all messages of a canvas at once; what they need in the result backend is there before them."""
+        if dispatch.stores:
+            self.backend.store(dispatch.stores)
+        if dispatch.publications:
+            self._publish(dispatch.publications, retry, policy)
+
+    def _result(self, publication: Publication, task: Task | None) -> AsyncResult:
         headers = publication.message.headers
-        result = AsyncResult(headers["id"], self)  # type: ignore[arg-type]  # a Sender is always an App
+        if task is not None and task.backend is not None:
+            result = task.AsyncResult(headers["id"])
+        else:
+            result = AsyncResult(headers["id"], self)  # type: ignore[arg-type]  # a Sender is always an App
         if headers["ignore_result"]:
             result.ignored = True
         return result

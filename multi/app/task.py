@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import CodeType, FunctionType
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from multi.app.options import OPTIONS, check_values
+from multi.app.arguments import head
 from multi.app.request import Context, Direct, running
 from multi.app.typed import Generic, P, R
-from multi.errors import ConfigurationError, UnknownSetting, UnsupportedOption
+from multi.errors import BrokerUnavailable
+from multi.errors import MaxRetriesExceededError as _MaxRetriesExceededError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from multi.app.app import App
+    from multi.app.canvas.signatures import Signature
     from multi.app.eager import EagerResult
     from multi.app.result import AsyncResult
-    from multi.app.signature import Signature
+    from multi.backends.base import Backend
 
-#: Attributes that nothing acts upon yet, with their defaults: any other value is refused when the task is registered.
-REFUSED: dict[str, Any] = {
-    "rate_limit": None,
-    "send_events": True,
-    "backend": None,
-    "acks_on_failure_or_timeout": True,
-    "acks_on_failure": None,
-    "acks_on_timeout": None,
-    "Strategy": None,
-    "Request": None,
-    "pydantic": False,
-    "pydantic_strict": False,
-    "pydantic_context": None,
-    "pydantic_dump_kwargs": None,
-    "exchange": None,
-    "routing_key": None,
-    "delivery_mode": None,
-}
+    T = TypeVar("T")
 
 #: Attributes whose None means the setting of this name.
 _FROM_SETTINGS = {
@@ -47,6 +31,12 @@ _FROM_SETTINGS = {
     "acks_late": "task_acks_late",
     "time_limit": "task_time_limit",
     "soft_time_limit": "task_soft_time_limit",
+    "rate_limit": "task_default_rate_limit",
+    "acks_on_failure_or_timeout": "task_acks_on_failure_or_timeout",
+    "acks_on_failure": "task_acks_on_failure",
+    "acks_on_timeout": "task_acks_on_timeout",
+    "reject_on_worker_lost": "task_reject_on_worker_lost",
+    "max_deliveries": "max_deliveries",
 }
 
 
@@ -82,23 +72,31 @@ class Task(Generic[P, R]):
     retry_backoff_max: int = 600
     retry_jitter: bool = True
 
-    rate_limit: Any = None
+    rate_limit: str | float | None = None
+    rate_limit_scope: str = "worker"
     send_events: bool = True
     backend: Any = None
-    acks_on_failure_or_timeout: bool = True
+    max_deliveries: int | None = None
+    acks_on_failure_or_timeout: bool | None = None
     acks_on_failure: bool | None = None
     acks_on_timeout: bool | None = None
+    retry_on_worker_lost: bool | None = None
     Strategy: Any = None
     Request: Any = None
     pydantic: bool = False
     pydantic_strict: bool = False
-    pydantic_context: Any = None
-    pydantic_dump_kwargs: Any = None
+    pydantic_context: Mapping[str, Any] | None = None
+    pydantic_dump_kwargs: Mapping[str, Any] | None = None
     exchange: Any = None
     routing_key: Any = None
     delivery_mode: Any = None
 
+    #: What `retry` raises when it is enough, and `apply_async` when the broker can't be reached.
+    MaxRetriesExceededError = _MaxRetriesExceededError
+    OperationalError = BrokerUnavailable
+
     _app: App | None = None
+    _annotated: Any = None
     _check: Callable[..., Any] | None = None
     _bound = True
 
@@ -122,6 +120,9 @@ class Task(Generic[P, R]):
 
     def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """Called in the worker at the end, unless the task is retried, ignored or rejected."""
+
+    def on_bound(self, app: App) -> None:
+        """Called when the task has joined an app."""
 
     def shadow_name(self, args: Any, kwargs: Any, options: Mapping[str, Any]) -> str | None:
         """Another name for this call in logs and monitors."""
@@ -152,6 +153,25 @@ class Task(Generic[P, R]):
     def acks_early(self) -> bool:
         """Whether the message is acknowledged before the run: only where `acks_late` is False in so many words."""
         return self.effective("acks_late") is False
+
+    def acknowledges(self, what: str) -> bool:
+        """Whether a message is done with after a "failure", or after a "timeout" (the hard time limit)."""
+        value = self.effective(f"acks_on_{what}")
+        return bool(self.effective("acks_on_failure_or_timeout") if value is None else value)
+
+    @property
+    def own_backend(self) -> Backend | None:
+        """The result backend of this task alone, None where it has the app's."""
+        return None if self.backend is None else self.app.backend_of(self.backend)
+
+    def annotate(self) -> None:
+        """Take over what the setting `task_annotations` says of this task."""
+        wanted = self.app.conf.task_annotations
+        if wanted and self._annotated is not wanted:
+            from multi.app.annotations import annotate
+
+            self._annotated = wanted
+            annotate(self, wanted)
 
     # calling ---------------------------------------------------------------------------------------------------------
 
@@ -184,6 +204,8 @@ class Task(Generic[P, R]):
             raise TypeError(f"the arguments of {self.name} should be a list or tuple, not {type(args).__name__}")
         if not isinstance(kwargs, Mapping):
             raise TypeError(f"the keyword arguments of {self.name} should be a mapping, not {type(kwargs).__name__}")
+        if self.pydantic:
+            args, kwargs = self.dumped(args, kwargs)
         if not options:
             return self.app._send_plain(self, args, kwargs)
         return self.app._send(self, args, kwargs, options)
@@ -213,8 +235,10 @@ class Task(Generic[P, R]):
         self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **more: Any
     ) -> Signature:
         """A call of this task, to be made later or by somebody else."""
-        from multi.app.signature import Signature
+        from multi.app.canvas.signatures import Signature
 
+        if self.pydantic:
+            args, kwargs = self.dumped(args or (), kwargs or {})
         return Signature(self, args, kwargs, app=self.app, **more)
 
     subtask = signature
@@ -226,6 +250,43 @@ class Task(Generic[P, R]):
     def si(self, *args: P.args, **kwargs: P.kwargs) -> Signature:
         """Like `s`, but takes no further arguments from the task before it."""
         return self.signature(args, kwargs, immutable=True)
+
+    def map(self, it: Iterable[Any]) -> Any:
+        """One message whose worker calls this task with each item, one after the other."""
+        from multi.app.canvas.batches import xmap
+
+        return xmap(self.s(), it, app=self.app)
+
+    def starmap(self, it: Iterable[Any]) -> Any:
+        """The same with each item as the arguments."""
+        from multi.app.canvas.batches import xstarmap
+
+        return xstarmap(self.s(), it, app=self.app)
+
+    def chunks(self, it: Iterable[Any], n: int) -> Any:
+        """As many messages as it takes with `n` items in each, called as by `starmap`."""
+        from multi.app.canvas.batches import chunks
+
+        return chunks(self.s(), it, n, app=self.app)
+
+    def replace(self, sig: Any) -> Any:
+        """Have `sig` run in the place of this task, with its id, callbacks and place in chain and chord: use
+        `raise self.replace(...)` or `return self.replace(...)`; nothing after it is run."""
+        from multi.app.canvas.replacing import replace
+
+        return replace(self, sig)
+
+    def on_replace(self, sig: Any) -> Any:
+        """What `replace` does in the end: sends `sig` together with the end of this run. A base class may add to it."""
+        from multi.app.canvas.replacing import send
+
+        return send(self, sig)
+
+    def add_to_chord(self, sig: Any, lazy: bool = False) -> Any:
+        """Add a task to the header of the chord that this task is a part of; with `lazy` it is yours to send."""
+        from multi.app.canvas.replacing import add_to_chord
+
+        return add_to_chord(self, sig, lazy)
 
     def retry(
         self,
@@ -254,19 +315,59 @@ class Task(Generic[P, R]):
         from multi.app.records import state_store
 
         request = self.request
-        backend = self.app.backend
+        backend = self.own_backend or self.app.backend
         identifier = task_id or request.id
         if backend is not None and identifier:
-            backend.store([state_store(self.app, identifier, state or "PENDING", meta, request)])
+            backend.store([state_store(self.app, backend, identifier, state or "PENDING", meta, request)])
 
     def AsyncResult(self, task_id: str) -> AsyncResult[R]:  # noqa: N802 - Celery's name
-        return self.app.AsyncResult(task_id)
+        own = self.own_backend
+        if own is None:
+            return self.app.AsyncResult(task_id)
+        from multi.app.result import KeptElsewhere
+
+        return KeptElsewhere(task_id, self.app, own)
+
+    def progress(self, current: float, total: float | None = None, message: str = "", **more: Any) -> None:
+        """Tell those who wait how far this run is; at most ten times a second, and the end (`current == total`) always.
+
+        It is recorded as the state PROGRESS, and read by `AsyncResult.progress` and `AsyncResult.follow`.
+        """
+        from multi.app.progress import report
+
+        report(self, current, total, message, more)
+
+    def track(self, items: Iterable[T], total: float | None = None, message: str = "") -> Iterator[T]:
+        """Go through `items`, telling after each how far it is: `for row in self.track(rows):`."""
+        from multi.app.progress import track
+
+        return track(self, items, total, message)
+
+    def push_request(self, *args: Any, **kwargs: Any) -> None:
+        """Have `request` be one with these fields until `pop_request`; for tests of a task's body."""
+        from multi.app.request import push
+
+        push(self, Context(*args, **kwargs))
+
+    def pop_request(self) -> None:
+        from multi.app.request import pop
+
+        pop()
+
+    def dumped(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        """The arguments with pydantic's models in a form that travels."""
+        from multi.app.validation import dump
+
+        options = self.pydantic_dump_kwargs
+        return [dump(value, options) for value in args], {key: dump(value, options) for key, value in kwargs.items()}
 
     def check_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Raise the `TypeError` that the call would raise."""
         check = self._check
         if check is None:
-            check = type(self)._check = staticmethod(_head(self.run, skip=self._bound))
+            body: Any = self.run
+            checked = head(body.__wrapped__ if self.pydantic and hasattr(body, "__wrapped__") else body)
+            check = type(self)._check = staticmethod(checked)
         if self._bound:
             check(self, *args, **kwargs)
         else:
@@ -303,105 +404,3 @@ def _by_name(name: str, module: str | None) -> Task:
 
         importlib.import_module(module)
     return app.tasks[name]
-
-
-_ATTRIBUTES = frozenset(name for name in vars(Task) if not name.startswith("_"))
-
-
-def check_attributes(name: str, attributes: Mapping[str, Any]) -> None:
-    """Refuse task attributes that are near misses, or known and not acted upon yet."""
-    for attribute, value in attributes.items():
-        if attribute in REFUSED:
-            if value != REFUSED[attribute]:
-                raise UnsupportedOption(
-                    f"task {name}: the attribute {attribute} is not acted upon yet; remove it, or leave this task to "
-                    "Celery's workers for now"
-                )
-        elif attribute not in _ATTRIBUTES and not attribute.startswith("_"):
-            from difflib import get_close_matches
-
-            near = get_close_matches(attribute, _ATTRIBUTES, 1, 0.85)
-            if near:
-                raise UnknownSetting(f"task {name}: no attribute is called {attribute!r}; did you mean {near[0]!r}?")
-    for attribute, kinds in _KINDS.items():
-        value = attributes.get(attribute)
-        if value is not None and not isinstance(value, kinds):
-            raise ConfigurationError(f"task {name}: {attribute} can't be {value!r}")
-    try:
-        check_values({key: value for key, value in attributes.items() if key in OPTIONS})
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"task {name}: {error}") from None
-
-
-_KINDS: dict[str, tuple[type, ...]] = {
-    "max_retries": (int,),
-    "default_retry_delay": (int, float),
-    "time_limit": (int, float),
-    "soft_time_limit": (int, float),
-    "priority": (int,),
-    "queue": (str,),
-    "serializer": (str,),
-    "compression": (str,),
-    "throws": (tuple, list),
-}
-
-
-def make(
-    app: App, function: Callable[..., Any], name: str, base: type[Task], bind: bool, options: dict[str, Any]
-) -> Task:
-    """A task around `function`: an instance of a class of its own, as in Celery."""
-    check_attributes(name, options)
-    attributes = {
-        **options,
-        "name": name,
-        "abstract": False,
-        "bind": bind,
-        "run": function if bind else staticmethod(function),
-        "_bound": bind,
-        "_app": app,
-        "__doc__": function.__doc__,
-        "__module__": function.__module__,
-        "__wrapped__": function if bind else staticmethod(function),
-        "__annotations__": getattr(function, "__annotations__", {}),
-    }
-    for field in ("throws", "autoretry_for", "dont_autoretry_for"):
-        if field in attributes:
-            attributes[field] = tuple(attributes[field])
-    task: Task = type(getattr(function, "__name__", "task"), (base,), attributes)()
-    task.__dict__["__name__"] = getattr(function, "__name__", name)
-    task.__dict__["__qualname__"] = getattr(function, "__qualname__", name)
-    return task
-
-
-_EMPTY: CodeType = (lambda: None).__code__
-_ARGUMENTS, _KEYWORDS, _VARIADIC = 0x04, 0x08, 0x04 | 0x08
-
-
-def _head(function: Callable[..., Any], *, skip: bool) -> Callable[..., Any]:
-    """A function with the parameters of `function` and an empty body: calling it checks arguments, fast.
-
-    `inspect.signature` would do, but its import costs a producer several milliseconds.
-    """
-    plain = getattr(function, "__func__", function)
-    if not isinstance(plain, FunctionType):
-        return _accept_all
-    code = plain.__code__
-    count = code.co_argcount + code.co_kwonlyargcount
-    count += bool(code.co_flags & _ARGUMENTS) + bool(code.co_flags & _KEYWORDS)
-    empty = _EMPTY.replace(
-        co_argcount=code.co_argcount,
-        co_posonlyargcount=code.co_posonlyargcount,
-        co_kwonlyargcount=code.co_kwonlyargcount,
-        co_nlocals=count,
-        co_varnames=code.co_varnames[:count],
-        co_flags=(_EMPTY.co_flags & ~_VARIADIC) | (code.co_flags & _VARIADIC),
-        co_name=code.co_name,
-        co_qualname=code.co_name,
-    )
-    head = FunctionType(empty, {}, plain.__name__, plain.__defaults__)
-    head.__kwdefaults__ = plain.__kwdefaults__
-    return head
-
-
-def _accept_all(*args: Any, **kwargs: Any) -> None:
-    """For callables whose parameters can't be told cheaply: the worker will find out."""

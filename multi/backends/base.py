@@ -6,10 +6,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
+from multi.errors import UnsupportedOption
 from multi.store import Store
 
 #: The record of one task, Celery's JSON: status, result, traceback, children, date_done, task_id, ...
 Meta = dict[str, Any]
+
+
+class Joined(msgspec.Struct):
+    """The parts of a complete chord, in the order of their indices, and the structure that they have if it isn't flat."""
+
+    parts: list[bytes]
+    tree: bytes | None = None
 
 
 class Backend(ABC):
@@ -27,6 +37,8 @@ class Backend(ABC):
         self.options = dict(options or {})
         self.expires = expires
 
+    #: Whether it keeps the turns of rate limits (`reserve`).
+    turns: bool = False
     #: Whether other processes see the same records.
     shared: bool = True
 
@@ -60,6 +72,10 @@ class Backend(ABC):
         except by being overwritten.
         """
 
+    def reserve(self, name: str, member: str, pause: float) -> tuple[float, float]:
+        """As `Broker.reserve`, where `turns` is true; the moment is by the server's clock."""
+        raise NotImplementedError
+
     @abstractmethod
     def forget(self, task_id: str) -> None:
         """Delete the record."""
@@ -67,3 +83,47 @@ class Backend(ABC):
     @abstractmethod
     def close(self) -> None:
         """Close this process's connections; the backend can be used again afterwards."""
+
+    # -- groups and chords ------------------------------------------------------------------------------------------
+
+    #: Whether it can complete chords: `open_chord`, `join_chord` and `extend_chord`, and keep groups.
+    chords: bool = False
+
+    def open_chord(self, group_id: str, size: int, tree: bytes | None) -> list[Store]:
+        """The store operations that announce a chord of `size` parts; they come before its messages, or with them."""
+        raise self._no_chords()
+
+    def extend_chord(self, group_id: str, count: int = 1) -> None:
+        """Let an open chord wait for `count` more parts. Raises `BackendUnavailable`."""
+        raise self._no_chords()
+
+    def join_chord(
+        self, group_id: str, index: int | None, task_id: str, part: bytes, *, success: bool
+    ) -> Joined | None:
+        """Put a part that has ended to those of its chord; all of them if the chord is complete and this part is the one
+        that completed it, None otherwise. In one step.
+
+        The parts are a set by index and task, so a part may come any number of times: the first one stays, but a success
+        replaces what was none. One part completes a chord, and gets everything again however often it comes again: its
+        message is acknowledged when the body is sent, so if its worker dies before that, it is delivered and comes again.
+        Raises `BackendUnavailable`.
+        """
+        raise self._no_chords()
+
+    def save_group(self, group_id: str, record: bytes) -> None:
+        """Keep the members of a group. Raises `BackendUnavailable`."""
+        raise self._no_chords()
+
+    def fetch_group(self, group_id: str) -> bytes | None:
+        """What `save_group` kept, None if there is nothing."""
+        raise self._no_chords()
+
+    def delete_group(self, group_id: str) -> None:
+        """Delete what `save_group` kept."""
+        raise self._no_chords()
+
+    def _no_chords(self) -> UnsupportedOption:
+        return UnsupportedOption(
+            f"the result backend {self.url.partition(':')[0]}:// keeps nothing that others could read, so it can neither "
+            "complete chords nor save groups; set result_backend to one that does, as redis://host:6379/0"
+        )

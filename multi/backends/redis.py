@@ -7,8 +7,9 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any
 
-from multi.backends.base import Backend
-from multi.connections.redis import NOTHING, Address, PerThread, PushNotification, Redis, ReplyError, pack
+from multi.backends.base import Backend, Joined
+from multi.backends.redis_chords import ChordKeys
+from multi.connections.redis import NOTHING, Address, PerThread, PushNotification, Redis, ReplyError, pack, rates
 from multi.errors import BackendUnavailable, BrokerLost, BrokerUnavailable
 from multi.store import Store
 
@@ -29,13 +30,18 @@ end
 class RedisBackend(Backend):
     """See `Backend`. `options` are `result_backend_transport_options`: global_keyprefix, socket_timeout, ..."""
 
+    chords = True
+
     def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, expires: int = 86400) -> None:
         super().__init__(url, options, expires=expires)
         self._address = Address.from_url(url, self.options)
         prefix = str(self.options.get("global_keyprefix") or "")
         if prefix and prefix[-1] not in ":_-.":
             prefix += "_"
+        self._keyprefix = prefix
         self._prefix = prefix + PREFIX
+        self._ordered = bool(self.options.get("result_chord_ordered", True))
+        self._chord_expires = int(self.options.get("chord_expires") or expires)
         self._connections = PerThread(self._address)
         # RESP3 lets one connection subscribe and ask: a result that is there already costs one round trip
         self._listeners = PerThread(self._address, protocol=3)
@@ -65,8 +71,38 @@ class RedisBackend(Backend):
         found: list[bytes | None] = self._call(("MGET", *[self._prefix + task_id for task_id in task_ids]))
         return found
 
+    turns = True
+
+    def reserve(self, name: str, member: str, pause: float) -> tuple[float, float]:
+        return rates.turn(self._call(rates.command(self._prefix.removesuffix(PREFIX), name, member, pause)))
+
     def forget(self, task_id: str) -> None:
         self._call(("DEL", self._prefix + task_id))
+
+    def open_chord(self, group_id: str, size: int, tree: bytes | None) -> list[Store]:
+        keys = ChordKeys(self._keyprefix, group_id)
+        stores = [Store(keys.size, b"%d" % size, self._chord_expires)]
+        return [*stores, Store(keys.group, tree, self._chord_expires)] if tree is not None else stores
+
+    def extend_chord(self, group_id: str, count: int = 1) -> None:
+        self._call(("INCRBY", ChordKeys(self._keyprefix, group_id).more, count))
+
+    def join_chord(
+        self, group_id: str, index: int | None, task_id: str, part: bytes, *, success: bool
+    ) -> Joined | None:
+        keys = ChordKeys(self._keyprefix, group_id)
+        reply = self._call(keys.join(index, task_id, part, self._ordered, self._chord_expires, success))
+        return Joined(reply[1], reply[2] if len(reply) > 2 else None) if reply[0] else None
+
+    def save_group(self, group_id: str, record: bytes) -> None:
+        self.store([Store(ChordKeys(self._keyprefix, group_id).group, record, self.expires)])
+
+    def fetch_group(self, group_id: str) -> bytes | None:
+        found: bytes | None = self._call(("GET", ChordKeys(self._keyprefix, group_id).group))
+        return found
+
+    def delete_group(self, group_id: str) -> None:
+        self._call(("DEL", ChordKeys(self._keyprefix, group_id).group))
 
     def _call(self, command: Sequence[Any]) -> Any:
         try:

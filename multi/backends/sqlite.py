@@ -8,10 +8,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from multi.backends.base import Backend
+from multi.backends.base import Backend, Joined
 from multi.connections.ring import Ring
 from multi.connections.sqlite import Database, location, now
-from multi.connections.sqlite_results import record, tell
+from multi.connections.sqlite_rates import reserve
+from multi.connections.sqlite_results import join_chord, record, tell
 from multi.errors import BackendUnavailable
 from multi.store import Store
 
@@ -21,6 +22,8 @@ _TICK = 1.0
 
 class SQLiteBackend(Backend):
     """`sqlite:////absolute/path.db`, with the options of the broker of this name."""
+
+    chords = True
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, expires: int = 86400) -> None:
         super().__init__(url, options, expires=expires)
@@ -44,6 +47,12 @@ class SQLiteBackend(Backend):
         with self._database.write() as connection:
             paths = record(connection, stores)
         tell(paths)
+
+    turns = True
+
+    def reserve(self, name: str, member: str, pause: float) -> tuple[float, float]:
+        with self._database.write() as connection:
+            return reserve(connection, name, member, pause)
 
     def fetch(self, task_ids: Sequence[str]) -> list[bytes | None]:
         with self._database.read() as connection:
@@ -87,6 +96,32 @@ class SQLiteBackend(Backend):
     def forget(self, task_id: str) -> None:
         with self._database.write() as connection:
             connection.execute("DELETE FROM results WHERE key = ?", (task_id,))
+
+    def open_chord(self, group_id: str, size: int, tree: bytes | None) -> list[Store]:
+        stores = [Store(f"chord:{group_id}", b"%d" % size, self.expires)]
+        return [*stores, Store(f"group:{group_id}", tree, self.expires)] if tree is not None else stores
+
+    def extend_chord(self, group_id: str, count: int = 1) -> None:
+        with self._database.write() as connection:
+            found = _look(connection, f"chord-more:{group_id}")
+            more = count + (int(found[1]) if found else 0)
+            record(connection, [Store(f"chord-more:{group_id}", b"%d" % more, self.expires)])
+
+    def join_chord(
+        self, group_id: str, index: int | None, task_id: str, part: bytes, *, success: bool
+    ) -> Joined | None:
+        with self._database.write() as connection:
+            found = join_chord(connection, group_id, index, task_id, part, success, self.expires)
+        return None if found is None else Joined(*found)
+
+    def save_group(self, group_id: str, record: bytes) -> None:
+        self.store([Store(f"group:{group_id}", record, self.expires)])
+
+    def fetch_group(self, group_id: str) -> bytes | None:
+        return self.fetch([f"group:{group_id}"])[0]
+
+    def delete_group(self, group_id: str) -> None:
+        self.forget(f"group:{group_id}")
 
     def close(self) -> None:
         self._database.close()

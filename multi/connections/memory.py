@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
+from multi.connections.turns import Turns
 from multi.errors import BrokerRefused, ConfigurationError, MultiError
 from multi.store import Store, is_final
 from multi.urls import parse
@@ -52,6 +53,14 @@ class Record(msgspec.Struct):
     expires: float
 
 
+class Chord(msgspec.Struct):
+    """The parts of a chord that have ended, each with whether it succeeded, by index and task."""
+
+    parts: dict[tuple[int, str], tuple[bytes, bool]] = {}
+    more: int = 0
+    completed_by: tuple[int, str] | None = None
+
+
 class Sleeper:
     """One who is to be told of messages for its queues; `idle` is how many it can use."""
 
@@ -69,6 +78,8 @@ class Hub:
         self.lock = threading.RLock()
         self.recorded = threading.Condition(self.lock)
         self.results: dict[str, Record] = {}
+        self._turns: dict[str, Turns] = {}
+        self._chords: dict[str, Chord] = {}
         self.claimed: dict[int, Entry] = {}
         self.dead: dict[int, Dead] = {}
         self.sleepers: list[Sleeper] = []
@@ -192,10 +203,25 @@ class Hub:
             return None
         return found
 
+    def turns(self, name: str, pause: float) -> Turns:
+        """The turns of a rate limit."""
+        with self.lock:
+            found = self._turns.get(name)
+            if found is None or found.pause != pause:
+                found = self._turns[name] = Turns(pause)
+            return found
+
+    def chord(self, group_id: str) -> Chord:
+        """What has come of a chord so far."""
+        return self._chords.setdefault(group_id, Chord())
+
     def tidy(self) -> None:
-        """Forget the results that have expired."""
+        """Forget the results that have expired, and the parts of chords that have."""
         for key in list(self.results):
             self.look(key)
+        for group_id in list(self._chords):
+            if f"chord:{group_id}" not in self.results:
+                del self._chords[group_id]
 
 
 _hubs: dict[str, Hub] = {}

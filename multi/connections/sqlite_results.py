@@ -34,6 +34,59 @@ def record(connection: sqlite3.Connection, stores: Sequence[Store]) -> list[str]
     return list(paths)
 
 
+def join_chord(
+    connection: sqlite3.Connection,
+    group_id: str,
+    index: int | None,
+    task_id: str,
+    part: bytes,
+    success: bool,
+    expires: int,
+) -> tuple[list[bytes], bytes | None] | None:
+    """See `Backend.join_chord`; in the open transaction. Parts are rows whose keys sort by index; those of failures have
+    version 0. How many there are is counted with the insertion that adds one."""
+    now = int(time.time())
+    until = now + expires if expires else 0
+    place = f"chord-part:{group_id}:{10**12 if index is None else index:013d}:{task_id}"
+
+    def value(kind: str) -> bytes | None:
+        row = connection.execute("SELECT value FROM results WHERE key = ?", (f"{kind}:{group_id}",)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    completed_by = value("chord-end")
+    if completed_by is None:
+        added = connection.execute(
+            "INSERT OR IGNORE INTO results (key, version, final, expires, value) VALUES (?, ?, 0, ?, ?)",
+            (place, int(success), until, part),
+        ).rowcount
+        if added:
+            connection.execute(
+                "INSERT INTO results (key, version, final, expires, value) VALUES (?, 1, 0, ?, '') "
+                "ON CONFLICT (key) DO UPDATE SET version = version + 1",
+                (f"chord-count:{group_id}", until),
+            )
+        elif success:
+            connection.execute("UPDATE results SET value = ?, version = 1 WHERE key = ? AND version = 0", (part, place))
+        size = value("chord")
+        (count,) = connection.execute(
+            "SELECT version FROM results WHERE key = ?", (f"chord-count:{group_id}",)
+        ).fetchone()
+        if size is None or count < int(size) + int(value("chord-more") or 0):
+            return None
+        completed_by = place.encode()
+        connection.execute(
+            "INSERT INTO results (key, version, final, expires, value) VALUES (?, 1, 0, ?, ?)",
+            (f"chord-end:{group_id}", until, completed_by),
+        )
+    if completed_by != place.encode():
+        return None
+    parts = connection.execute(
+        "SELECT value FROM results WHERE key >= ? AND key < ? ORDER BY key",
+        (f"chord-part:{group_id}:", f"chord-part:{group_id};"),
+    )
+    return [bytes(row[0]) for row in parts], value("group")
+
+
 def tell(paths: Iterable[str]) -> None:
     """Ring at those who waited; one that is gone needs nothing."""
     for path in paths:

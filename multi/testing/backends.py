@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import threading
 import time
@@ -11,7 +12,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from multi.backends.base import Backend
+from multi.errors import UnsupportedOption
 from multi.store import Store
+from multi.testing.pacing import Pacing, Place
 from multi.testing.rig import in_child, until
 
 Make = Callable[..., Backend]
@@ -25,7 +28,7 @@ SUCCESS = b'{"status": "SUCCESS", "result": "\xc3\xbc", "traceback": null, "chil
 OTHER = b'{"status": "SUCCESS", "result": "another", "traceback": null, "children": []}'
 
 
-class BackendContract:
+class BackendContract(Pacing):
     """All that `multi.backends.base` promises; a subclass gives the fixture `factory`.
 
     `shared`: other processes see the same records. `keeps`: records stay until they are fetched, and after it; False for
@@ -52,6 +55,17 @@ class BackendContract:
         yield make
         for backend in made:
             backend.close()
+
+    @pytest.fixture
+    def place(self, make: Make) -> Place:
+        backend = make()
+        if not backend.turns:
+            pytest.skip("this backend keeps no turns")
+        return backend
+
+    @pytest.fixture
+    def in_common(self) -> bool:
+        return self.shared
 
     def reply_to(self, backend: Backend) -> str | None:
         """Where results for this process are sent, if they are sent."""
@@ -268,8 +282,122 @@ class BackendContract:
         backend.close()
         assert first(backend, key) == SUCCESS
 
+    # chords
+
+    def needs_chords(self, backend: Backend) -> None:
+        if not backend.chords:
+            pytest.skip("completes no chords")
+
+    def open(self, backend: Backend, size: int, tree: bytes | None = None) -> str:
+        group = task_id()
+        backend.store(backend.open_chord(group, size, tree))
+        return group
+
+    def test_the_last_part_of_a_chord_gets_all_of_them_in_their_order(self, make: Make, backend: Backend) -> None:
+        self.needs_chords(backend)
+        group = self.open(backend, 3)
+        assert backend.join_chord(group, 2, "c", part("c"), success=True) is None
+        assert make().join_chord(group, 0, "a", part("a"), success=True) is None
+        joined = backend.join_chord(group, 1, "b", part("b"), success=True)
+        assert joined is not None
+        assert (joined.parts, joined.tree) == ([part("a"), part("b"), part("c")], None)
+
+    def test_a_part_that_comes_again_fills_no_other_place(self, make: Make, backend: Backend) -> None:
+        self.needs_chords(backend)
+        group = self.open(backend, 2)
+        for value in ("a", "another", "a"):
+            assert make().join_chord(group, 0, "a", part("a", value), success=True) is None
+        joined = backend.join_chord(group, 1, "b", part("b"), success=True)
+        assert joined is not None
+        assert joined.parts == [part("a", "a"), part("b")]
+
+    def test_only_the_part_that_completed_a_chord_is_told_again(self, make: Make, backend: Backend) -> None:
+        self.needs_chords(backend)
+        group = self.open(backend, 2)
+        backend.join_chord(group, 1, "b", part("b"), success=True)
+        first = backend.join_chord(group, 0, "a", part("a"), success=True)
+        assert first is not None
+        assert make().join_chord(group, 1, "b", part("b"), success=True) is None
+        assert make().join_chord(group, 0, "a", part("a", "another"), success=True) == first
+
+    def test_a_success_replaces_a_failure_while_the_chord_is_open(self, backend: Backend) -> None:
+        self.needs_chords(backend)
+        group = self.open(backend, 2)
+        backend.join_chord(group, 0, "a", part("a", "x", "FAILURE"), success=False)
+        backend.join_chord(group, 0, "a", part("a", "y"), success=True)
+        backend.join_chord(group, 0, "a", part("a", "z", "FAILURE"), success=False)
+        joined = backend.join_chord(group, 1, "b", part("b"), success=True)
+        assert joined is not None
+        assert joined.parts == [part("a", "y"), part("b")]
+
+    def test_a_chord_waits_for_parts_that_are_added_and_keeps_their_structure(self, backend: Backend) -> None:
+        self.needs_chords(backend)
+        group = self.open(backend, 1, b'{"result": "tree"}')
+        backend.extend_chord(group)
+        assert backend.join_chord(group, 0, "a", part("a"), success=True) is None
+        joined = backend.join_chord(group, 0, "added", part("added"), success=True)
+        assert joined is not None
+        assert sorted(joined.parts) == [part("a"), part("added")]
+        assert joined.tree == b'{"result": "tree"}'
+
+    def test_parts_that_come_before_the_size_is_known_count(self, backend: Backend) -> None:
+        self.needs_chords(backend)
+        group = task_id()
+        assert backend.join_chord(group, 0, "a", part("a"), success=True) is None
+        backend.store(backend.open_chord(group, 2, None))
+        joined = backend.join_chord(group, 1, "b", part("b"), success=True)
+        assert joined is not None
+        assert joined.parts == [part("a"), part("b")]
+
+    def test_of_parts_that_end_at_once_one_completes_the_chord(self, make: Make, backend: Backend) -> None:
+        self.needs_chords(backend)
+        count = 24
+        group = self.open(backend, count)
+        told: list[int] = []
+
+        def join(place: int) -> None:
+            other = make()
+            for index in range(place, count, 4):
+                if other.join_chord(group, index, str(index), part(str(index)), success=True) is not None:
+                    told.append(index)
+
+        threads = [threading.Thread(target=join, args=(place,)) for place in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(told) == 1
+
+    def test_a_group_is_saved_and_deleted(self, make: Make, backend: Backend) -> None:
+        self.needs_chords(backend)
+        group = task_id()
+        assert backend.fetch_group(group) is None
+        backend.save_group(group, b'{"result": 1}')
+        assert make().fetch_group(group) == b'{"result": 1}'
+        backend.delete_group(group)
+        assert backend.fetch_group(group) is None
+
+    def test_chords_are_refused_by_a_backend_that_has_none(self, backend: Backend) -> None:
+        if backend.chords:
+            pytest.skip("completes chords")
+        for refused in (
+            lambda: backend.open_chord("g", 1, None),
+            lambda: backend.extend_chord("g"),
+            lambda: backend.join_chord("g", 0, "a", part("a"), success=True),
+            lambda: backend.save_group("g", b"{}"),
+            lambda: backend.fetch_group("g"),
+            lambda: backend.delete_group("g"),
+        ):
+            with pytest.raises(UnsupportedOption, match="chords"):
+                refused()
+
     def test_equal_places_have_equal_names(self, make: Make, backend: Backend) -> None:
         assert make().place == backend.place
+
+
+def part(task: str, value: str = "", state: str = "SUCCESS") -> bytes:
+    """A part of a chord, as Celery's workers write it."""
+    return json.dumps([1, task, state, value or task]).encode()
 
 
 def task_id() -> str:

@@ -21,6 +21,7 @@ from multi.brokers.base import Delivery, Lane, Port, Settlement
 from multi.errors import BackendUnavailable, BrokerLost, MultiError
 from multi.log import get_logger, rename_process
 from multi.outcome import Outcome
+from multi.store import Store
 from multi.worker.lines import TaskLines
 from multi.worker.slots import Slot
 
@@ -201,6 +202,7 @@ class Child(ABC):
     def settlement(self, delivery: Delivery, outcome: Outcome, *, ran: bool = True) -> Settlement:
         """What the broker is to do after this outcome; `ran` is false where it was clear without a run."""
         self._parked = self._parked or outcome.verb == "park"
+        stored = self._stores(outcome) if outcome.record or outcome.parts or outcome.stores else []
         reason = outcome.reason
         return Settlement(
             delivery.tag,
@@ -211,9 +213,28 @@ class Child(ABC):
             outcome.due,
             reason,
             (outcome.traceback or "") if reason else "",
-            stores(self.app, outcome) if outcome.record else [],
+            stored,
             outcome.publications,
         )
+
+    def _stores(self, outcome: Outcome) -> list[Store]:
+        """What is to be recorded; the backend of one task alone is waited for, as `exchange` waits for the app's."""
+        pause = 0.05
+        deadline: float | None = None
+        while True:
+            try:
+                return stores(self.app, outcome)
+            except BackendUnavailable as error:
+                logger.log(logging.ERROR if pause == 0.05 else logging.DEBUG, "%s; it is tried again", error)
+            if self.slot.draining:
+                deadline = deadline or monotonic() + LAST_TRIES
+                if monotonic() > deadline:
+                    logger.error("The outcome of task %s could not be recorded before the stop", outcome.name)
+                    if outcome.parts:
+                        outcome.verb = "requeue"  # a chord waits for it
+                    return []
+            self.wait(pause)
+            pause = min(pause * 2, 1.0)
 
     def record_directly(self, settlement: Settlement) -> None:
         """For a message that was acknowledged before its run: there is no claim left to settle."""
@@ -238,7 +259,8 @@ class Child(ABC):
             if lines.info:
                 from datetime import UTC, datetime
 
-                lines.parked(name, task_id, datetime.fromtimestamp(outcome.due, UTC).isoformat())
+                due = datetime.fromtimestamp(outcome.due, UTC).isoformat()
+                lines.parked(name, task_id, due, paced=bool(outcome.reason))
         elif state == "SUCCESS":
             self.row.count(1, 0, 0)
             if lines.info:

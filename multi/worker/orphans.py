@@ -38,6 +38,9 @@ class Orphans:
         elif held.tag in member.condemned:
             limit = member.condemned[held.tag]
             self._fail(held, TimeLimitExceeded(limit))
+        elif self._fails(held.task):
+            lost = WorkerLostError(f"the process that ran the task {how(code)} (reject_on_worker_lost=False)")
+            self._fail(held, lost)
         else:
             logger.error(
                 "Task %s was running in child %d (pid %d), which %s: its message is delivered again",
@@ -48,15 +51,37 @@ class Orphans:
             )
             self.watch.settle([Settlement(held.tag, held.fence, held.queue, "requeue", started=True)])
 
+    def _fails(self, name: str) -> bool:
+        """Whether a task is to fail when its process dies: only where it says so in so many words."""
+        task = self.app.tasks.get(name)
+        return task is not None and task.effective("reject_on_worker_lost") is False
+
     def _fail(self, held: Held, error: Exception) -> None:
         def answer(message: Message | None) -> None:
             if message is None:
                 return  # the lease is lost: whoever has the message now decides
             outcome = failure(self.app, message, error)
-            logger.error(lines.FAILED, outcome.name, outcome.task_id, repr(error))
-            stored = stores(self.app, outcome) if outcome.record else []
+            logger.error(lines.FAILED, outcome.name, outcome.task_id, outcome.reason or repr(error))
+            try:
+                stored = stores(self.app, outcome)
+            except MultiError as trouble:
+                logger.error("The end of task %s could not be recorded: %s", outcome.name, trouble)
+                stored = []
+                if outcome.parts:
+                    outcome.verb = "requeue"  # a chord waits for it
+            verb, reason = outcome.verb, outcome.reason
             self.watch.settle(
-                [Settlement(held.tag, held.fence, held.queue, stores=stored, publications=outcome.publications)]
+                [
+                    Settlement(
+                        held.tag,
+                        held.fence,
+                        held.queue,
+                        verb,
+                        reason=reason,
+                        stores=stored,
+                        publications=outcome.publications,
+                    )
+                ]
             )
 
         self.watch.recall(held.tag, held.fence, answer)
@@ -68,10 +93,11 @@ class Orphans:
         # should its child have died just before the acknowledgement
         self.watch.settle([Settlement(held.tag, held.fence, held.queue)])
         try:
+            stored = stores(self.app, outcome)
             if outcome.publications:
                 self.app.worker_broker.publish(outcome.publications)
-            if outcome.record and self.app.backend is not None:
-                self.app.backend.store(stores(self.app, outcome))
+            if self.app.backend is not None:
+                self.app.backend.store(stored)
         except MultiError as trouble:
             logger.error("The end of a task that was acknowledged early could not be recorded: %s", trouble)
 

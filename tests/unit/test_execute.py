@@ -661,10 +661,10 @@ def test_an_unknown_task_is_buried_and_its_caller_told(app: App) -> None:
     assert (letter.task, letter.task_id) == ("nope", result.id)
 
 
-def test_a_builtin_task_of_celery_is_buried_and_not_failed(app: App) -> None:
-    outcome = refused(app, message("celery.chord_unlock"))
-    assert (outcome.verb, outcome.record) == ("bury", False)
-    assert "celery.chord_unlock" in outcome.reason
+def test_the_builtin_tasks_of_celery_are_there(app: App) -> None:
+    names = "accumulate backend_cleanup chain chord chord_unlock chunks group map starmap".split()
+    assert [name for name in names if f"celery.{name}" not in app.tasks] == []
+    assert job_of(app, message("celery.accumulate", [[1, 2]], {"index": 0})).run().result == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -916,15 +916,15 @@ GROUP = {"task": "celery.group", "kwargs": {"tasks": [STEP]}, "subtask_type": "g
 @pytest.mark.parametrize(
     "embed",
     [
-        {"chord": STEP},
+        {"chord": {"task": 5}},
+        {"chord": {**STEP, "subtask_type": "circle"}},
+        {"chain": [{**STEP, "options": [1]}]},
         {"callbacks": [CHORD]},
         {"errbacks": [CHORD]},
         {"chain": [STEP, CHORD]},
         {"callbacks": [{**STEP, "options": {"link": [CHORD]}}]},
         {"callbacks": [{"task": "celery.chain", "kwargs": {"tasks": [STEP, CHORD]}, "subtask_type": "chain"}]},
-        {"callbacks": [{**STEP, "task": "celery.map"}]},
-        {"chain": [STEP, GROUP]},
-        {"callbacks": [{**STEP, "options": {"exchange": "x"}}]},
+        {"chain": [{**GROUP, "kwargs": {"tasks": [STEP, "no signature"]}}]},
         {"callbacks": ["not a signature"]},
     ],
     ids=str,

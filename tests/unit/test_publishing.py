@@ -287,9 +287,9 @@ def test_on_rabbitmq_priorities_go_as_far_as_the_queue_says() -> None:
         app.check_options({"priority": 256})
 
 
-def test_a_chord_is_refused_at_the_call(add: Any) -> None:
-    with pytest.raises(UnsupportedOption, match="chord"):
-        add.apply_async((1,), chord=add.s())
+def test_a_body_that_is_no_signature_is_refused_at_the_call(add: Any) -> None:
+    with pytest.raises(TypeError, match="chord"):
+        add.apply_async((1,), chord="add")
     add.apply_async((1,), chord=None)
 
 
