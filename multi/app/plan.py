@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from multi.app.pacing import Pace, pace
 from multi.app.task import Task
 from multi.codecs import Codec, accepted
 from multi.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from multi.app.app import App
+    from multi.backends.base import Backend
 
 _COROUTINE = 0x80 | 0x100  # CO_COROUTINE, CO_ITERABLE_COROUTINE
 _HOOKS = ("before_start", "on_success", "on_failure", "on_retry", "after_return")
@@ -33,6 +35,11 @@ class Plan(msgspec.Struct, eq=False):
     time_limit: float | None
     soft_time_limit: float | None
     throws: tuple[type[BaseException], ...]
+    acks_failure: bool
+    acks_timeout: bool
+    max_deliveries: int
+    backend: Backend | None
+    pace: Pace | None
     hooked: frozenset[str]
     custom_call: bool
 
@@ -44,12 +51,14 @@ class Executor:
         conf = app.conf
         self.app = app
         self.accept: dict[str, Codec] = accepted(conf.accept_content)
-        self.max_deliveries: int = conf.max_deliveries or 0
+        self.limited: bool = not conf.worker_disable_rate_limits
         self.zone: tzinfo = zone(conf.timezone)
         self.extended: bool = conf.result_extended
         self.inherit_priority: bool = conf.task_inherit_parent_priority
         self.tasks = app.tasks
         self._plans: dict[str, Plan] = {}
+        #: the result backends of tasks that have one of their own
+        self.elsewhere: dict[str, Backend] = {}
 
     def plan(self, name: str) -> Plan | None:
         """The plan of a registered task, None for a name that isn't one."""
@@ -58,7 +67,12 @@ class Executor:
             task = self.tasks.get(name)
             if task is None:
                 return None
+            task.annotate()
             found = self._plans[name] = make(task)
+            if found.backend is not None:
+                self.elsewhere[name] = found.backend
+            if not self.limited:
+                found.pace = None
         return found
 
     def plan_all(self) -> None:
@@ -93,6 +107,11 @@ def make(task: Task) -> Plan:
         time_limit=task.effective("time_limit"),
         soft_time_limit=task.effective("soft_time_limit"),
         throws=tuple(task.throws),
+        acks_failure=task.acknowledges("failure"),
+        acks_timeout=task.acknowledges("timeout"),
+        max_deliveries=task.effective("max_deliveries") or 0,
+        backend=task.own_backend,
+        pace=pace(task),
         hooked=frozenset(hook for hook in _HOOKS if getattr(kind, hook) is not getattr(Task, hook)),
         custom_call=custom,
     )

@@ -19,7 +19,7 @@ from multi.app.routes import DESTINATION, EXTRAS, Destination, Routes
 from multi.app.saferepr import saferepr
 from multi.codecs import JSON, PLAIN, Codec, codec
 from multi.compression import compress, content_type
-from multi.errors import ConfigurationError, UnsupportedOption
+from multi.errors import ConfigurationError, EncodeError, UnsupportedOption
 from multi.message import Message
 from multi.outcome import Publication
 from multi.topology import mode
@@ -88,6 +88,8 @@ class Publisher:
             return self._unknown(name)
         found = self._templates.get(name)
         if found is None:
+            task.annotate()
+            _ = task.own_backend  # one that can't be shows before anything is sent
             told = {} if self.changing else self.routes.told(name, task=task)
             own = {key: value for key in DESTINATION[:3] if (value := getattr(task, key)) is not None}
             if own:
@@ -229,7 +231,13 @@ class Publisher:
                         return body
         headers["argsrepr"] = saferepr(args, 1024, self.levels)
         headers["kwargsrepr"] = saferepr(kwargs, 1024, self.levels) if kwargs else "{}"
-        return encoder.dumps((args, kwargs, embed))
+        try:
+            return encoder.dumps((args, kwargs, embed))
+        except EncodeError as error:
+            from multi.app.unsendable import explain
+
+            name = headers["task"]
+            raise explain(name, self.app._tasks.get(name), args, kwargs, encoder, error) from error
 
     def build(
         self,
@@ -348,13 +356,19 @@ def _is_span(value: Any) -> bool:
 
 
 def _moment(value: Any, option: str) -> str | None:
-    if not value:
+    if value is None:
         return None
     if isinstance(value, str):
-        clock.to_epoch(value)  # raises ValueError now, not in the worker
+        try:
+            clock.to_epoch(value)
+        except ValueError:
+            raise ValueError(f"{option} should be a datetime, or one as ISO 8601 writes it, not {value!r}") from None
         return value
     try:
         text: str = value.isoformat()
-    except AttributeError:
+        clock.to_epoch(text)
+    except (AttributeError, ValueError):
         raise TypeError(f"{option} should be a datetime, not {value!r}") from None
+    except OverflowError:
+        raise ValueError(f"{option} is out of range: {value!r}") from None
     return text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -58,6 +58,40 @@ class Context:
     @property
     def soft_time_limit(self) -> float | None:
         return self.timelimit[1] if self.timelimit else None
+
+    def as_execution_options(self) -> dict[str, Any]:
+        """The options of `apply_async` that would send the same call again."""
+        options = {
+            "task_id": self.id,
+            "root_id": self.root_id,
+            "parent_id": self.parent_id,
+            "group_id": self.group,
+            "group_index": self.group_index,
+            "shadow": self.shadow,
+            "chord": self.chord,
+            "chain": self.chain,
+            "link": self.callbacks,
+            "link_error": self.errbacks,
+            "expires": self.expires,
+            "soft_time_limit": self.soft_time_limit,
+            "time_limit": self.time_limit,
+            "headers": self.headers,
+            "retries": self.retries,
+            "reply_to": self.reply_to,
+            "replaced_task_nesting": self.replaced_task_nesting,
+            "origin": self.origin,
+        }
+        if self.stamped_headers:
+            options["stamped_headers"] = self.stamped_headers
+            options.update(
+                (name, (self.stamps or {})[name]) for name in self.stamped_headers if name in (self.stamps or {})
+            )
+        return options
+
+    def clear(self) -> None:
+        """Forget all fields."""
+        self.__dict__.clear()
+        self.children = []
 
     def get(self, key: str, default: Any = None) -> Any:
         return getattr(self, key, default)
@@ -127,3 +161,26 @@ class Direct:
 
     def add_child(self, child: Any) -> None:
         self.request.children.append(child)
+
+    def retry_with(self, args: Any, kwargs: Any, options: dict[str, Any]) -> None:
+        """Send the call again; there is no run whose recording it could wait for."""
+        given = {key: value for key, value in options.items() if value is not None}
+        standing = {key: value for key, value in self.request.as_execution_options().items() if value is not None}
+        self.task.apply_async(args, kwargs, **{**standing, **given})
+
+
+_pushed: ContextVar[tuple[Token[Running | None], ...]] = ContextVar("multi_pushed", default=())
+
+
+def push(task: Task, request: Context) -> None:
+    """Let `task` run here with `request`, until `pop`."""
+    if not request.called_directly and request.args is None:
+        request.args, request.kwargs = (), request.kwargs or {}
+    _pushed.set((*_pushed.get(), running.set(Direct(task, request))))
+
+
+def pop() -> None:
+    """Undo the last `push`."""
+    *rest, last = _pushed.get()
+    _pushed.set(tuple(rest))
+    running.reset(last)

@@ -11,6 +11,8 @@ REVOKED = "REVOKED"
 REJECTED = "REJECTED"
 RETRY = "RETRY"
 IGNORED = "IGNORED"
+#: What `task.progress` records: a state of the project's own, as far as the sets below know.
+PROGRESS = "PROGRESS"
 
 READY_STATES = frozenset((SUCCESS, FAILURE, REVOKED))
 UNREADY_STATES = frozenset((PENDING, RECEIVED, STARTED, REJECTED, RETRY))

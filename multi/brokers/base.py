@@ -36,7 +36,7 @@ class Abilities(msgspec.Struct, frozen=True):
     than the claimer may settle a claim (so that lanes may claim in batches). `delay`: parks messages until they are
     due. `priority`: higher numbers first. `delivery_count`: counts starts. `fanout`: sends copies to all bound queues. `push`:
     deliveries arrive at the lane by themselves. `shared`: other processes see the same queues. `ceiling`: seconds
-    after which the server itself takes a claim back, None for never.
+    after which the server itself takes a claim back, None for never. `turns`: keeps the turns of rate limits.
     """
 
     lease: bool = True
@@ -48,6 +48,7 @@ class Abilities(msgspec.Struct, frozen=True):
     push: bool = False
     shared: bool = True
     ceiling: float | None = None
+    turns: bool = False
 
 
 class Delivery(msgspec.Struct):
@@ -251,6 +252,14 @@ class Broker(ABC):
     @abstractmethod
     def replay(self, queue: str, ids: Iterable[str] | None = None) -> int:
         """Send dead letters (None: all) to `queue` again, with their count at zero; returns how many."""
+
+    def reserve(self, name: str, member: str, pause: float) -> tuple[float, float]:
+        """Take a turn under the rate limit `name`, one every `pause` seconds, or come back for it.
+
+        Zeros if it is now; else the seconds to wait, and the moment by the clock by which parked messages come back. The
+        same `member` gets the turn that it was given; turns are given in the order of asking. Where `turns` is declared.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def close(self) -> None:

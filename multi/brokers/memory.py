@@ -28,7 +28,7 @@ _TICK = 1.0
 class MemoryBroker(Broker):
     """`memory://name`; all brokers of this name in this process are the same."""
 
-    abilities = Abilities(shared=False, fanout=True)
+    abilities = Abilities(shared=False, fanout=True, turns=True)
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, lease: float = 30.0) -> None:
         super().__init__(url, options, lease=lease)
@@ -47,6 +47,10 @@ class MemoryBroker(Broker):
 
     def check(self) -> None:
         self._hub.guard()
+
+    def reserve(self, name: str, member: str, pause: float) -> tuple[float, float]:
+        wait = self._hub.turns(name, pause).reserve(member)
+        return wait, time.time() + wait if wait else 0.0
 
     def depth(self, queue: str) -> int:
         with self._hub.lock:

@@ -29,6 +29,7 @@ from multi.brokers.sqlite_queue import claim as claim_first
 from multi.brokers.sqlite_watch import SQLiteWatch
 from multi.connections.ring import ring
 from multi.connections.sqlite import Database, location
+from multi.connections.sqlite_rates import reserve
 from multi.errors import BackendUnavailable, BrokerLost, BrokerRefused, BrokerUnavailable, MultiError
 from multi.loop import Loop
 from multi.outcome import Publication
@@ -46,7 +47,7 @@ class SQLiteBroker(Broker):
     `synchronous` ("normal", or "full": each commit waits for the disk).
     """
 
-    abilities = Abilities(fanout=True)
+    abilities = Abilities(fanout=True, turns=True)
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, lease: float = 30.0) -> None:
         super().__init__(url, options, lease=lease)
@@ -91,6 +92,10 @@ class SQLiteBroker(Broker):
         with self._database.write() as connection:
             # a write, so that a read-only or full disk shows now
             connection.execute("INSERT OR REPLACE INTO facts VALUES ('checked', ?)", (str(os.getpid()),))
+
+    def reserve(self, name: str, member: str, pause: float) -> tuple[float, float]:
+        with self._database.write() as connection:
+            return reserve(connection, name, member, pause)
 
     def depth(self, queue: str) -> int:
         with self._database.read() as connection:

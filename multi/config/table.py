@@ -99,6 +99,13 @@ _add(
     ("task_default_priority", "int", None),
     ("task_inherit_parent_priority", "bool", False),
     ("task_repr_maxlevels", "int", 3),
+    ("task_acks_on_failure_or_timeout", "bool", True),
+    ("task_acks_on_failure", "bool", None),
+    ("task_acks_on_timeout", "bool", None),
+    ("task_annotations", "any", None),
+    ("task_default_rate_limit", "any", None),
+    ("task_reject_on_worker_lost", "bool", None),
+    ("worker_disable_rate_limits", "bool", False),
     ("timezone", "zone", None),
     ("worker_concurrency", "int", None),
     ("worker_direct", "bool", False),
@@ -165,11 +172,6 @@ _add(
     ("result_exchange", "str", "celeryresults"),
     ("result_exchange_type", "str", "direct"),
     ("enable_utc", "bool", True),
-)
-_add(
-    NOTED,
-    "no rate limits are applied yet, so there are none to disable",
-    ("worker_disable_rate_limits", "bool", False),
 )
 _add(
     NOTED,
@@ -297,11 +299,6 @@ _add(
     ("security_key", "str", None),
     ("security_key_password", "any", None),
     ("security_digest", "str", "sha256"),
-    ("task_acks_on_failure_or_timeout", "bool", True),
-    ("task_acks_on_failure", "bool", None),
-    ("task_acks_on_timeout", "bool", None),
-    ("task_annotations", "any", None),
-    ("task_default_rate_limit", "any", None),
     ("task_remote_tracebacks", "bool", False),
     ("task_allow_error_cb_on_chord_header", "bool", False),
     ("worker_autoscaler", "str", "celery.worker.autoscale:Autoscaler"),
@@ -315,7 +312,6 @@ _add(
 _add(
     NOTED,
     "a message whose worker dies always returns here, and is set aside after max_deliveries",
-    ("task_reject_on_worker_lost", "bool", None, True),
     ("task_retry_on_worker_lost", "bool", False, True),
 )
 

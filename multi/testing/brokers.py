@@ -5,10 +5,11 @@ from __future__ import annotations
 from multi.testing.consuming import Consuming
 from multi.testing.leases import Leases
 from multi.testing.messages import Messages
+from multi.testing.pacing import BrokerPacing
 from multi.testing.routing import Routing
 from multi.testing.settling import Settling
 from multi.testing.watching import Watching
 
 
-class BrokerContract(Messages, Settling, Watching, Leases, Consuming, Routing):
+class BrokerContract(Messages, Settling, Watching, Leases, Consuming, Routing, BrokerPacing):
     """All that `multi.brokers.base` promises; a subclass gives the fixture `factory`, and `results` and `plant` if it can."""

@@ -21,6 +21,7 @@ RETRY = "Task %s[%s] retry: %s"
 IGNORED = "Task %s[%s] ignored"
 REJECTED = "Task %s[%s] rejected: %s"
 PARKED = "Task %s[%s] is not due before %s: parked in the broker"
+PACED = "Task %s[%s] waits for its turn at %s (rate limit): parked in the broker"
 REVOKED = "Discarding revoked task: %s[%s] (%s)"
 BURIED = "Task %s[%s] goes to the dead-letter queue of %r: %s"
 
@@ -88,9 +89,9 @@ class TaskLines:
         if self.info:
             self.logger.info(REJECTED, name, task_id, reason)
 
-    def parked(self, name: str, task_id: str, due: str) -> None:
+    def parked(self, name: str, task_id: str, due: str, paced: bool = False) -> None:
         if self.info:
-            self.logger.info(PARKED, name, task_id, due)
+            self.logger.info(PACED if paced else PARKED, name, task_id, due)
 
     def revoked(self, name: str, task_id: str, why: str) -> None:
         if self.info:

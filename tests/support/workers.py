@@ -193,6 +193,42 @@ TASKS = """
     def die_once(name=""):
         note(f"begin {{name}}")
         os.kill(os.getpid(), 9)
+
+
+    @app.task(reject_on_worker_lost=False)
+    def die_failing(name):
+        note(f"begin {{name}}")
+        os.kill(os.getpid(), 9)
+
+
+    @app.task(time_limit=0.2, acks_on_timeout=False)
+    def limited_again(name):
+        note(f"begin {{name}}")
+        time.sleep(20)
+
+
+    @app.task(acks_on_failure=False)
+    def fail_aside():
+        raise ValueError("aside")
+
+
+    @app.task(bind=True, rate_limit="20/s")
+    def paced(self):
+        return self.request.hostname, time.time()
+
+
+    @app.task(bind=True, rate_limit="20/s", rate_limit_scope="global")
+    def paced_everywhere(self):
+        return self.request.hostname, time.time()
+
+
+    @app.task(bind=True)
+    def steps(self, count, name):
+        for step in self.track(range(count), message="steps"):
+            (here / f"{{name}}-{{step}}").touch()
+            while not (here / f"{{name}}-go-{{step}}").exists():
+                time.sleep(0.005)
+        return count
 """
 
 

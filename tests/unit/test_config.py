@@ -213,8 +213,8 @@ def test_a_setting_that_is_not_acted_upon_is_refused_unless_it_is_the_default() 
     conf.worker_pool_restarts = False
     with pytest.raises(UnsupportedOption, match="worker_pool_restarts is not acted upon yet"):
         conf.worker_pool_restarts = True
-    with pytest.raises(UnsupportedOption, match="task_annotations"):
-        _ = loaded({"task_annotations": {"*": {}}}).task_serializer
+    with pytest.raises(UnsupportedOption, match="task_remote_tracebacks"):
+        _ = loaded({"task_remote_tracebacks": True}).task_serializer
 
 
 def test_a_setting_without_meaning_here_is_noted() -> None:

@@ -98,7 +98,7 @@ def test_every_attribute_has_celerys_default(app: App) -> None:
     defaults: dict[str, Any] = {
         "typing": True, "max_retries": 3, "default_retry_delay": 180, "rate_limit": None, "trail": True,
         "send_events": True, "serializer": None, "time_limit": None, "soft_time_limit": None, "backend": None,
-        "acks_on_failure_or_timeout": True, "throws": (), "expires": None, "priority": None,
+        "acks_on_failure_or_timeout": None, "throws": (), "expires": None, "priority": None,
         "resultrepr_maxsize": 1024, "Strategy": None, "Request": None, "autoretry_for": (), "dont_autoretry_for": (),
         "retry_backoff_max": 600, "retry_jitter": True, "pydantic": False, "retry_kwargs": {}, "abstract": False,
     }  # fmt: skip
@@ -123,22 +123,6 @@ def test_only_an_explicit_false_means_acknowledge_early(app: App) -> None:
     assert (early.acks_early, late.acks_early, unset.acks_early) == (True, False, False)
     app.conf.task_acks_late = False
     assert (early.acks_early, late.acks_early, unset.acks_early) == (True, False, True)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [{"rate_limit": "10/s"}, {"backend": "mine"}, {"acks_on_failure_or_timeout": False}, {"pydantic": True},
-     {"send_events": False}, {"Strategy": "x"}],
-    ids=str,
-)  # fmt: skip
-def test_an_attribute_that_is_not_acted_upon_is_refused_by_name(app: App, options: dict[str, Any]) -> None:
-    with pytest.raises(UnsupportedOption, match=f"attribute {next(iter(options))} is not acted upon yet"):
-        app.task(**options)(lambda: None)
-
-
-def test_refused_attributes_may_stand_at_their_default(app: App) -> None:
-    app.task(rate_limit=None, send_events=True, name="x")(lambda: None)
-    assert "x" in app.tasks
 
 
 def test_a_misspelt_attribute_is_answered_with_the_right_one(app: App) -> None:
@@ -203,9 +187,9 @@ def test_a_class_of_ones_own_is_sent_and_checked_too(app: App) -> None:
 
 def test_a_class_of_ones_own_is_checked_like_a_decorated_function(app: App) -> None:
     class Limited(app.Task):  # type: ignore[name-defined, misc]
-        rate_limit = "1/s"
+        rate_limit = "1 a second"
 
-    with pytest.raises(UnsupportedOption, match="rate_limit"):
+    with pytest.raises(ConfigurationError, match="rate_limit should be"):
         app.register_task(Limited)
 
 

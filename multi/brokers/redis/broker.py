@@ -14,6 +14,7 @@ from multi.brokers.redis.exchanges import Exchanges
 from multi.brokers.redis.keys import Keys
 from multi.brokers.redis.settling import Words, publication_words
 from multi.brokers.redis.watch import RedisWatch
+from multi.connections.redis import rates
 from multi.connections.redis import Address, PerThread, Redis, ReplyError
 from multi.errors import BrokerUnavailable, DecodeError
 from multi.loop import Loop
@@ -32,7 +33,7 @@ class RedisBroker(Broker):
     fanout_prefix, fanout_patterns, socket_timeout, socket_connect_timeout.
     """
 
-    abilities = Abilities(fanout=True)
+    abilities = Abilities(fanout=True, turns=True)
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, lease: float = 30.0) -> None:
         super().__init__(url, options, lease=lease)
@@ -133,6 +134,9 @@ class RedisBroker(Broker):
                 # whoever removes the letter sends it: two replays at once send it once
                 count += int(self._call([("EVAL", _REPLAY, 2, key, source, tag, text)])[0])
         return count
+
+    def reserve(self, name: str, member: str, pause: float) -> tuple[float, float]:
+        return rates.turn(self._call([rates.command(self._keys.prefix, name, member, pause)])[0])
 
     def _call(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
         replies = self._connections.get().pipeline_again(commands)

@@ -1,0 +1,74 @@
+"""Rate limits of tasks: a message that has to wait for its turn waits in the broker, not in a worker.
+
+`rate_limit` counts for each worker, as in Celery; with `rate_limit_scope="global"` for all that share the broker (or,
+where that can't keep turns, the result backend).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from multi.app import rates
+from multi.connections.turns import Turns
+from multi.errors import ConfigurationError, MultiError
+
+if TYPE_CHECKING:
+    from multi.app.app import App
+    from multi.app.task import Task
+
+
+class Pace:
+    """One task's pace."""
+
+    def __init__(self, name: str, pause: float, everywhere: bool) -> None:
+        self.name = name
+        self.pause = pause
+        self.everywhere = everywhere
+        # made before a worker's children are forked, so that these share it
+        self.turns = None if everywhere else Turns(pause)
+
+    def hold(self, app: App, member: str) -> float:
+        """When the message `member` may run, in seconds since the epoch; 0 for now."""
+        if self.turns is not None:
+            wait = self.turns.reserve(member)
+            return time.time() + wait if wait else 0.0
+        place, own_clock = _place(app)
+        try:
+            wait, moment = place.reserve(self.name, member, self.pause)
+        except MultiError as error:
+            import logging
+
+            logging.getLogger("multi.task").error(
+                "The rate limit of task %s can't be asked for, it waits a second: %s", self.name, error
+            )
+            return time.time() + 1.0
+        if not wait:
+            return 0.0
+        return float(moment if own_clock else time.time() + wait)
+
+
+def pace(task: Task) -> Pace | None:
+    """The pace of `task`, None where there is no limit. Raises `ConfigurationError`."""
+    rate, scope = task.effective("rate_limit"), task.rate_limit_scope
+    try:
+        rates.check(rate, scope)
+        pause = rates.interval(rate)
+    except ValueError as error:
+        raise ConfigurationError(f"task {task.name}: {error}") from None
+    if not pause:
+        return None
+    if scope == "global" and _place(task.app)[0] is None:
+        raise ConfigurationError(
+            f'task {task.name}: rate_limit_scope="global" needs Redis or the embedded file as broker or as result backend'
+        )
+    return Pace(task.name, pause, scope == "global")
+
+
+def _place(app: App) -> tuple[Any, bool]:
+    """Who keeps the turns of the whole fleet, and whether parked messages come back by its clock."""
+    broker = app.worker_broker
+    if broker.abilities.turns:
+        return broker, True
+    backend = app.backend
+    return (backend, False) if backend is not None and backend.turns else (None, False)
