@@ -163,7 +163,10 @@ if command -v supervisorctl >/dev/null 2>&1; then
     if [ -d "$one" ]; then say supervisor-dir "$one"; break; fi
   done
 fi
-if [ -n "$multi" ] && [ -d "$path/current" ]; then
+# asking them starts an interpreter: not where there is no keeper, as far as all processes are to be seen here
+keepers=$(ps -eo args 2>/dev/null | grep -c '[c]ontroller/keep')
+if [ -z "$(ps -o args= -p 1 2>/dev/null)" ]; then keepers=unknown; fi
+if [ -n "$multi" ] && [ "$keepers" != 0 ] && [ -d "$path/current" ]; then
   line=$(cd "$path/current" && "$multi" status --json 2>/dev/null | tr -d '\n\t')
   if [ -n "$line" ]; then say keepers "$line"; fi
 fi
