@@ -105,11 +105,14 @@ class AppIsCelerys(AppNotFound):
 
 
 class AppImportFailed(AppNotFound):
-    """The app's module exists, but raises while it is imported; `cause_text` is the traceback from the project's own line on."""
+    """The app's module exists, but raises `cause` while it is imported; `cause_text` is the traceback from the project's own
+    line on."""
 
-    def __init__(self, message: str, cause_text: str = "") -> None:
+    def __init__(self, message: str, cause_text: str = "", cause: BaseException | None = None) -> None:
         super().__init__(message)
         self.cause_text = cause_text
+        #: whether the same import may well succeed later, as when a database is away that it asks
+        self.may_pass = not isinstance(cause, ImportError | SyntaxError | SystemExit | None)
 
 
 class BrokerUnavailable(MultiError):

@@ -158,7 +158,7 @@ def _load(name: str) -> ModuleType:
 def _failed(name: str, error: BaseException) -> AppImportFailed:
     text = project_traceback(error)
     shown = f"{type(error).__name__}: {error}"
-    return AppImportFailed(f"the project can't be imported: {name} raises {shown}\n{text}", text)
+    return AppImportFailed(f"the project can't be imported: {name} raises {shown}\n{text}", text, error)
 
 
 def project_traceback(error: BaseException) -> str:

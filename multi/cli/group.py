@@ -10,7 +10,7 @@ import click
 
 from multi.cli.lazy import LazyGroup
 from multi.cli.screen import complain
-from multi.errors import ConfigurationError, MultiError, NodeNotFound
+from multi.errors import AppImportFailed, ConfigurationError, MultiError, NodeNotFound
 from multi.nodes.options import OPTIONS, SCREEN
 
 DONE, FAILED, USAGE, UNKNOWN, FORCED = 0, 1, 2, 4, 5
@@ -150,6 +150,8 @@ def exit_code(error: BaseException) -> int:
     """The exit code for an error of ours."""
     from multi.controller.places import NotYours
 
+    if isinstance(error, AppImportFailed) and error.may_pass:
+        return FAILED
     if isinstance(error, ConfigurationError):
         return USAGE
     if isinstance(error, NodeNotFound | NotYours):

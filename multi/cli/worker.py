@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from multi import log, prints
+from multi.cli.group import exit_code
 from multi.cli.screen import complain
 from multi.errors import AppImportFailed, AppIsCelerys, AppNotFound, ConfigurationError, MultiError
 from multi.nodes.options import BY_NAME, OPTIONS, Option
@@ -236,9 +237,7 @@ def preload(words: list[str]) -> None:
     check_options(values)
     _prepare_process(values)
     app = _load_app(values)
-    options = combine(
-        Given(hostname="", concurrency=values["concurrency"], pool=values["pool"]), app.conf, app.topology
-    )
+    options = combine(Given(hostname="", concurrency=values["concurrency"], pool=values["pool"]), app.conf, app.topology)
     log.setup(
         log.LEVELS["WARNING"] if values["loglevel"] is None else values["loglevel"],
         color=False,
@@ -398,7 +397,7 @@ def _import_tasks(app: Any) -> None:
 
         text = project_traceback(error)
         raise AppImportFailed(
-            f"the project can't be imported: {type(error).__name__}: {error}\n{text}", text
+            f"the project can't be imported: {type(error).__name__}: {error}\n{text}", text, error
         ) from error
 
 
@@ -411,7 +410,7 @@ def _opening(action: Any, path: str | None) -> Any:
 
 def _report(error: MultiError) -> int:
     """Say what is wrong, to the user and, for a node, to its keeper; returns the exit code."""
-    code = 2 if isinstance(error, ConfigurationError) else 1
+    code = exit_code(error)
     text = log.mask_passwords(str(error))
     complain(text)
     directory = RunDir.from_env()

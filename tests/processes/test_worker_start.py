@@ -326,7 +326,8 @@ def test_what_cannot_be_ends_with_a_message_before_anything_starts(
 def test_a_project_that_cannot_be_imported_shows_its_own_traceback(project: Project) -> None:
     project.write("proj/__init__.py", "")
     project.write("proj/celery.py", "import json\n\nlimit = 1 / 0\n")
-    said = refused(project, "worker", "-A", "proj")
+    # another time it may well be: who looks after the worker is to try again
+    said = refused(project, "worker", "-A", "proj", code=1)
     assert "the project can't be imported: " in said
     assert "proj/celery.py" in said
     assert "limit = 1 / 0" in said
@@ -336,9 +337,15 @@ def test_a_project_that_cannot_be_imported_shows_its_own_traceback(project: Proj
 def test_tasks_that_cannot_be_imported_show_their_own_traceback(project: Project) -> None:
     project.write("proj.py", "from multi import App\napp = App('proj', include=['jobs'])\n")
     project.write("jobs.py", "raise RuntimeError('no jobs today')\n")
-    said = refused(project, "worker", "-A", "proj")
+    said = refused(project, "worker", "-A", "proj", code=1)
     assert "the project can't be imported: RuntimeError: no jobs today" in said
     assert 'jobs.py", line 1' in said
+
+
+@pytest.mark.parametrize("line", ["import no_such_library", "limit = ("])
+def test_what_can_not_be_imported_another_time_either_is_a_wrong_configuration(project: Project, line: str) -> None:
+    project.write("proj.py", f"from multi import App\napp = App('proj', include=['jobs'])\n{line}\n")
+    assert "the project can't be imported: " in refused(project, "worker", "-A", "proj", code=2)
 
 
 def test_an_app_that_is_not_there_is_answered_with_what_was_tried(project: Project) -> None:
