@@ -59,11 +59,11 @@ class Turns:
                 return 0.0
             if free < 0 and (not held or turn < now - _KEPT):
                 free = place
-        turn = max(now, _LAST.unpack_from(memory, 0)[0] + self.pause)
-        _LAST.pack_into(memory, 0, turn)
-        if turn > now and free >= 0:
-            _ENTRY.pack_into(memory, free, mark, turn)
-        return max(0.0, turn - now)
+        mine: float = max(now, _LAST.unpack_from(memory, 0)[0] + self.pause)
+        _LAST.pack_into(memory, 0, mine)
+        if mine > now and free >= 0:
+            _ENTRY.pack_into(memory, free, mark, mine)
+        return max(0.0, mine - now)
 
     def __del__(self) -> None:
         try:

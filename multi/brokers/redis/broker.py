@@ -14,8 +14,7 @@ from multi.brokers.redis.exchanges import Exchanges
 from multi.brokers.redis.keys import Keys
 from multi.brokers.redis.settling import Words, publication_words
 from multi.brokers.redis.watch import RedisWatch
-from multi.connections.redis import rates
-from multi.connections.redis import Address, PerThread, Redis, ReplyError
+from multi.connections.redis import Address, PerThread, Redis, ReplyError, rates
 from multi.errors import BrokerUnavailable, DecodeError
 from multi.loop import Loop
 from multi.message import Message
