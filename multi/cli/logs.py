@@ -92,7 +92,8 @@ def logs(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
             found = [piece for stream in streams for piece in stream.more()]
             for piece in sorted(found, key=lambda piece: piece.entry.when or 0.0) if len(streams) > 1 else found:
                 printer.show(piece)
-            follow.wait()
+            if not any(tail.is_behind for tail in tails.values()):
+                follow.wait()
     except KeyboardInterrupt:
         pass  # the way to end it
     finally:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
+import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any, BinaryIO, cast
@@ -17,6 +19,8 @@ from multi.controller.keeper import cutting, libc
 from multi.controller.keeper.copies import ENDING, Copies
 
 _BLOCK = 65536
+_AT_ONCE = 4 * 1024 * 1024  # bytes that are read in one go of what was added
+_TRIES, _PAUSE = 100, 0.01  # how often and for how many seconds a cut is waited for that others are making
 _HEAD = 128  # bytes by which a log is known again under another number
 _IN_CREATE, _IN_MOVED_TO = 0x100, 0x80
 _LONGEST_WAIT = 1000  # milliseconds: a folder may be removed and made again, and files be where there is no inotify
@@ -54,6 +58,7 @@ class Tail:
         self._end = 0  # how far it has been read, or will have been when the past is
         self._head = b""
         self._rest = b""
+        self.is_behind = False  # whether there was more to read after the last `more`
         self._open()
         if self._fd >= 0:
             self._end = _line_end(self._fd, self._begin)
@@ -103,6 +108,8 @@ class Tail:
         seen = [] if self._fd < 0 else [_identity(os.fstat(self._fd))]
         for number, endings in sorted(Copies(self.path, 0, False).found().items()):
             copy = _Copy(f"{self.path}.{endings[0]}")
+            if copy.identity is None:
+                copy = _Copy(f"{self.path}.{number}{ENDING}")  # it was compressed at this moment
             half_cut = number == 1 and os.path.exists(f"{self.path}.cutting") and copy.head[:_HEAD] == self._head
             if copy.identity is not None and copy.identity not in seen and not half_cut:
                 found.append(copy)
@@ -111,9 +118,9 @@ class Tail:
     # ---- what is added
 
     def more(self) -> Iterator[str]:
-        """The lines that were added since."""
-        yield from self._drain()
-        if self._has_moved():
+        """The lines that were added since. A log may grow as fast as it is read: they are no more than is good for one go."""
+        yield from self._drain(_AT_ONCE)
+        if not self.is_behind and self._has_moved():
             yield from self._drain()  # what was written between the last look and the renaming
             head, identity = self._head, None
             if self._fd >= 0:
@@ -144,36 +151,69 @@ class Tail:
         except OSError:
             self._fd = -1  # not there (yet)
         else:
-            self._begin = cutting.start(self._fd)
-            self._head = os.pread(self._fd, _HEAD, self._begin)
+            self._begin, self._head = self._front()
 
-    def _drain(self) -> Iterator[str]:
-        if self._fd < 0:
-            return
-        begin = cutting.start(self._fd)
-        head = os.pread(self._fd, _HEAD, begin)
-        if self._head and not head.startswith(self._head):
-            yield from self._over_cuts(begin)
-        self._begin, self._head = begin, head
-        while data := os.pread(self._fd, _BLOCK, max(self._end, begin)):
-            self._end = max(self._end, begin) + len(data)
+    def _drain(self, most: int = sys.maxsize) -> Iterator[str]:
+        self.is_behind = False
+        while self._fd >= 0:
+            begin, head = self._front()
+            if self._head and not head.startswith(self._head):
+                yield from self._over_cuts()
+                continue
+            self._begin, self._head = begin, head
+            data = os.pread(self._fd, _BLOCK, place := max(self._end, begin))
+            if self._was_cut(data, place):
+                continue
+            self._end = place + len(data)
             yield from self._split(data)
+            most -= len(data)
+            self.is_behind = most <= 0
+            if self.is_behind or not data:
+                return
 
-    def _over_cuts(self, begin: int) -> Iterator[str]:
+    def _front(self) -> tuple[int, bytes]:
+        """Where the log begins, and how."""
+        while True:
+            begin = cutting.start(self._fd)
+            head = os.pread(self._fd, _HEAD, begin)
+            if cutting.start(self._fd) == begin:
+                return begin, head
+
+    def _was_cut(self, data: bytes, place: int) -> bool:
+        """Whether the front was taken off while `data` was read (the mark is written first): then it may be anything."""
+        if cutting.MARK.encode() in data[_HEAD if place == self._begin else 0 :]:
+            self._wait_for_cut()
+        begin, head = self._front()
+        return begin != self._begin or not head.startswith(self._head)
+
+    def _wait_for_cut(self) -> bool:
+        """Wait while a cut is made; True if there was one. A keeper that was killed has left it to the next one."""
+        for number in range(_TRIES):
+            if not os.path.exists(f"{self.path}.cutting"):
+                return number > 0
+            time.sleep(_PAUSE)
+        return False
+
+    def _over_cuts(self) -> Iterator[str]:
         """The front was taken off: go on where we were, in the copy that has it now or further on."""
-        place = self._end - self._begin
-        older: list[bytes] = []
-        for copy in self._copies():
-            data = copy.read()
-            older.append(data)
-            if data.startswith(self._head):
+        for _ in range(_TRIES):
+            begin, head = self._front()
+            older: list[bytes] = []
+            is_found = False
+            for copy in self._copies():
+                older.append(copy.read())
+                if is_found := older[-1].startswith(self._head):
+                    break
+            front = os.pread(self._fd, _BLOCK, begin)
+            # another cut meanwhile, and there is a copy more, under other numbers
+            if not self._wait_for_cut() and self._front() == (begin, head):
                 break
-        else:
+        place = self._end - self._begin
+        self._begin, self._head = begin, head
+        if not is_found:
             self._end, self._rest = begin, b""  # somebody has emptied it
             return
-        front = os.pread(self._fd, _BLOCK, begin)
-        files = [*reversed(older), front]
-        for data, next_one in pairwise(files):
+        for data, next_one in pairwise([*reversed(older), front]):
             mark = _mark_length(next_one)
             if place < len(data):
                 yield from self._split(data[place:])

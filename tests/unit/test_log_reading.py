@@ -206,6 +206,18 @@ def test_following_judges_entries_as_a_whole_and_later_lines_by_what_they_belong
     assert add("and on") == []
 
 
+def test_of_a_log_that_grows_as_fast_as_it_is_read_a_part_comes_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    tail = write(path, "begin")
+    with path.open("a") as file:
+        file.writelines(f"line {number} {'x' * 1000}\n" for number in range(10_000))
+    parts = [list(tail.more())]
+    while tail.is_behind:
+        parts.append(list(tail.more()))
+    assert len(parts) > 1 and max(map(len, parts)) < 5_000
+    assert [text.split()[1] for part in parts for text in part] == [str(number) for number in range(10_000)]
+
+
 @pytest.mark.parametrize(
     ("text", "ago"),
     [("10m", 600), ("2h", 7200), ("1h30m", 5400), ("90", 90), ("1d", 86400), ("5m ago", 300), ("now", 0)],
