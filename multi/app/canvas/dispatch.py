@@ -83,7 +83,8 @@ class Dispatch:
         if following:
             body = signature(following[-1], app=self.app)
             return self._chord(Chord(call, body, app=self.app), args, kwargs, following[:-1], options)
-        result = call.freeze()
+        own_id = call.freeze().id
+        result = call.freeze(group_id=own_id)
         self._members(call, args, kwargs, {**call.options, **(options or {})})
         return result
 
@@ -107,7 +108,7 @@ class Dispatch:
         if following:
             body.options["chain"] = [*following, *(body.options.get("chain") or ())]
         header = call.header
-        result = header.freeze(chord=body)
+        result = header.freeze(group_id=header.options["task_id"], chord=body)
         if not header.tasks:
             self.lay(body, ([],))
             return result

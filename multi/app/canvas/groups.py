@@ -85,8 +85,8 @@ class Group(Signature):
         own["task_id"] = own_id
         self["kwargs"] = {**self["kwargs"], "tasks": members}
         chord = chord or own.get("chord")
-        # inside of a chord's part it is that chord's group which its members complete
-        place = (own.get("group_id") or group_id or own_id) if chord else own_id
+        # the group that they belong to is written into them when they are sent: whoever sends them may give it another id
+        place = (own.get("group_id") if chord else None) or group_id
         results = [
             member.freeze(group_id=place, chord=chord, root_id=root_id, parent_id=parent_id, group_index=index)
             for index, member in enumerate(members)

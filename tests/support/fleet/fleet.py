@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 ENGINE = os.environ["FLEET_ENGINE"]
 if TYPE_CHECKING or ENGINE == "multi":
-    from multi import Celery, Ignore, Reject
+    from multi import Celery, Ignore, Reject, chord, group
 else:
-    from celery import Celery
+    from celery import Celery, chord, group
     from celery.exceptions import Ignore, Reject
 
 app = Celery("fleet", broker=os.environ["FLEET_BROKER"], backend=os.environ["FLEET_BACKEND"])
@@ -178,3 +178,39 @@ def give_up(self: Any) -> None:
 def die(name: str) -> None:
     write(name)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task
+def total(values: Any) -> Any:
+    return sum(values)
+
+
+@app.task(bind=True)
+def stamps(self: Any, *args: Any) -> Any:
+    """The stamps that this call carries."""
+    return {key: self.request.stamps[key] for key in sorted(self.request.stamped_headers or ())}
+
+
+@app.task(bind=True)
+def become(self: Any, sort: str, value: Any, queue: str) -> Any:
+    """Has other tasks run in its place."""
+    twice = [add.s(value, number).set(queue=queue) for number in (1, 2)]
+    calls = {
+        "task": twice[0],
+        "chain": twice[0] | add.s(100).set(queue=queue),
+        "group": group(twice),
+        "chord": chord(twice, total.s().set(queue=queue)),
+    }
+    raise self.replace(calls[sort])
+
+
+@app.task(bind=True)
+def grow(self: Any, value: Any, queue: str) -> Any:
+    """Adds another part to the chord that it is a part of."""
+    self.add_to_chord(add.s(value, 1000).set(queue=queue))
+    return value
+
+
+@app.task
+def total_of_numbers(values: Any) -> Any:
+    return sum(value for value in values if isinstance(value, int))

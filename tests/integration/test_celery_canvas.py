@@ -1,0 +1,310 @@
+"""Canvases on Celery and on multi with the same Redis: the same programs lead to the same outcomes, whoever sends what and
+whoever runs it, and a chain or a chord whose parts run on both sides completes once."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import celery
+import celery.exceptions
+import pytest
+from support.mixed import ENGINES, Fleet, sign
+from support.servers import Redis
+
+import multi
+
+TIMEOUT = 30
+QUEUES = {"celery": "theirs", "multi": "ours"}
+ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+@pytest.fixture(scope="module")
+def fleet(redis_server: Redis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """A worker of Celery's for the queue `theirs` and one of multi's for `ours`; `both` is served by both."""
+    with_tasks = Fleet(tmp_path_factory.mktemp("canvas"), redis_server.fresh())
+    try:
+        for engine, queue in QUEUES.items():
+            with_tasks.worker(engine, queue, f"{queue},both", "-c", "3", task_default_queue=queue)
+        for worker in with_tasks.workers:
+            worker.wait_ready()
+        yield with_tasks
+    finally:
+        with_tasks.close()
+
+
+class Kit:
+    """What a program writes its canvas with: one client's words, and the queue of the worker that is to run it."""
+
+    def __init__(self, fleet: Fleet, client: str, queue: str) -> None:
+        self.client, self.queue = fleet.clients[client], queue
+        self.lib: Any = celery if client == "celery" else multi
+        self.note = uuid.uuid4().hex
+
+    def s(self, name: str, /, *args: Any, queue: str | None = None, **kwargs: Any) -> Any:
+        return sign(self.client, name, *args, queue=queue or self.queue, **kwargs)
+
+    def group(self, *calls: Any) -> Any:
+        return self.lib.group(*calls, app=self.client)
+
+    def chain(self, *calls: Any) -> Any:
+        return self.lib.chain(*calls, app=self.client) if self.lib is multi else self.lib.chain(*calls)
+
+    def chord(self, header: Any, body: Any) -> Any:
+        return self.lib.chord(header, body, app=self.client)
+
+
+def outcome(result: Any) -> Any:
+    """What a program gets in the end, with ids made equal."""
+    try:
+        # a Celery client that lets exceptions through raises that of a body or of its header, as it happens to come
+        return comparable(result.get(timeout=TIMEOUT, propagate=False))
+    except (celery.exceptions.TimeoutError, TimeoutError) as error:
+        return f"no end: {error}"
+
+
+def comparable(value: Any) -> Any:
+    if isinstance(value, list):
+        return [comparable(item) for item in value]
+    if isinstance(value, Exception):
+        return type(value).__name__, ID.sub("<id>", str(value)).replace("fleet.", "")
+    return value
+
+
+Scenario = Callable[[Kit], Any]
+SCENARIOS: dict[str, tuple[Scenario, Any]] = {
+    "a group": (lambda c: c.group(c.s("add", i, i) for i in range(3)).apply_async(), [0, 2, 4]),
+    "a group that is given arguments": (lambda c: c.group(c.s("add", i) for i in range(3)).apply_async((10,)), [10, 11, 12]),
+    "an empty group": (lambda c: c.group([]).apply_async(), []),
+    "a group of which a task fails": (
+        lambda c: c.group(c.s("add", 1, 1), c.s("value_error", "no")).apply_async(),
+        [2, ("ValueError", "no")],
+    ),
+    "groups in a group": (
+        lambda c: c.group(c.s("add", 0, 0), c.group(c.s("add", 1, 1), c.s("add", 2, 2))).apply_async(),
+        [0, 2, 4],
+    ),
+    "a group of chains": (
+        lambda c: c.group(c.chain(c.s("add", i, 1), c.s("add", 10)) for i in range(2)).apply_async(),
+        [11, 12],
+    ),
+    "a chain": (lambda c: c.chain(c.s("add", 1, 2), c.s("add", 3), c.s("add", 4)).apply_async(), 10),
+    "a chain that is given an argument": (lambda c: c.chain(c.s("add", 1), c.s("add", 3)).apply_async((5,)), 9),
+    "a chain in a chain": (lambda c: c.chain(c.s("add", 1, 2), c.chain(c.s("add", 3), c.s("add", 4))).apply_async(), 10),
+    "a chain that ends in a group": (lambda c: (c.s("add", 1, 2) | c.group(c.s("add", 3), c.s("add", 4))).apply_async(), [6, 7]),
+    "a group of one in a chain": (lambda c: (c.s("add", 1, 2) | c.group([c.s("add", 3)]) | c.s("add", 4)).apply_async(), 10),
+    "a group in a chain": (
+        lambda c: (c.s("add", 1, 2) | c.group(c.s("add", 3), c.s("add", 4)) | c.s("total") | c.s("add", 100)).apply_async(),
+        113,
+    ),
+    "two groups in a chain": (
+        lambda c: (
+            c.group(c.s("add", 1, 2), c.s("add", 3, 4)) | c.s("total") | c.group(c.s("add", 1), c.s("add", 2)) | c.s("total")
+        ).apply_async(),
+        23,
+    ),
+    "a group after a group": (
+        lambda c: (c.group(c.s("same", 1), c.s("same", 2)) | c.group(c.s("total"), c.s("same"))).apply_async(),
+        [3, [1, 2]],
+    ),
+    "a chain whose second task fails": (
+        lambda c: c.chain(c.s("add", 1, 2), c.s("value_error"), c.s("add", 1)).apply_async(),
+        ("ValueError", "3"),
+    ),
+    "a chord": (lambda c: c.chord([c.s("add", i, i) for i in range(5)], c.s("same")).apply_async(), [0, 2, 4, 6, 8]),
+    "a chord called with its body": (lambda c: c.lib.chord([c.s("add", i, i) for i in range(3)])(c.s("total")), 6),
+    "a chord of one task": (lambda c: c.chord([c.s("add", 1, 2)], c.s("same")).apply_async(), [3]),
+    "a chord without a header": (lambda c: c.chord([], c.s("same")).apply_async(), []),
+    "a chord whose body takes nothing": (lambda c: c.chord([c.s("add", 1, 2)], c.s("add", 5, 6, immutable=True)).apply_async(), 11),
+    "a chord that is given an argument": (lambda c: c.chord([c.s("add", 1), c.s("add", 2)], c.s("same")).apply_async((10,)), [11, 12]),
+    "a chord of chains": (
+        lambda c: c.chord([c.chain(c.s("add", i, 1), c.s("add", 10)) for i in range(3)], c.s("same")).apply_async(),
+        [11, 12, 13],
+    ),
+    "a chord whose body is a chain": (
+        lambda c: c.chord([c.s("add", 1, 2), c.s("add", 3, 4)], c.chain(c.s("total"), c.s("add", 100))).apply_async(),
+        110,
+    ),
+    "a chord whose body is a group": (
+        lambda c: c.chord([c.s("same", 1), c.s("same", 2)], c.group(c.s("total"), c.s("same"))).apply_async(),
+        [3, [1, 2]],
+    ),
+    "a chord that a task follows": (
+        lambda c: (c.chord([c.s("add", 1, 2), c.s("add", 3, 4)], c.s("total")) | c.s("add", 100)).apply_async(),
+        110,
+    ),
+    "a chord that a chord follows": (
+        lambda c: c.chain(
+            c.chord([c.s("add", 1, 2), c.s("add", 3, 4)], c.s("total")),
+            c.chord([c.s("add", 1), c.s("add", 2)], c.s("same")),
+        ).apply_async(),
+        [11, 12],
+    ),
+    "a chord in a chord's header": (
+        lambda c: c.chord([c.s("add", 1, 1), c.chord([c.s("add", 2, 2), c.s("add", 3, 3)], c.s("total"))], c.s("same")).apply_async(),
+        [2, 10],
+    ),
+    "a chord as a chord's body": (
+        lambda c: c.chord([c.s("same", 1), c.s("same", 2)], c.chord([c.s("total"), c.s("same")], c.s("same"))).apply_async(),
+        [3, [1, 2]],
+    ),
+    "groups in a chord's header": (
+        lambda c: c.chord([c.group(c.s("same", 1), c.s("same", 2)), c.s("same", 3)], c.s("total")).apply_async(),
+        6,
+    ),
+    "a chain that ends in a group in a chord's header": (
+        lambda c: c.chord([c.s("same", 1), c.chain(c.s("same", 2), c.group(c.s("add", 1), c.s("add", 2)))], c.s("same")).apply_async(),
+        [1, [3, 4]],
+    ),
+    "a chord of which a part fails": (
+        lambda c: c.chord([c.s("add", 1, 1), c.s("value_error", "no")], c.s("same")).apply_async(),
+        ("ChordError", "Dependency <id> raised ValueError('no')"),
+    ),
+    "a chord whose part fails in a chain": (
+        lambda c: c.chord([c.s("add", 1, 1), c.chain(c.s("value_error", "no"), c.s("same"))], c.s("same")).apply_async(),
+        ("ChordError", "Dependency <id> raised ValueError('no')"),
+    ),
+    "a chord whose body fails": (
+        lambda c: c.chord([c.s("add", 1, 1)], c.s("value_error")).apply_async(),
+        ("ValueError", "[2]"),
+    ),
+    "a task after a chord of which a part fails": (
+        lambda c: c.chain(c.chord([c.s("value_error", "no"), c.s("same", 1)], c.s("same")), c.s("same")).apply_async(),
+        ("ChordError", "Dependency <id> raised ValueError('no')"),
+    ),
+    "a chord whose part is retried": (
+        lambda c: c.chord([c.s("add", 1, 1), c.s("again", c.note), c.s("add", 2, 2)], c.s("total_of_numbers")).apply_async(),
+        6,
+    ),
+    "a chord of which a part has expired": (
+        lambda c: c.chord([c.s("add", 1, 1), c.s("add", 1, 1).set(expires=-1)], c.s("same")).apply_async(),
+        ("ChordError", "Dependency <id> raised TaskRevokedError('expired')"),
+    ),
+    "a task that becomes another": (lambda c: c.s("become", "task", 1, c.queue).apply_async(), 2),
+    "a task that becomes a chain": (lambda c: c.s("become", "chain", 1, c.queue).apply_async(), 102),
+    "a task that becomes a group": (lambda c: c.s("become", "group", 1, c.queue).apply_async(), [2, 3]),
+    "a task that becomes a chord": (lambda c: c.s("become", "chord", 1, c.queue).apply_async(), 5),
+    "a task in a chain that becomes a group": (
+        lambda c: c.chain(c.s("become", "group", 1, c.queue), c.s("total"), c.s("add", 10)).apply_async(),
+        15,
+    ),
+    "a task in a chord that becomes a chord": (
+        lambda c: c.chord([c.s("become", "chord", 1, c.queue), c.s("add", 1, 1)], c.s("same")).apply_async(),
+        [5, 2],
+    ),
+    "a task in a chord that becomes a chain": (
+        lambda c: c.chord([c.s("become", "chain", 1, c.queue), c.s("add", 1, 1)], c.s("same")).apply_async(),
+        [102, 2],
+    ),
+    "a task in a chord that adds another": (
+        lambda c: c.chord([c.s("grow", 1, c.queue), c.s("add", 1, 1)], c.s("total")).apply_async(),
+        1004,
+    ),
+    "a stamped chain": (lambda c: _stamped(c, c.chain(c.s("same", 1), c.s("stamps"))), {"customer": "42"}),
+    "a stamped chord": (lambda c: _stamped(c, c.chord([c.s("stamps"), c.s("stamps")], c.s("same"))), [{"customer": "42"}] * 2),
+}  # fmt: skip
+
+
+def _stamped(kit: Kit, canvas: Any) -> Any:
+    canvas.stamp(customer="42")
+    return canvas.apply_async()
+
+
+COMBINATIONS = [(client, worker) for client in ENGINES for worker in ENGINES]
+
+
+@pytest.fixture(scope="module")
+def outcomes(fleet: Fleet) -> dict[str, dict[tuple[str, str], Any]]:
+    """What each scenario leads to, by client and worker; all of them are under way at once."""
+    sent = {
+        name: {(client, worker): program(Kit(fleet, client, QUEUES[worker])) for client, worker in COMBINATIONS}
+        for name, (program, _) in SCENARIOS.items()
+    }
+    return {name: {by: outcome(result) for by, result in results.items()} for name, results in sent.items()}
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_outcomes_are_those_of_celery(outcomes: dict[str, dict[tuple[str, str], Any]], name: str) -> None:
+    found = outcomes[name]
+    expected = SCENARIOS[name][1]
+    assert all(found[by] == expected for by in COMBINATIONS), found
+
+
+@pytest.mark.parametrize("client", ENGINES)
+def test_a_chain_hops_between_both_engines(fleet: Fleet, client: str) -> None:
+    kit = Kit(fleet, client, "ours")
+    steps = [kit.s("note", 0, name=kit.note, queue="ours")]
+    steps += [kit.s("note", name=kit.note, queue=queue) for queue in ("theirs", "ours", "theirs", "ours")]
+    result = kit.chain(*steps, kit.s("add", 5, queue="theirs")).apply_async()
+    assert result.get(timeout=TIMEOUT) == 5
+    notes = fleet.wait_notes(kit.note, 5)
+    assert [note["engine"] for note in notes] == ["multi", "celery", "multi", "celery", "multi"]
+    assert {note["root"] for note in notes} == {notes[0]["id"]}
+    assert [note["parent"] for note in notes[1:]] == [note["id"] for note in notes[:-1]]
+
+
+@pytest.mark.parametrize("body", ["theirs", "ours", "both"])
+@pytest.mark.parametrize("client", ENGINES)
+def test_a_chord_whose_parts_run_on_both_engines_is_completed_once(fleet: Fleet, client: str, body: str) -> None:
+    kit = Kit(fleet, client, "ours")
+    queues = ("ours", "theirs", "both")
+    rounds = []
+    for _ in range(8):
+        note = uuid.uuid4().hex
+        parts = [kit.s("same", number, queue=queues[number % 3]) for number in range(9)]
+        rounds.append((note, kit.chord(parts, kit.s("note", name=note, queue=body)).apply_async()))
+    for note, result in rounds:
+        assert result.get(timeout=TIMEOUT) == list(range(9))
+        (only,) = fleet.wait_notes(note)
+        assert only["args"] == [list(range(9))]
+    # whatever a second completion had sent would have gone through the same queue before this
+    kit.s("same", 1, queue=body).apply_async().get(timeout=TIMEOUT)
+    assert [len(fleet.notes(note)) for note, _ in rounds] == [1] * 8
+
+
+@pytest.mark.parametrize("client", ENGINES)
+@pytest.mark.parametrize("failing", ["theirs", "ours"])
+def test_a_part_that_fails_on_either_engine_fails_the_body_once(fleet: Fleet, client: str, failing: str) -> None:
+    kit = Kit(fleet, client, "ours")
+    other = "ours" if failing == "theirs" else "theirs"
+    told = kit.s("note", name=kit.note, queue="both")
+    body = kit.s("note", name=f"{kit.note}-body", queue="both")
+    body.link_error(told)
+    parts = [kit.s("value_error", "no", queue=failing), *(kit.s("same", n, queue=other) for n in range(4))]
+    result = kit.chord(parts, body).apply_async()
+    assert comparable(result.get(timeout=TIMEOUT, propagate=False)) == (
+        "ChordError",
+        "Dependency <id> raised ValueError('no')",
+    )
+    (only,) = fleet.wait_notes(kit.note)
+    assert only["args"] == [result.id]
+    assert fleet.notes(f"{kit.note}-body") == []
+
+
+def test_chords_in_chords_run_on_both_engines(fleet: Fleet) -> None:
+    for client in ENGINES:
+        kit = Kit(fleet, client, "ours")
+
+        def inner(first: str, second: str, kit: Kit = kit) -> Any:
+            return kit.chord(
+                [kit.s("same", 1, queue=first), kit.s("same", 2, queue=second)], kit.s("total", queue=first)
+            )
+
+        header = [inner("ours", "theirs"), inner("theirs", "ours"), kit.s("same", 10, queue="both")]
+        result = (kit.chord(header, kit.s("total", queue="theirs")) | kit.s("add", 1, queue="ours")).apply_async()
+        assert result.get(timeout=TIMEOUT) == 17
+
+
+@pytest.mark.filterwarnings("ignore:Call to deprecated setex")
+def test_a_group_that_one_client_saved_is_restored_by_the_other(fleet: Fleet) -> None:
+    for client, other in zip(ENGINES, reversed(ENGINES), strict=True):
+        kit = Kit(fleet, client, "both")
+        result = kit.group(kit.s("add", i, i) for i in range(3)).apply_async()
+        result.save()
+        restored = fleet.clients[other].GroupResult.restore(result.id)
+        assert restored.get(timeout=TIMEOUT) == [0, 2, 4]
+        assert restored.as_tuple() == result.as_tuple()
+        restored.delete()
+        assert fleet.clients[client].GroupResult.restore(result.id) is None
