@@ -1,11 +1,11 @@
-"""`multi install`, `multi enable`, `multi disable`: nodes as units of this host's systemd or supervisord."""
+"""`multi install`: nodes as units of this host's systemd or supervisord."""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import click
@@ -24,7 +24,7 @@ from multi.cli.start import report
 from multi.cli.stop import ladder_options
 from multi.controller import installed, project
 from multi.controller import stop as stopper
-from multi.controller.applying_units import Applied, not_at_boot, release
+from multi.controller.applying_units import Applied
 from multi.controller.installation import (
     KEEP,
     MOVE,
@@ -116,7 +116,7 @@ def install(ctx: click.Context, /, manager: str, nodes: tuple[str, ...], **given
     }
     if given["hardening"]:
         more["hardening"] = given["hardening"]
-    ctx.exit(_install(request, host, [described[name].spec for name in chosen], given, **more))
+    ctx.exit(carry_out(request, host, [described[name].spec for name in chosen], given, **more))
 
 
 def _chosen(request: Request, host: Host, texts: Sequence[str], described: list[str]) -> list[str]:
@@ -138,125 +138,26 @@ def _chosen(request: Request, host: Host, texts: Sequence[str], described: list[
     return [name for name in described if name in wanted or name in there]
 
 
-@click.command(cls=NodesCommand)
-@nodes_argument
-@where
-@click.option("--now", is_flag=True, help="Hand them over at once, not when the machine is started.")
-@turning
-@click.pass_context
-def enable(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
-    """Let the nodes that run now come back after a reboot, as they are: as units of systemd, or of supervisord.
-
-    They run on as they do; with --now their manager takes them over at once. What is run by a unit already is only marked to
-    be started at boot.
-
-    \b
-    multi enable
-    multi enable w1 w2 --now
-    multi enable --supervisord /etc/supervisor/supervisord.conf
-    """
-    request = Request(ctx, given)
-    host = find_host(None, user=given["user"], config=given["supervisord"])
-    every = request.nodes(nodes) if nodes else request.fleet.all()
-    running = [node for node in every if node.status().is_up]
-    if not running:
-        raise NodeError(
-            "no node runs here, so there is nothing to come back; start them first: multi start, or multi up"
-        )
-    if down := [node for node in every if node not in running and nodes]:
-        raise NodeError(f"{down[0]} does not run; start it first: multi start {down[0].name.short}")
-    specs = _specs(request, host, running)
-    ctx.exit(_install(request, host, specs, given, turn=bool(given["now"])))
-
-
-@click.command(cls=NodesCommand)
-@nodes_argument
-@click.option("--now", is_flag=True, help="Stop them, too, and remove their units.")
-@ladder_options
-@click.option("--timeout", type=SPAN, metavar="SPAN", help="With --now: how long to wait for their end (for ever).")
-@click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
-@FORCE
-@state_dir_option
-@click.pass_context
-def disable(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
-    """Nodes that are units are no longer started with the machine. They run on, unless --now stops them.
-
-    \b
-    multi disable
-    multi disable w1 --now
-    """
-    request = Request(ctx, given)
-    fleet, screen = request.fleet, request.screen
-    noted = installed.read(fleet.places, fleet.current) if fleet.current is not None else {}
-    named = {node.name.short for node in request.nodes(nodes)} if nodes else None
-    screen.header()
-    code = DONE
-    found = False
-    for one in noted.values():
-        names = [name for name in one.units if named is None or name in named]
-        if not names:
-            continue
-        found = True
-        who = Host(one.manager, one.user, one.config)
-        screen.section(
-            f"{'Would no longer start' if given['dry_run'] else 'No longer starting'} with the machine, by {who}:"
-        )
-        for name in names:
-            screen.line(f"    {name}")
-        if given["dry_run"]:
-            continue
-        not_at_boot(one, names)
-        if given["now"]:
-            gone = [node for node in fleet.all() if node.name.short in names and node.manager is not None]
-            if not given["force"]:
-                refuse_last_consumers(fleet, gone)
-            stops = stopping.send(screen, [stopper.begin(node) for node in gone], given)
-            code = max(code, stopping.wait(screen, stops, given["timeout"]))
-        if code == DONE and (given["now"] or one.manager == SUPERVISORD):
-            release(fleet, one, names, keeps=not given["now"])
-    if not found:
-        raise NodeError("no unit of these was installed here; multi status shows who runs the nodes")
-    ctx.exit(code)
-
-
-def _specs(request: Request, host: Host, running: Sequence[Node]) -> list[NodeSpec]:
-    """What the nodes are: those that run by themselves as they were started, and as multi.toml describes them those that are
-    run by units already."""
-    home = request.fleet.current
-    before = installed.read(request.fleet.places, home).get(host.manager) if home is not None else None
-    there = before.units if before is not None else {}
-    described: dict[str, NodeSpec] = {}
-    if there and project.find_file(request.cwd) is not None:
-        described = {node.name: node.spec for node in project.description(request.cwd).check().nodes}
-    kept = {node.name.short: node.spec() for node in running}
-    alone = {node.name.short for node in running if node.manager is None}
-    found = []
-    for name in dict.fromkeys([*there, *kept]):
-        spec = (None if name in alone else described.get(name)) or kept.get(name) or described.get(name)
-        if spec is None:
-            raise NodeError(f"nothing is known here of how {name} is run: multi.toml doesn't describe it")
-        found.append(spec)
-    return found
-
-
 # ---- doing it
 
 
-def _install(
+def carry_out(
     request: Request,
     host: Host,
     specs: Sequence[NodeSpec],
     given: dict[str, Any],
     *,
     turn: bool = True,
+    off: Collection[str] = (),
     **more: Any,
 ) -> int:
-    """Bring the nodes to their manager; the exit code. Without `turn` nothing is started or stopped."""
+    """Bring the nodes to their manager; the exit code. Without `turn` nothing is started or stopped; those of `off` are not
+    started with the machine."""
     fleet = request.fleet
     if fleet.current is None:
         raise ConfigurationError("there is no project here; go to the folder of its multi.toml, or name it with -A")
     target = target_here(host, fleet.current, fleet.places, **more)
-    wanted = Installation(fleet, host, specs, target)
+    wanted = Installation(fleet, host, specs, target, off)
     screen = request.screen
     screen.quiet = screen.quiet or given["as_json"]
     screen.header()
@@ -266,7 +167,7 @@ def _install(
     failed: list[Node] = []
     turns = [step for step in wanted.steps if step.action != KEEP] if turn else []
     _guard(request, turns, given)
-    if not given["dry_run"] and not (wanted.is_empty if turn else not wanted.changes):
+    if not given["dry_run"] and not (wanted.is_empty if turn else wanted.is_prepared):
         applied = Applied(wanted)
         applied.prepare()
         if turn:
@@ -294,6 +195,8 @@ def _show_plan(screen: Screen, wanted: Installation, *, turn: bool, dry: bool) -
         screen.line(f"    {change.action:8} {change.path}{why}")
         for line in change.diff() if screen.verbose or change.action == CHANGED else ():
             screen.line(f"      {screen.paint(line, {'+': True, '-': False}.get(line[:1]))}")
+    for name in wanted.unwanted:
+        screen.line(f"    boot     {name}  (it is not started with the machine)")
     for step in wanted.steps:
         if step.action != KEEP and turn:
             screen.line(f"    {_VERBS[step.action]:8} {step.node.name.short}  ({step.why})")
@@ -394,4 +297,4 @@ def _as_json(wanted: Installation, failed: Sequence[Node]) -> dict[str, Any]:
     }
 
 
-__all__: list[str] = ["disable", "enable", "install"]
+__all__: list[str] = ["carry_out", "install", "turning", "where"]

@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 
-from multi.controller import installed
-from multi.controller.fleet import Fleet
+from multi.controller import boot, installed
 from multi.controller.installation import Host, Installation
 from multi.controller.installed import Installed
 from multi.controller.managers.base import ManagerError
 from multi.controller.managers.supervisord import Supervisord, SupervisordUnit
 from multi.controller.managers.systemd import Systemd
+from multi.controller.places import Places
+from multi.controller.project import Project
 from multi.controller.units import SUPERVISORD, SYSTEMD
 from multi.errors import NodeError
 
@@ -32,7 +33,8 @@ class Applied:
         """Everything that is to be there before nodes are started."""
         wanted = self.wanted
         for one in wanted.others.values():
-            not_at_boot(one, wanted.units)
+            if one.manager == SYSTEMD:  # what supervisord starts is what has a file, which goes last
+                boot.leave(wanted.fleet.places, wanted.home, one, wanted.units)
         wanted.write()
         if self.host.manager == SYSTEMD:
             systemd = Systemd(user=self.host.user)
@@ -62,49 +64,25 @@ class Applied:
             wanted.clear()
             _take_out(self.host, gone)
         for one in wanted.others.values():
-            release(wanted.fleet, one, wanted.units)
+            release(wanted.fleet.places, wanted.home, one, wanted.units)
 
 
-def not_at_boot(one: Installed, nodes: Collection[str]) -> None:
-    """These nodes must not be started by this manager any more when the machine is; they run on."""
-    units = {one.units[node] for node in nodes if node in one.units}
-    if one.manager == SUPERVISORD:
-        return  # what it starts is what has a file, which goes last
-    if len(units) == len(one.units):
-        Systemd(user=one.user).disable(_targets(one))
-        return
-    for path in one.files:
-        if path.endswith(".target"):
-            try:
-                with open(path, encoding="utf-8") as file:
-                    lines = file.read().splitlines(keepends=True)
-                kept = [line for line in lines if line.strip().partition("=")[2] not in units]
-                with open(path, "w", encoding="utf-8") as file:
-                    file.writelines(kept)
-            except OSError as error:
-                raise NodeError(f"{path} can't be changed: {error.strerror}") from error
-    Systemd(user=one.user).reload()
-
-
-def release(fleet: Fleet, one: Installed, nodes: Collection[str], *, keeps: bool = False) -> None:
-    """Remove what a manager has of these nodes, which it doesn't run any more; or, with `keeps`, does so only until it is itself
-    started again, and is known until then."""
-    assert fleet.current is not None
+def release(places: Places, home: Project, one: Installed, nodes: Collection[str]) -> None:
+    """Remove what a manager has of these nodes, which it doesn't run any more."""
     leaving = [node for node in one.units if node in nodes]
     rest = {node: unit for node, unit in one.units.items() if node not in leaving}
     going = [path for path in one.files if not rest or _is_of(path, leaving, one)]
-    for path in going:
+    aside = installed.aside(places, home)
+    for path in [*going, *(os.path.join(aside, os.path.basename(path)) for path in going)]:
         try:
             os.unlink(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             pass  # somebody was quicker
         except OSError as error:
             raise NodeError(f"{path} can't be removed: {error.strerror}") from error
-    kept = one._replace(units=one.units if keeps else rest, files=[path for path in one.files if path not in going])
-    noted = {**installed.read(fleet.places, fleet.current), one.manager: kept}
-    installed.write(fleet.places, fleet.current, noted)
-    if keeps:
-        return
+    boot.forget_aside(places, home, ())
+    kept = one._replace(units=rest, files=[path for path in one.files if path not in going])
+    installed.write(places, home, {**installed.read(places, home), one.manager: kept})
     if one.manager == SUPERVISORD:
         _take_out(Host(one.manager, one.user, one.config), [one.units[node] for node in leaving])
     else:
@@ -124,11 +102,6 @@ def _take_out(host: Host, units: list[str]) -> None:
                 daemon.remove(group)
     except ManagerError:
         pass  # it doesn't run, and its files are gone
-
-
-def _targets(one: Installed) -> list[str]:
-    """What is started at boot by itself: the target, which wants the others."""
-    return [os.path.basename(path) for path in one.files if path.endswith(".target") and os.path.exists(path)]
 
 
 def _is_of(path: str, nodes: list[str], one: Installed) -> bool:

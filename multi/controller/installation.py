@@ -9,14 +9,14 @@ import os
 import pwd
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from multi import units as formats
-from multi.controller import installed, installing
+from multi.controller import boot, installed, installing
 from multi.controller.fleet import Fleet
 from multi.controller.installed import Installed
-from multi.controller.installing import Change
+from multi.controller.installing import GONE, NEW, Change
 from multi.controller.managers import config_file
 from multi.controller.managers.base import Unit
 from multi.controller.managers.supervisord import Supervisord, SupervisordUnit
@@ -64,9 +64,12 @@ class Step(NamedTuple):
 
 
 class Installation:
-    """The nodes `specs` as units of `host`, all that this manager is to have of the project."""
+    """The nodes `specs` as units of `host`, all that this manager is to have of the project; those of `off` are not to be started
+    with the machine."""
 
-    def __init__(self, fleet: Fleet, host: Host, specs: Sequence[NodeSpec], target: Target) -> None:
+    def __init__(
+        self, fleet: Fleet, host: Host, specs: Sequence[NodeSpec], target: Target, off: Collection[str] = ()
+    ) -> None:
         home = fleet.current
         if home is None:
             raise ConfigurationError("there is no project here; go to the folder of its multi.toml")
@@ -84,10 +87,17 @@ class Installation:
             raise NodeError(
                 f"nodes of {home.key} are units of {there} already; take them out first: multi disable --now"
             )
-        self.files: list[File] = self.format.render(self.specs, target) if self.specs else []
         self.units = self.format.units(self.specs, target) if self.specs else {}
+        rendered = self.format.render(self.specs, target) if self.specs else []
+        self.files: list[File] = boot.without(rendered, {node: self.units[node] for node in off})
         self.changes: list[Change] = installing.compare(self.files, self.before.files)
-        self.affected = installing.affected(self.format, self.files, self.before.files)
+        if host.manager == SYSTEMD:
+            self.changes += installing.hidden(self.files, [*self.units.values()], self.before.files)
+        self.affected = installing.affected(
+            self.format, rendered, self.before.files, [*self.before.units.values()], installed.aside(fleet.places, home)
+        ) | {os.path.basename(change.path) for change in self.changes if change.action == GONE}
+        #: what is started with the machine no more, and is to be again
+        self.unwanted = self._unwanted()
         self.known = {node.name.short: node for node in fleet.all()}
         self.steps = [*self._wanted(), *self._gone()]
 
@@ -129,9 +139,22 @@ class Installation:
                 found.append(Step(STOP, node, node.unit, "it is not to be a unit any more"))
         return found
 
+    def _unwanted(self) -> list[str]:
+        new = {os.path.basename(change.path) for change in self.changes if change.action == NEW}
+        targets = [name for name in self.at_boot if name not in new]
+        if self.host.manager != SYSTEMD or not targets:
+            return []
+        said = Systemd(user=self.host.user).show(targets)
+        return [name for name in targets if name not in said or not said[name].at_boot]
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether all files are there, and count at boot."""
+        return not self.changes and not self.unwanted
+
     @property
     def is_empty(self) -> bool:
-        return not self.changes and all(step.action == KEEP for step in self.steps)
+        return self.is_prepared and all(step.action == KEEP for step in self.steps)
 
     def of(self, *actions: str) -> list[Step]:
         return [step for step in self.steps if step.action in actions]
@@ -161,11 +184,16 @@ class Installation:
         """Bring the files to their places, and note what is there now. Nothing is started or stopped by that, and what is to go
         stays: a unit that is without its file is stopped as its manager likes."""
         self.note([*self.before.files, *(file.path for file in self.files)], {**self.before.units, **self.units})
-        installing.write(change for change in self.changes if change.action != installing.GONE)
+        units = {*self.units.values()}
+        # what hides a template goes at once
+        installing.write(
+            change for change in self.changes if change.action != GONE or os.path.basename(change.path) in units
+        )
+        boot.forget_aside(self.fleet.places, self.home, self.files)
 
     def clear(self) -> None:
         """Take away what is to go, once nothing runs with it."""
-        installing.write(change for change in self.changes if change.action == installing.GONE)
+        installing.write(change for change in self.changes if change.action == GONE and os.path.exists(change.path))
         self.note([file.path for file in self.files], self.units)
 
     def note(self, files: Sequence[str], units: dict[str, str]) -> None:

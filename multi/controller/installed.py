@@ -36,6 +36,11 @@ def path(places: Places, project: Project) -> str:
     return os.path.join(places.kept, project.key, "units.json")
 
 
+def aside(places: Places, project: Project) -> str:
+    """The folder of the files that a supervisord is not to read any more when it starts, and may have to again."""
+    return os.path.join(places.kept, project.key, "disabled")
+
+
 def read(places: Places, project: Project) -> dict[str, Installed]:
     """What was installed, by manager."""
     where = path(places, project)

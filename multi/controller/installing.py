@@ -6,7 +6,7 @@ import difflib
 import grp
 import os
 import pwd
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from multi.errors import ConfigurationError, NodeError
@@ -65,14 +65,31 @@ def compare(files: Sequence[File], noted: Iterable[str]) -> list[Change]:
     return found
 
 
-def affected(format: UnitFormat, files: Sequence[File], noted: Iterable[str]) -> set[str]:
-    """The manager's names of what would run otherwise with these files than with those that are there."""
+def hidden(files: Sequence[File], units: Collection[str], noted: Collection[str]) -> list[Change]:
+    """Files under the very names of units that are to be instances of a template: systemd would take these in its place."""
+    paths = {file.path for file in files}
+    found = []
+    for folder in dict.fromkeys(os.path.dirname(path) for path in paths if path.endswith("@.service")):
+        for unit in units:
+            path = os.path.join(folder, unit)
+            if path not in paths and path not in noted and (text := _text(path)) is not None:
+                found.append(Change(path, GONE, text, None, MARK not in text[:4096]))
+    return found
+
+
+def affected(
+    format: UnitFormat, files: Sequence[File], noted: Iterable[str], units: Collection[str] = (), aside: str = ""
+) -> set[str]:
+    """The manager's names of what would run otherwise with these files than with those that are there. `units` are those that
+    were installed before, started at boot or not; files in the folder `aside` are there, too."""
     there = []
     for path in dict.fromkeys([*noted, *(file.path for file in files)]):
         text = _text(path)
+        if text is None and aside:
+            text = _text(os.path.join(aside, os.path.basename(path)))
         if text is not None:
             there.append(File(path, text))
-    before, after = format.effective(there), format.effective(files)
+    before, after = format.effective(there, units), format.effective(files)
     return {name for name in {*before, *after} if before.get(name) != after.get(name)}
 
 

@@ -126,7 +126,8 @@ def of_user(uid: int, home: str, variables: Mapping[str, str], state_dir: str | 
         base = os.path.join(kept if os.path.isabs(kept) else os.path.join(home, ".local/state"), "multi")
     base = os.path.normpath(base)
     check(base, uid)
-    return Places(*(os.path.join(base, name) for name in ("nodes", "run", "log")), uid)
+    kept, run, log = (os.path.join(base, name) for name in ("nodes", "run", "log"))
+    return Places(kept, run, log, uid)
 
 
 def _expanded(path: str, home: str) -> str:

@@ -65,7 +65,7 @@ def of(places: Places, project: Project) -> list[Unit]:
     found: list[Unit] = []
     for user in (False, True):
         found += _of_systemd(project, noted.get(SYSTEMD), user=user)
-    found += _of_supervisord(project, noted.get(SUPERVISORD))
+    found += _of_supervisord(project, noted.get(SUPERVISORD), installed.aside(places, project))
     return found
 
 
@@ -134,7 +134,7 @@ def _unescaped(text: str) -> str:
     return data.decode("utf-8", "replace")
 
 
-def _of_supervisord(project: Project, noted: installed.Installed | None) -> list[Unit]:
+def _of_supervisord(project: Project, noted: installed.Installed | None, aside: str) -> list[Unit]:
     config = noted.config if noted is not None and noted.config else config_file.find()
     if config is None:
         return []
@@ -149,14 +149,14 @@ def _of_supervisord(project: Project, noted: installed.Installed | None) -> list
         daemon = Supervisord.from_file(config)
         values = {name_of(value): value for value in daemon.processes()}
     except (ManagerError, ConfigurationError) as error:
-        lost: list[Unit] = [SupervisordUnit(daemon, unit, node) for unit, node in names.items()]
+        lost: list[Unit] = [SupervisordUnit(daemon, unit, node, aside) for unit, node in names.items()]
         for one in lost:
             one.told(silent(error))
         return lost
     found: list[Unit] = []
     for program, node in names.items():
         if program in values:
-            unit = SupervisordUnit(daemon, program, node)
+            unit = SupervisordUnit(daemon, program, node, aside)
             unit.noted(values[program])
             unit.roster = found
             found.append(unit)

@@ -135,10 +135,11 @@ class UnitFormat:
         """Nodes by their short names → what the manager calls them; empty where it knows no such things."""
         return {}
 
-    def effective(self, files: Iterable[File]) -> dict[str, str]:
+    def effective(self, files: Iterable[File], units: Iterable[str] = ()) -> dict[str, str]:
         """What the manager's names stand for, by these files: for each a text that differs whenever the node would run
-        otherwise, and only then (not for a comment). Who applies files compares what is there with what is to be, and restarts
-        the nodes of those names whose text differs. Empty where files are not applied node by node."""
+        otherwise, and only then (not for a comment, nor for the boot). Who applies files compares what is there with what is to
+        be, and restarts the nodes of those names whose text differs. `units` are names that are known beside those that the
+        files tell. Empty where files are not applied node by node."""
         return {}
 
     def text(self, target: Target) -> Templates:

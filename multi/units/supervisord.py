@@ -135,7 +135,7 @@ class SupervisordFormat(UnitFormat):
                 )
         return found
 
-    def effective(self, files: Iterable[File]) -> dict[str, str]:
+    def effective(self, files: Iterable[File], units: Iterable[str] = ()) -> dict[str, str]:
         texts = [file.text for file in files if file.path.endswith(".conf")]
         groups: dict[str, str] = {}
         for text in texts:

@@ -149,10 +149,10 @@ class SystemdFormat(UnitFormat):
                 )
         return found
 
-    def effective(self, files: Iterable[File]) -> dict[str, str]:
+    def effective(self, files: Iterable[File], units: Iterable[str] = ()) -> dict[str, str]:
         by_path = {file.path: file.text for file in files}
         services = {os.path.basename(path): text for path, text in by_path.items() if path.endswith(".service")}
-        wanted = dict.fromkeys(unit for unit in services if "@." not in unit)
+        wanted = dict.fromkeys([*(unit for unit in services if "@." not in unit), *units])
         for path, text in by_path.items():
             if path.endswith(".target"):
                 wanted |= dict.fromkeys(re.findall(r"^Wants=(\S+\.service)$", text, re.MULTILINE))

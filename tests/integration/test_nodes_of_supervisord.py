@@ -208,10 +208,20 @@ def test_enable_lets_running_nodes_run_on_and_disable_takes_them_out(shop: Shop)
     shop.multi("enable", "--supervisord", config, "--now")
     assert not is_alive(keeper)
     assert shop.state("w1") == "RUNNING" or shop.state("w1") == "STARTING"
+    shop.install("w")
+    pid = shop.pid("w1")
     shop.multi("disable", "w1")
     assert not shop.file("w1").exists()
-    assert is_alive(shop.pid("w1"))
+    shop.multi("enable", "w1")
+    assert shop.file("w1").exists()
+    shop.multi("disable", "w1")
+    shop.install("w")
+    assert shop.file("w1").exists()
+    shop.multi("disable", "w1")
+    assert shop.pid("w1") == pid
+    assert is_alive(pid)
     shop.multi("disable", "--now")
+    assert not (shop.project.home / "state/nodes/shop/disabled").exists()
     assert not list(shop.supervisord.files.iterdir())
     assert shop.supervisord.client.process("shop-w2") is None
     assert {one["run_by"] for one in shop.status().values()} == {"multi"}

@@ -101,6 +101,47 @@ def test_install_has_systemd_run_the_nodes_at_boot_too_and_then_has_nothing_to_d
     assert {one["state"] for one in shop.status().values()} <= {"stopped"}
 
 
+def test_disable_enable_and_install_change_the_boot_and_no_node_that_runs(installed: Shop) -> None:
+    def at_boot() -> dict[str, bool]:
+        return {name: one["at_boot"] for name, one in installed.status().items()}
+
+    pids = {name: installed.pid(name) for name in ("w1", "w2", "v")}
+    installed.multi("disable")
+    assert set(at_boot().values()) == {False}
+    assert "multi-shop.target  (it is not started with the machine)" in installed.install("--dry-run")
+    installed.multi("enable", "w1")
+    assert at_boot() == {"w1": True, "w2": False, "v": False}
+    assert "Starting with the machine again" in installed.multi("enable")
+    assert set(at_boot().values()) == {True}
+    assert "Nothing to do" in installed.multi("enable")
+    assert "w1" in json.loads(installed.multi("disable", "w1", "--json"))["nodes"][0]["node"]
+    # from elsewhere, where nothing is known of the nodes but that they are units
+    done = installed.systemd.multi("enable", "w1", cwd=installed.project.home)
+    assert "w1" in done.stdout
+    assert at_boot()["w1"] is True
+    installed.multi("disable", "w1", "v")
+    said = installed.install()
+    assert "    restart  " not in said
+    assert set(at_boot().values()) == {True}
+    installed.multi("disable")
+    installed.install()
+    assert set(at_boot().values()) == {True}
+    assert {name: installed.pid(name) for name in ("w1", "w2", "v")} == pids
+    # a foreign file under the name of an instance would be started in its place
+    foreign = installed.systemd.units / "multi-shop@w3.service"
+    foreign.write_text("[Service]\nExecStart=/bin/sleep 1000\n")
+    installed.describe(MULTI_TOML.replace("count = 2", "count = 3"))
+    assert f"{foreign}: there is such a file already" in installed.install(code=1)
+    installed.install("--force")
+    assert not foreign.exists()
+    assert installed.status()["w3"]["queues"] == ["celery"]
+    # and one of ours, when a node has become like the others
+    installed.describe(MULTI_TOML.replace('queues = ["a"]', "").replace("count = 2", "count = 3"))
+    installed.install()
+    assert not (installed.systemd.units / "multi-shop@v.service").exists()
+    assert installed.status()["v"]["queues"] == ["celery"]
+
+
 def test_commands_go_through_systemd_so_that_it_knows_what_is_meant(installed: Shop) -> None:
     before = installed.pid("w1")
     assert f"TERM -> {before}" in installed.multi("stopwait", "w1")

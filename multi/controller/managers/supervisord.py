@@ -176,9 +176,11 @@ class SupervisordUnit(Unit):
 
     manager = "supervisord"
 
-    def __init__(self, supervisord: Supervisord, id: str, node: str) -> None:
+    def __init__(self, supervisord: Supervisord, id: str, node: str, aside: str = "") -> None:
         super().__init__(id, node)
         self.supervisord = supervisord
+        #: the folder of files that it was started with, and is not to be started with again
+        self.aside = aside
         self._log: str | None = None
         #: whether its files have changed, so that it is to be put in anew before it is started
         self.is_new = False
@@ -213,8 +215,8 @@ class SupervisordUnit(Unit):
         group, _, node = self.id.rpartition(":")
         project = group or node.removesuffix(f"-{self.node}")
         name = f"multi-{project}.{self.node}.conf"
-        paths = config_file.files(self.supervisord.config)
-        return next((_places(path) for path in paths if os.path.basename(path) == name), None)
+        paths = [*config_file.files(self.supervisord.config), os.path.join(self.aside, name)]
+        return next((_places(path) for path in paths if os.path.basename(path) == name and os.path.exists(path)), None)
 
     @property
     def group(self) -> str:
