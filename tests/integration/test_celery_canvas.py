@@ -11,6 +11,8 @@ from typing import Any
 import celery
 import celery.exceptions
 import pytest
+from conftest import in_ci
+from support import celeries
 from support.mixed import ENGINES, Fleet, sign
 from support.servers import Redis
 
@@ -117,8 +119,14 @@ SCENARIOS: dict[str, tuple[Scenario, Any]] = {
     "a chord called with its body": (lambda c: c.lib.chord([c.s("add", i, i) for i in range(3)])(c.s("total")), 6),
     "a chord of one task": (lambda c: c.chord([c.s("add", 1, 2)], c.s("same")).apply_async(), [3]),
     "a chord without a header": (lambda c: c.chord([], c.s("same")).apply_async(), []),
-    "a chord whose body takes nothing": (lambda c: c.chord([c.s("add", 1, 2)], c.s("add", 5, 6, immutable=True)).apply_async(), 11),
-    "a chord that is given an argument": (lambda c: c.chord([c.s("add", 1), c.s("add", 2)], c.s("same")).apply_async((10,)), [11, 12]),
+    "a chord whose body takes nothing": (
+        lambda c: c.chord([c.s("add", 1, 2)], c.s("add", 5, 6, immutable=True)).apply_async(),
+        11,
+    ),
+    "a chord that is given an argument": (
+        lambda c: c.chord([c.s("add", 1), c.s("add", 2)], c.s("same")).apply_async((10,)),
+        [11, 12],
+    ),
     "a chord of chains": (
         lambda c: c.chord([c.chain(c.s("add", i, 1), c.s("add", 10)) for i in range(3)], c.s("same")).apply_async(),
         [11, 12, 13],
@@ -143,7 +151,9 @@ SCENARIOS: dict[str, tuple[Scenario, Any]] = {
         [11, 12],
     ),
     "a chord in a chord's header": (
-        lambda c: c.chord([c.s("add", 1, 1), c.chord([c.s("add", 2, 2), c.s("add", 3, 3)], c.s("total"))], c.s("same")).apply_async(),
+        lambda c: c.chord(
+            [c.s("add", 1, 1), c.chord([c.s("add", 2, 2), c.s("add", 3, 3)], c.s("total"))], c.s("same")
+        ).apply_async(),
         [2, 10],
     ),
     "a chord as a chord's body": (
@@ -155,7 +165,9 @@ SCENARIOS: dict[str, tuple[Scenario, Any]] = {
         6,
     ),
     "a chain that ends in a group in a chord's header": (
-        lambda c: c.chord([c.s("same", 1), c.chain(c.s("same", 2), c.group(c.s("add", 1), c.s("add", 2)))], c.s("same")).apply_async(),
+        lambda c: c.chord(
+            [c.s("same", 1), c.chain(c.s("same", 2), c.group(c.s("add", 1), c.s("add", 2)))], c.s("same")
+        ).apply_async(),
         [1, [3, 4]],
     ),
     "a chord of which a part fails": (
@@ -281,6 +293,32 @@ def test_a_part_that_fails_on_either_engine_fails_the_body_once(fleet: Fleet, cl
     (only,) = fleet.wait_notes(kit.note)
     assert only["args"] == [result.id]
     assert fleet.notes(f"{kit.note}-body") == []
+
+
+def test_a_chord_is_completed_once_beside_workers_of_an_older_celery(fleet: Fleet) -> None:
+    # until 5.6 they count the parts in steps of their own, and write down neither which have come nor who sends the body
+    try:
+        python = celeries.python("5.4")
+    except celeries.NotMade as error:
+        if in_ci():
+            pytest.fail(str(error), pytrace=False)
+        pytest.skip(str(error))
+    worker = fleet.worker("celery", "old", "old", "-c", "3", python=python).wait_ready()
+    try:
+        for client in ENGINES:
+            kit = Kit(fleet, client, "ours")
+            rounds = []
+            for _ in range(10):
+                note = uuid.uuid4().hex
+                parts = [kit.s("same", number, queue="old" if number % 2 else "ours") for number in range(8)]
+                rounds.append((note, kit.chord(parts, kit.s("note", name=note)).apply_async()))
+            for note, result in rounds:
+                assert result.get(timeout=TIMEOUT) == list(range(8))
+                assert [run["args"] for run in fleet.wait_notes(note)] == [[list(range(8))]]
+            kit.s("same", 1).apply_async().get(timeout=TIMEOUT)
+            assert [len(fleet.notes(note)) for note, _ in rounds] == [1] * 10
+    finally:
+        worker.stop()
 
 
 def test_chords_in_chords_run_on_both_engines(fleet: Fleet) -> None:

@@ -26,9 +26,18 @@ ENGINES = ("celery", "multi")
 class Worker:
     """One worker of either engine, in a process group of its own."""
 
-    def __init__(self, fleet: Fleet, engine: str, name: str, queues: str, *words: str, **settings: Any) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        engine: str,
+        name: str,
+        queues: str,
+        *words: str,
+        python: str = sys.executable,
+        **settings: Any,
+    ) -> None:
         self.log = fleet.folder / f"{name}.log"
-        command = [sys.executable, "-m", engine, "-A", "fleet", "worker"] if engine == "celery" else [
+        command = [python, "-m", engine, "-A", "fleet", "worker"] if engine == "celery" else [
             sys.executable, "-m", "multi", "worker", "-A", "fleet"]  # fmt: skip
         self.command = [*command, "-n", f"{name}@%h", "-Q", queues, "-l", "INFO", *words]
         if engine == "celery":
