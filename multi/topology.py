@@ -256,7 +256,7 @@ class Topology:
         if queue.exchange is None and not queue.bindings and self.default_exchange is not None:
             queue.exchange = self.default_exchange
             queue.routing_key = queue.routing_key or self._default_key or queue.name
-        elif queue.exchange is not None and not queue.routing_key and queue.exchange.type != FANOUT:
+        elif queue.exchange is not None and not queue.routing_key:
             queue.routing_key = self._default_key or queue.name
         self._prioritise(queue)
         for each in queue.all_bindings:
@@ -299,6 +299,11 @@ class Topology:
                     return each.exchange
         kind = self._kinds.get(name)
         return None if kind is None else Exchange(name, kind)
+
+    def key(self, exchange: str) -> str:
+        """The routing key by which the first queue is bound to an exchange, "" where none is known."""
+        found = (each for queue in list(self.queues.values()) for each in queue.all_bindings)
+        return next((each.routing_key for each in found if each.exchange.name == exchange), "")
 
     def find(self, name: str) -> Queue | None:
         """The queue of this name or alias, if it is known."""

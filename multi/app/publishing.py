@@ -92,8 +92,7 @@ class Publisher:
             _ = task.own_backend  # one that can't be shows before anything is sent
             told = {} if self.changing else self.routes.told(name, task=task)
             own = {key: value for key in DESTINATION[:3] if (value := getattr(task, key)) is not None}
-            if own:
-                told = {**{key: told[key] for key in told if key not in DESTINATION or "queue" not in own}, **own}
+            told |= own
             found = self._templates[name] = self._template(
                 self._headers(name, task.time_limit, task.soft_time_limit, bool(task.effective("ignore_result"))),
                 task.serializer or told.get("serializer"),
@@ -329,7 +328,7 @@ class Publisher:
         given = {key: options[key] for key in DESTINATION if options.get(key) is not None}
         if not given and told is template.told:
             return Destination(template.queue, template.exchange, template.delivery_mode)
-        found = self.routes.destination(given if "queue" in given else {**told, **given})
+        found = self.routes.destination({**told, **given})
         return Destination(found.queue, found.exchange, found.delivery_mode or template.delivery_mode)
 
 

@@ -104,9 +104,12 @@ class Routes:
             if kind:
                 self.topology.learn(exchange, Exchange(exchange, kind).type)
             kind = kind or self.topology.kind(exchange) or DIRECT
-            if not key and kind != FANOUT:
+            if not key:
                 key = queue.routing_key if own is not None and own.name == exchange else ""
-                if not key:
+                if kind == FANOUT:
+                    # on Redis it is part of the channel that workers listen to
+                    key = key or self.topology.key(exchange)
+                elif not key:
                     raise ConfigurationError(
                         f"exchange={exchange!r} alone leads nowhere: a {kind} exchange needs a routing_key beside it"
                     )

@@ -74,12 +74,17 @@ class Exchanges:
         return spread(left, self.topology, table, strict=strict)
 
     def followed(self, queues: Sequence[str]) -> dict[str, list[Queue]]:
-        """The channels to be heard, as patterns, and the queues that get what comes there."""
+        """The channels to be heard, as patterns, and the queues that get what comes there: whatever its routing key is."""
         found: dict[str, list[Queue]] = {}
         for name in queues:
             queue = self.topology.queues.get(name)
-            for each in queue.all_bindings if queue is not None else ():
-                if each.exchange.type == FANOUT and queue is not None:
-                    channel = self.channel(each.exchange.name, each.routing_key.replace("#", "*"))
-                    found.setdefault(channel, []).append(queue)
+            for exchange in queue.fed if queue is not None else ():
+                plain = _escaped(self.channel(exchange, ""))
+                for channel in (plain, f"{plain}/*"):
+                    found.setdefault(channel, []).append(self.topology.queues[name])
         return found
+
+
+def _escaped(channel: str) -> str:
+    """A channel's name as a pattern that only it matches."""
+    return "".join(f"\\{sign}" if sign in "\\*?[]" else sign for sign in channel)
