@@ -140,9 +140,7 @@ def _unreadable(message: Message, error: MultiError) -> Outcome:
     )
 
 
-def _unknown(
-    message: Message, headers: dict[str, Any], embed: dict[str, Any], task_id: str, name: str
-) -> Outcome:
+def _unknown(message: Message, headers: dict[str, Any], embed: dict[str, Any], task_id: str, name: str) -> Outcome:
     outcome = Outcome(
         task_id,
         name,

@@ -237,7 +237,9 @@ def preload(words: list[str]) -> None:
     check_options(values)
     _prepare_process(values)
     app = _load_app(values)
-    options = combine(Given(hostname="", concurrency=values["concurrency"], pool=values["pool"]), app.conf, app.topology)
+    options = combine(
+        Given(hostname="", concurrency=values["concurrency"], pool=values["pool"]), app.conf, app.topology
+    )
     log.setup(
         log.LEVELS["WARNING"] if values["loglevel"] is None else values["loglevel"],
         color=False,

@@ -662,7 +662,7 @@ def test_an_unknown_task_is_buried_and_its_caller_told(app: App) -> None:
 
 
 def test_the_builtin_tasks_of_celery_are_there(app: App) -> None:
-    names = "accumulate backend_cleanup chain chord chord_unlock chunks group map starmap".split()
+    names = ["accumulate", "backend_cleanup", "chain", "chord", "chord_unlock", "chunks", "group", "map", "starmap"]
     assert [name for name in names if f"celery.{name}" not in app.tasks] == []
     assert job_of(app, message("celery.accumulate", [[1, 2]], {"index": 0})).run().result == [1, 2]
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
 from types import ModuleType
 from typing import Any
-
-import importlib
 
 import pytest
 from support.inline import make_app

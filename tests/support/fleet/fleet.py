@@ -6,6 +6,7 @@ writes one line to a file of that name, so that a test can count what has really
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -21,7 +22,16 @@ else:
     from celery.exceptions import Ignore, Reject
 
 app = Celery("fleet", broker=os.environ["FLEET_BROKER"], backend=os.environ["FLEET_BACKEND"])
-app.conf.update(json.loads(os.environ["FLEET_SETTINGS"]))
+settings = json.loads(os.environ["FLEET_SETTINGS"])
+if rows := settings.pop("fleet_queues", None):
+    # queues as a project declares them: name, exchange, its type, routing key; Celery's users take them from kombu
+    declared = importlib.import_module("multi" if ENGINE == "multi" else "kombu")
+    broadcast = importlib.import_module("multi" if ENGINE == "multi" else "kombu.common").Broadcast
+    settings["task_queues"] = [
+        broadcast(name) if kind == "broadcast" else declared.Queue(name, declared.Exchange(exchange, kind), key)
+        for name, exchange, kind, key in rows
+    ]
+app.conf.update(settings)
 
 
 class Trouble(Exception):
