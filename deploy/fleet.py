@@ -118,7 +118,7 @@ def _without_multi(session: Session, project: str) -> Place:
     facts = parse(host.name, result.out)
     members = []
     for unit, fact in facts.nodes.items():
-        name = node_of(project, fact)
+        name = node_of(project, fact, facts.recorded_units)
         if name is not None:
             members.append(Member(host.name, name, fact.state, fact.manager, unit))
     return Place(host, None, host.settings.path, facts, tuple(members))

@@ -236,7 +236,8 @@ Do = Command | File | Restore | Remove | Link | Upload | Build | Gate
 
 
 class Step(NamedTuple):
-    """One thing to be done on one host, and why. `node` is the node that it changes, where it is one."""
+    """One thing to be done on one host, and why. `node` is the node that it changes, where it is one; `also` those that go
+    with it at the same time."""
 
     host: str
     kind: str
@@ -245,6 +246,7 @@ class Step(NamedTuple):
     do: Do
     phase: str = SWITCH
     node: str | None = None
+    also: tuple[str, ...] = ()
 
     def json(self) -> dict[str, Any]:
         found: dict[str, Any] = {

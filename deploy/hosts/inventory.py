@@ -213,8 +213,8 @@ def named(spec: NodeSpec, hostname: str) -> NodeName:
 
 def problems(inventory: Inventory) -> list[Problem]:
     """What can't be right about the hosts as a whole, though each key is."""
-    found = []
     path = inventory.description.path
+    found = _unit_settings(inventory)
     seen: dict[tuple[str, int | None, str | None, str], str] = {}
     for host in inventory.hosts.values():
         key = (host.address, host.port, host.jump, host.settings.path)
@@ -227,6 +227,28 @@ def problems(inventory: Inventory) -> list[Problem]:
                 'with the installer "none" python is to be the absolute path of the interpreter that runs the project'
             )
             found.append(Problem(path, host.line, f"hosts.{host.name}.python", text))
+    return found
+
+
+def _unit_settings(inventory: Inventory) -> list[Problem]:
+    """Settings that their format of units doesn't know."""
+    from multi import units
+
+    deployment, path = inventory.description.deployment, inventory.description.path
+    tables = [("deploy", 0, deployment.deploy)]
+    if inventory.environment is not None:
+        name = inventory.environment
+        tables.append((f"environments.{name}", 0, deployment.environments[name]))
+    tables += [(f"hosts.{name}", deployment.lines[name], table) for name, table in deployment.hosts.items()]
+    found = []
+    for key, line, table in tables:
+        for name, given in table.get("unit_settings", {}).items():
+            known = units.find(name).settings
+            for setting in given:
+                if setting not in known:
+                    hint = suggestion(setting, known) or f"; there are {', '.join(known)}"
+                    text = f"{name} has no such setting{hint}"
+                    found.append(Problem(path, line, f"{key}.unit_settings.{name}.{setting}", text))
     return found
 
 

@@ -39,6 +39,7 @@ class Settings(NamedTuple):
     sudo: bool = True
     hardening: str = "basic"
     units_dir: str | None = None
+    unit_settings: Mapping[str, Mapping[str, str]] = {}
     env: Mapping[str, str] = {}
     secrets: Mapping[str, tuple[str, tuple[str, ...]]] = {}
 
@@ -101,13 +102,18 @@ class Settings(NamedTuple):
 
 
 def merged(*tables: Mapping[str, Any], project: str) -> Settings:
-    """The settings that these tables make, later ones over earlier ones; `env` is added to."""
+    """The settings that these tables make, later ones over earlier ones; `env` and `unit_settings` are added to."""
     values: dict[str, Any] = {"path": f"/srv/{project}"}
     for table in tables:
         env = {**values.get("env", {}), **table.get("env", {})}
+        units = {name: dict(given) for name, given in values.get("unit_settings", {}).items()}
+        for name, given in table.get("unit_settings", {}).items():
+            units[name] = {**units.get(name, {}), **given}
         values |= {name: value for name, value in table.items() if name in Settings._fields}
         if env:
             values["env"] = env
+        if units:
+            values["unit_settings"] = units
     if "canary" in values:
         values["canary"] = Canary(**values["canary"])
     for name in ("exclude", "shared", "serial", "health_command"):

@@ -57,7 +57,8 @@ class Coverage:
                 self._up.update(self._queues.get(node, ()))
 
     def _running_on(self, facts: HostFacts) -> frozenset[str]:
-        nodes = (node_of(self._inventory.project, fact) for fact in facts.nodes.values() if fact.state == RUNNING)
+        up = (fact for fact in facts.nodes.values() if fact.state == RUNNING)
+        nodes = (node_of(self._inventory.project, fact, facts.recorded_units) for fact in up)
         return frozenset(node for node in nodes if node is not None)
 
     # ---- who goes together
@@ -122,19 +123,23 @@ class Coverage:
         running = self._running[host]
         started: set[str] = set()
         stopped: set[str] = set()
+        groups: list[set[str]] = []
         for step in plan.of(SWITCH):
             if step.node is None:
                 continue
             if step.kind == kinds.STOP:
                 stopped.add(step.node)
             elif step.kind in (kinds.START, kinds.RESTART):
-                started.add(step.node)
+                groups.append({step.node, *step.also} & running)
+                started.update((step.node, *step.also))
         gone = (stopped - started) & running
         gain = Counter(queue for node in started - running for queue in self._queues.get(node, ()))
         lost = Counter(queue for node in gone for queue in self._queues.get(node, ()))
+        again: Counter[str] = Counter()
+        for group in groups:
+            again |= Counter(queue for node in group for queue in self._queues.get(node, ()))
         # what isn't up is started before anything that is goes down
-        again = {queue for node in started & running for queue in self._queues.get(node, ()) if not gain[queue]}
-        down = lost + Counter(again)
+        down = lost + (again - gain)
         gain.subtract(lost)
         return _Turn(down, gain)
 

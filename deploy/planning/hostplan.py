@@ -303,8 +303,17 @@ class HostPlanner:
         """Whom files are to belong to, where that isn't who logs in anyway."""
         return self.owner if self.owner != self.facts.user else None
 
-    def add(self, kind: str, title: str, reason: str, do: Do, phase: str = SWITCH, node: str | None = None) -> None:
-        self.steps.append(Step(self.host.name, kind, title, reason, do, phase, node))
+    def add(
+        self,
+        kind: str,
+        title: str,
+        reason: str,
+        do: Do,
+        phase: str = SWITCH,
+        node: str | None = None,
+        also: tuple[str, ...] = (),
+    ) -> None:
+        self.steps.append(Step(self.host.name, kind, title, reason, do, phase, node, also))
 
     def hooks(self, moment: str, release: Release, phase: str, reason: str) -> None:
         for words in self.settings.hooks.get(moment, ()):

@@ -4,7 +4,7 @@ systemd and supervisord."""
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from multi.deploy.hosts.facts import NONE, PASSWORD, ROOT, HostFacts, NodeFact
 from multi.deploy.hosts.settings import AUTO, KEEPER, SUPERVISORD, SYSTEMD, SYSTEMD_USER, Settings
@@ -228,12 +228,15 @@ def choose(facts: HostFacts, settings: Settings, *, has_multi: bool, password: b
     return Keepers(f"{settings.current}/.venv/bin/multi", settings.current, owner)
 
 
-def node_of(project: str, fact: NodeFact) -> str | None:
-    """The node's short name, by what its manager calls it; None for what is none of this project's."""
+def node_of(project: str, fact: NodeFact, recorded: Container[str] = ()) -> str | None:
+    """The node's short name, by what its manager calls it; None for what is none of this project's. `recorded` are units that an
+    earlier deploy has noted: in a group of supervisord, whose name may be any, programs are called as their nodes."""
     if fact.manager == KEEPER:
         return fact.unit
     if fact.manager == SUPERVISORD:
-        program = fact.unit.rpartition(":")[2]
+        group, _, program = fact.unit.rpartition(":")
+        if group and (group == project or fact.unit in recorded):
+            return program
         return program.removeprefix(f"{project}-") if program.startswith(f"{project}-") else None
     prefix, suffix = f"multi-{project}@", ".service"
     if not (fact.unit.startswith(prefix) and fact.unit.endswith(suffix)):

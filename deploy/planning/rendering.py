@@ -114,6 +114,7 @@ class Renderer:
             multi=f"{settings.current}/.venv/bin/multi" if agent else None,
             launcher=launcher,
             unit_dir=settings.units_dir or (facts.supervisor_dir if manager.format == "supervisord" else None),
+            settings=settings.unit_settings.get(manager.format or "", {}),
             after={name: needs for name, needs in after.items() if needs},
         )
 

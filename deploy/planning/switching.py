@@ -69,12 +69,13 @@ class Switch:
         return None if self.facts.files.get(path) == file.digest else file._replace(backup=self._backup(path))
 
     def _under_another(self) -> dict[str, NodeFact]:
-        """Nodes of this host that another manager runs, by name."""
+        """Nodes of this host that another manager runs, or the same one under another name, by name."""
         found = {}
-        for node in self.rendered.units:
+        for node, unit in self.rendered.units.items():
             for fact in self.facts.nodes.values():
+                is_other = fact.manager != self.manager.name or (fact.unit != unit and self._has_file(fact, node))
                 is_up = fact.state in (RUNNING, STARTING)
-                if is_up and fact.manager != self.manager.name and node_of(self.planner.project, fact) == node:
+                if is_up and is_other and self.node_of(fact) == node:
                     found[node] = fact
         return found
 
@@ -85,7 +86,7 @@ class Switch:
             unit: fact
             for unit, fact in self.facts.nodes.items()
             if fact.state in (RUNNING, STARTING)
-            and (node := node_of(self.planner.project, fact)) is not None
+            and (node := self.node_of(fact)) is not None
             and node not in wanted
             and self._has_file(fact, node)
         }
@@ -102,7 +103,9 @@ class Switch:
         for node, unit in self.rendered.units.items():
             fact = self.facts.nodes.get(unit)
             if node in self.moved:
-                found[node] = Turn(kinds.START, f"{self.moved[node].manager} has run it")
+                former = self.moved[node]
+                is_same = former.manager == self.manager.name
+                found[node] = Turn(kinds.START, f"{former.unit if is_same else former.manager} has run it")
             elif fact is None or fact.manager != self.manager.name or fact.state not in (RUNNING, STARTING, FAILED):
                 found[node] = Turn(kinds.START, "it is not running")
             elif (reason := self._why(node, fact, changed)) is not None:
@@ -222,7 +225,7 @@ class Switch:
 
     def _add_stops(self) -> None:
         for fact in self.gone.values():
-            node = node_of(self.planner.project, fact)
+            node = self.node_of(fact)
             self._stop(fact, node, "the description has no such node here any more")
 
     def _stop(self, fact: NodeFact, node: str | None, reason: str) -> None:
@@ -293,11 +296,14 @@ class Switch:
             apply = self.manager.apply(unit, timeout) if changed & set(nodes) else None
             for one in nodes if apply is not None else [node]:
                 if one in self.moved:
-                    self._stop(self.moved[one], one, f"from now on {self.manager.name} runs it, and never both")
+                    is_same = self.moved[one].manager == self.manager.name
+                    by = self.rendered.units[one] if is_same else self.manager.name
+                    self._stop(self.moved[one], one, f"from now on {by} runs it, and never both")
             if apply is not None:
                 done.add(together)
                 reason = "supervisord takes changes over for a whole group" if len(nodes) > 1 else turn.reason
-                self.planner.add(turn.kind, f"{turn.kind} {', '.join(nodes)}", reason, apply, node=node)
+                title, others = f"{turn.kind} {', '.join(nodes)}", tuple(one for one in nodes if one != node)
+                self.planner.add(turn.kind, title, reason, apply, node=node, also=others)
             else:
                 nodes = [node]
                 act = self.manager.start if turn.kind == kinds.START else self.manager.restart
@@ -348,6 +354,10 @@ class Switch:
         names = rf"multi-{project}(@[^/]*)?\.(service|target)|multi-{project}(\.[^/.]+)?\.conf|multi-{slices}\.slice"
         is_named_so = re.fullmatch(rf".*/({names}|multi/{project}/[^/]+\.env)", path) is not None
         return is_named_so or path in self.facts.recorded_files
+
+    def node_of(self, fact: NodeFact) -> str | None:
+        """The node that a unit runs, where it is one of this project's."""
+        return node_of(self.planner.project, fact, self.facts.recorded_units)
 
     def manager_of(self, fact: NodeFact) -> Manager:
         """The manager that runs a node now, which may be another than the one that is to."""

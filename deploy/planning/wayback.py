@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from multi.deploy import steps as kinds
 from multi.deploy.hosts.facts import RUNNING, STARTING, NodeFact
-from multi.deploy.planning.managers import Supervisord, node_of
+from multi.deploy.planning.managers import Supervisord
 from multi.deploy.steps import SWITCH, Do, Link, Restore, Step
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class WayBack:
     def _return(self, fact: NodeFact) -> None:
         """A node that was stopped for good is started under its manager of before."""
         switch = self.switch
-        node, manager = node_of(switch.planner.project, fact), switch.manager_of(fact)
+        node, manager = switch.node_of(fact), switch.manager_of(fact)
         if isinstance(manager, Supervisord) and (apply := manager.apply(fact.unit)) is not None:
             self._add(kinds.RELOAD, f"have {manager.name} take {manager.together(fact.unit)} over", apply, node)
         self._add(kinds.START, f"start {node}", manager.start(fact.unit, switch.time(node)), node)

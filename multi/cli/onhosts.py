@@ -86,7 +86,8 @@ def _status(remote: Remote, host: Host, facts: HostFacts) -> dict[str, Any]:
     missing = []
     if facts.error is None:
         project = remote.inventory.project
-        running = {node_of(project, fact) for fact in facts.nodes.values() if fact.state == RUNNING}
+        up = [fact for fact in facts.nodes.values() if fact.state == RUNNING]
+        running = {node_of(project, fact, facts.recorded_units) for fact in up}
         missing = [name for name in wanted if name not in running]
     return {
         "host": host.name,
@@ -200,7 +201,7 @@ def _units(remote: Remote, host: Host, facts: HostFacts) -> dict[str, str]:
     """Nodes by name → what their manager calls them, as it tells itself."""
     found = {}
     for unit, fact in facts.nodes.items():
-        name = node_of(remote.inventory.project, fact)
+        name = node_of(remote.inventory.project, fact, facts.recorded_units)
         if name is not None:
             found[name] = unit
     return found

@@ -166,3 +166,26 @@ def test_nodes_go_from_supervisord_to_systemd_and_back_and_never_run_twice(machi
     machine.more = f'units_dir = "{machine.systemd.units}"'
     plan = machine.plan("2")[0]
     assert [step.title for step in plan.steps() if step.node][:3] == ["stop w1", "start w1", "w1 is up"]
+
+
+def test_programs_that_come_into_a_group_of_supervisord_and_leave_it_never_run_twice(machine: Machine) -> None:
+    machine.manager = "supervisord"
+    assert machine.push("1").ok, machine.told
+    machine.more = 'unit_settings = { supervisord = { group = "shops" } }'
+    assert machine.push("1").ok, machine.told
+    machine.runs("r1", "r1")
+    client = machine.supervisord.client
+    assert client.process("shops:w2") is not None
+    assert client.process("shop-w2") is None
+    assert machine.plan("1")[0].is_empty
+    machine.more = ""
+    machine.command = "false"
+    assert machine.push("2").hosts["here"].state == "went back"
+    machine.runs("r1", "r1")
+    assert client.process("shops:w2") is not None
+    assert client.process("shop-w2") is None
+    machine.command = machine.marked
+    assert machine.push("2").ok, machine.told
+    machine.runs("r2", "r2")
+    assert client.process("shops:w2") is None
+    assert machine.plan("2")[0].is_empty

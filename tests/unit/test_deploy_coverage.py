@@ -157,3 +157,18 @@ def test_an_operation_ends_with_what_its_plan_refuses_unless_somebody_insists(fo
             operation.run(lambda _: shop.plan("2"))
     assert any("restart" in line for _, line in simulation.done) == forced
     assert "multi-lock" in simulation.done[-1][1]  # it is taken away
+
+
+def test_programs_that_change_only_together_count_together() -> None:
+    text = "[nodes.w]\ncount = 2\nqueues = ['web']\n"
+    shop = Shop(text, hosts=2)
+    plan = shop.plan("2")
+    steps = tuple(
+        step._replace(also=("w2",)) if step.kind == "restart" and step.node == "w1" else step
+        for step in plan.hosts["app2"].steps
+    )
+    plans = {**plan.hosts, "app2": plan.hosts["app2"]._replace(steps=steps)}
+    assert covered(plan._replace(hosts=plans), shop.inventory, shop.facts).batches == [["app1", "app2"]]
+    for node in ("w1", "w2"):
+        shop.fails("app1", node)
+    assert covered(plan._replace(hosts=plans), shop.inventory, shop.facts).batches == [["app1"], ["app2"]]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from multi import units
 from multi.deploy.hosts.inventory import SOME_HOST, Inventory, named, problems
 from multi.deploy.hosts.settings import Canary
 from multi.errors import ConfigurationError
@@ -220,6 +221,25 @@ def test_what_can_not_be_right_about_hosts_as_a_whole() -> None:
         "3 hosts.b: is at the same address as a; give each host its own, or a path of its own",
         '5 hosts.c.python: with the installer "none" python is to be the absolute path of the interpreter that runs the project',
     ]
+
+
+def test_settings_of_units_are_those_that_their_format_knows_and_a_host_adds_to_them() -> None:
+    text = (
+        "[deploy]\nunit_settings = { systemd = { writable = '/srv/media', start_timeout = 30 } }\n[nodes.w]\n"
+        "[hosts.a]\nunit_settings = { systemd = { writable = '/srv/a' }, supervisord = { grup = 'yes' } }\n"
+        "[hosts.b]\nunit_settings = { systemd = { group = 'x' } }\n"
+    )
+    inventory = Inventory(describe(text, PATH, host="h"), text)
+    assert inventory.hosts["a"].settings.unit_settings["systemd"] == {"writable": "/srv/a", "start_timeout": "30"}
+    assert [f"{one.line} {one.key}: {one.text}" for one in problems(inventory)] == [
+        "4 hosts.a.unit_settings.supervisord.grup: supervisord has no such setting; did you mean group?",
+        "6 hosts.b.unit_settings.systemd.group: systemd has no such setting; there are "
+        + ", ".join(units.find("systemd").settings),
+    ]
+    assert told("[deploy]\nunit_settings = { openrc = {} }")[0].endswith(
+        "deploys write no units of this format; there are systemd, supervisord"
+    )
+    assert "expected a text or a number" in told("[deploy]\nunit_settings = { systemd = { writable = ['/a'] } }")[0]
 
 
 def test_every_example_is_right() -> None:

@@ -137,6 +137,20 @@ def test_other_requirements_get_an_environment_of_their_own_and_the_same_ones_sh
     assert not any(step.kind == "build" for step in fleet.plan(release("3")).steps())
 
 
+def test_settings_of_units_reach_them_and_restart_the_nodes() -> None:
+    fleet = Fleet()
+    fleet.push(release())
+    fleet.inventory = inventory(
+        TOML.replace(
+            "[deploy]", "[deploy]\nhardening = 'strict'\nunit_settings = { systemd = { writable = '/srv/media' } }"
+        )
+    )
+    plan = fleet.plan(release())
+    text = next(step.do for step in plan.steps() if "@.service" in step.title)
+    assert "/srv/media" in next(line for line in str(text.text).splitlines() if line.startswith("ReadWritePaths="))  # type: ignore[union-attr]
+    assert titles(plan, "app1").count("restart w1") == 1
+
+
 def test_a_changed_node_is_restarted_and_no_other() -> None:
     text = TOML + "[nodes.images]\n"
     fleet = Fleet(text)

@@ -21,6 +21,8 @@ DEPLOY_HOOKS = {
     "failed": "here, when the deploy has failed",
 }
 _SOURCES = ("env", "file", "command")
+#: The formats of units that deploys write.
+UNIT_FORMATS = ("systemd", "supervisord")
 _RANGE = re.compile(r"\[(\d+):(\d+)\]")
 _LARGEST = 10_000
 
@@ -158,6 +160,40 @@ class Secrets(Kind):
         kinds = {"env": text, "file": text, "command": Words().schema()}
         item = {"type": "object", "properties": kinds, "minProperties": 1, "maxProperties": 1}
         return {"type": "object", "additionalProperties": {**item, "additionalProperties": False}}
+
+
+class UnitSettings(Kind):
+    """Settings of unit formats. Which of them a format knows is its own to say (`multi.deploy.hosts.inventory.problems`)."""
+
+    expected = 'a table for each format, such as { systemd = { writable = "/srv/media" } }'
+    named = "table of tables"
+
+    def read(self, value: object, path: Path, report: Report) -> Any:
+        if not isinstance(value, dict):
+            return self._bad(value, path, report)
+        found: dict[str, dict[str, str]] = {}
+        for name, item in value.items():
+            at = (*path, name)
+            if name not in UNIT_FORMATS:
+                known = suggestion(name, UNIT_FORMATS) or f"; there are {', '.join(UNIT_FORMATS)}"
+                report.add(at, f"deploys write no units of this format{known}")
+            elif not isinstance(item, dict):
+                report.expected(at, 'a table of settings, such as { writable = "/srv/media" }', item)
+            else:
+                bad = {
+                    key: one
+                    for key, one in item.items()
+                    if isinstance(one, bool) or not isinstance(one, str | int | float)
+                }
+                for key, one in bad.items():
+                    report.expected((*at, key), "a text or a number", one)
+                if not bad:
+                    found[name] = {key: str(one) for key, one in item.items()}
+        return found if len(found) == len(value) else BAD
+
+    def schema(self) -> Schema:
+        item = {"type": "object", "additionalProperties": {"type": ["string", "number"]}}
+        return {"type": "object", "properties": dict.fromkeys(UNIT_FORMATS, item), "additionalProperties": False}
 
 
 class DeployHooks(Kind):

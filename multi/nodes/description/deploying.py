@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from multi.nodes.description.deploy_kinds import Absolute, Below, DeployHooks, Percentage, Ratio, Secrets, Serial
+from multi.nodes.description.deploy_kinds import (
+    Absolute,
+    Below,
+    DeployHooks,
+    Percentage,
+    Ratio,
+    Secrets,
+    Serial,
+    UnitSettings,
+)
 from multi.nodes.description.keys import Key
 from multi.nodes.description.kinds import (
     Choice,
@@ -141,6 +150,14 @@ _RUNNING = _keys(
         "Where the manager reads its files.",
         "the manager's usual place",
         '"/etc/supervisor/conf.d"',
+    ),
+    (
+        BOTH,
+        "unit_settings",
+        UnitSettings(),
+        "Settings of the manager's format, as `multi render FORMAT --set` takes them; a host's are added to those of all.",
+        "",
+        '{ systemd = { writable = "/srv/media" }, supervisord = { group = "shop" } }',
     ),
     (BOTH, "env", Env(), "Variables for all nodes, over those of the nodes' own tables.", "", '{ SITE = "north" }'),
     (
