@@ -27,6 +27,8 @@ def build_many(app: App, calls: Iterable[Any]) -> list[Publication]:
         if not stock:
             stock = identity.new_ids(_STOCK)
         if isinstance(call, Signature):
+            if call.get("subtask_type") or call["task"] == "celery.chunks":
+                raise TypeError(f"send_many takes calls of single tasks; send this one by its apply_async: {call!r}")
             options = dict(call.options)
             app.check_options(options)
             task_id = options.pop("task_id", None) or stock.pop()

@@ -54,10 +54,11 @@ class EagerResult(AsyncResult[R]):
 class EagerJob(Job):
     """A run without a message behind it: its callbacks are applied, its retries made at once."""
 
-    __slots__ = ("retrying",)
+    __slots__ = ("replaced", "retrying")
 
     not_the_tasks = (KeyboardInterrupt, GeneratorExit)  # they are meant for the program that runs it
     retrying: tuple[Any, Any] | None
+    replaced: Any
 
     def _make_request(self) -> Any:
         request = super()._make_request()
@@ -87,8 +88,10 @@ def apply(task: Task, args: tuple[Any, ...], kwargs: dict[str, Any], options: Ma
 def _run(task: Task, task_id: str, args: Any, kwargs: Any, options: Mapping[str, Any], retries: int) -> Outcome:
     while True:
         job = _job(task, task_id, args, kwargs, options, retries)
-        job.retrying = None
+        job.retrying = job.replaced = None
         outcome = job.run()
+        if job.replaced is not None:  # by another task, which has run already
+            outcome.state, outcome.result, outcome.record = job.replaced.state, job.replaced.result, True
         if job.retrying is None:
             break
         args, kwargs = job.retrying

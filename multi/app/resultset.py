@@ -247,13 +247,23 @@ class ResultSet:
                 if on_interval is not None:
                     on_interval()
 
-    def __await__(self) -> Generator[Any, None, list[Any]]:
-        return self._wait_async().__await__()
+    async def aget(self, timeout: float | None = None, propagate: bool = True) -> list[Any]:  # noqa: ASYNC109 - as `get`
+        """`get` for programs of asyncio; `await results` is the same without a timeout."""
+        import asyncio
+        import builtins
 
-    async def _wait_async(self) -> list[Any]:
-        for leaf in self.leaves():
-            await leaf
-        return self._values(True)
+        try:
+            async with asyncio.timeout(timeout):
+                for leaf in self.leaves():
+                    await leaf.aget(propagate=propagate)
+        except TimeoutError:
+            raise
+        except builtins.TimeoutError:
+            raise TimeoutError(f"not all of {len(self.leaves())} tasks have ended within {timeout} s") from None
+        return self._values(propagate)
+
+    def __await__(self) -> Generator[Any, None, list[Any]]:
+        return self.aget().__await__()
 
     # the rest --------------------------------------------------------------------------------------------------------
 

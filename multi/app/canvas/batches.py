@@ -8,9 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from multi.app.canvas.groups import Group
 from multi.app.canvas.signatures import Signature, kind, signature
+from multi.app.routes import DESTINATION
 
 if TYPE_CHECKING:
     from multi.app.app import App
+
+
+def routed(call: Mapping[str, Any], options: Mapping[str, Any], app: App) -> dict[str, Any]:
+    """The route of the task that a `map` or `starmap` is to run, where the call itself names no destination."""
+    routes = app.publisher.routes
+    task = (call.get("kwargs") or {}).get("task")
+    if not routes.any or not isinstance(task, Mapping) or any(options.get(key) is not None for key in DESTINATION):
+        return {}
+    name = task["task"]
+    return routes.told(name, task=app.tasks.get(name))
 
 
 class _Batch(Signature):
@@ -26,6 +37,12 @@ class _Batch(Signature):
         super().__init__(
             self.builtin, (), {"task": call, "it": list(it)}, options, app=app or call._app, immutable=True
         )
+
+    def apply_async(
+        self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> Any:
+        """Send it where the task would be sent."""
+        return super().apply_async((), None, **{**routed(self, {**self.options, **options}, self.app), **options})
 
     def __repr__(self) -> str:
         return f"{self.builtin}({self['kwargs']['task']['task']}, {self['kwargs']['it']!r})"

@@ -136,7 +136,7 @@ class Chain(Signature):
             last, named = result, None
             if not result.successful():
                 break
-            given = (result.get(),)
+            given = (result.get(disable_sync_subtasks=False),)
         return last
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

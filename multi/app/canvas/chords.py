@@ -145,7 +145,7 @@ class Chord(Signature):
         copy = self.clone((), kwargs, **{key: options[key] for key in ("link", "link_error") if key in options})
         assert isinstance(copy, Chord)
         copy.settle()
-        header = copy.header.apply(args, copy["kwargs"].get("kwargs"))
+        header = copy.header.apply((*(args or ()), *copy.args), copy["kwargs"].get("kwargs"))
         for part in header.results:
             if not part.successful():
                 from multi.app.eager import failed
@@ -153,7 +153,7 @@ class Chord(Signature):
                 error = ChordError(f"Dependency {part.id} raised {part.result!r}")
                 error.__cause__ = part.result if isinstance(part.result, BaseException) else None
                 return failed(copy.body, error, parent=header)
-        result = copy.body.apply((header.get(),))
+        result = copy.body.apply((header.get(disable_sync_subtasks=False),))
         result.parent = header
         return result
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from multi import identity
+from multi.app.canvas.batches import routed
 from multi.app.canvas.chains import Chain
 from multi.app.canvas.checks import refuse_circles
 from multi.app.canvas.chords import Chord, parts
@@ -116,7 +117,7 @@ class Dispatch:
         if any(isinstance(part, GroupResult) for part in result.results):
             tree = self.app.recorder.dump({"result": result.as_tuple()})
         self.stores += backend.open_chord(result.id, sum(parts(member) for member in header.tasks), tree)
-        self._members(header, args, {**(call["kwargs"].get("kwargs") or {}), **(kwargs or {})}, shared)
+        self._members(header, (*args, *call.args), {**(call["kwargs"].get("kwargs") or {}), **(kwargs or {})}, shared)
         return result
 
     def _task(self, call: Mapping[str, Any], args: Any, kwargs: Any, chain: Any, options: Any) -> Any:
@@ -134,6 +135,8 @@ class Dispatch:
         properties = {key: merged.pop(key) for key in foreign}
         name = call["task"]
         app = self.app
+        if name in ("celery.map", "celery.starmap"):
+            merged = {**routed(call, merged, app), **merged}
         task = app._tasks.get(name)
         task_id = merged.pop("task_id", None) or identity.new_id()
         given, named = tuple(call.get("args") or ()), call.get("kwargs") or {}

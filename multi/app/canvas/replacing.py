@@ -62,10 +62,8 @@ def send(task: Task, call: Signature) -> Any:
     """See `Task.on_replace`."""
     run: Any = running.get()
     if task.request.is_eager:
-        result = call.apply()
-        for step in reversed(listed(call.options.get("chain"))):
-            result = signature(step, app=task.app).apply((result.get(),))
-        return result.get()
+        run.replaced = call.apply()
+        raise Ignore(f"replaced by another task in the place of {task.request.id}")
     dispatch = Dispatch(task.app, {"parent_id": task.request.parent_id} if task.request.parent_id else None)
     dispatch.lay(call)
     run.pending += dispatch.publications
