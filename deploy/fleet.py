@@ -24,7 +24,7 @@ from multi.deploy.rollout.report import BEGIN, END, FAULT, LINE, PHASE, Event, T
 from multi.deploy.steps import Command, Gate, batches
 from multi.errors import ConfigurationError, DeployError, HostUnreachable, MultiError, NodeError, StepFailed
 
-RUNNING = "running"
+RUNNING, UNKNOWN = "running", "unknown"
 #: A queue that a paused node doesn't consume: all of them.
 _EVERY = "*"
 
@@ -86,14 +86,24 @@ def look(session: Session, project: str, program: str = "") -> Place:
     if len(lines) != 2:
         return _without_multi(session, project)
     multi, folder = lines
-    result = session.run(Command((multi, "status", "--json"), user=user, cwd=folder, timeout=60))
-    if result.code is None:
-        raise HostUnreachable(host.name, result.err)
-    try:
-        values = json.loads(result.out)
-    except ValueError:
-        raise StepFailed(host.name, f"{multi} status", f"exit code {result.code}", result.tail) from None
+    values = _status(session, Command((multi, "status", "--json"), user=user, cwd=folder, timeout=60))
+    if host.settings.sudo and any(one.get("state") == UNKNOWN for one in values):
+        # a manager that only root may ask
+        values = _status(session, Command((multi, "status", "--json"), sudo=True, cwd=folder, timeout=60))
     return Place(host, multi, folder, None, tuple(_member(host, value) for value in values))
+
+
+def _status(session: Session, command: Command) -> list[dict[str, Any]]:
+    """What `multi status` tells of the nodes."""
+    result = session.run(command)
+    if result.code is None:
+        raise HostUnreachable(session.host.name, result.err)
+    try:
+        found: list[dict[str, Any]] = json.loads(result.out)
+    except ValueError:
+        title = f"{command.argv[0]} status"
+        raise StepFailed(session.host.name, title, f"exit code {result.code}", result.tail) from None
+    return found
 
 
 def _member(host: Host, value: Mapping[str, Any]) -> Member:
@@ -192,15 +202,13 @@ class Fleet:
                 consumers.setdefault(queue, []).append(member.full)
         return {queue: names for queue, names in consumers.items() if gone.issuperset(names)}
 
-    def guard(self, going: Sequence[Member]) -> None:
+    def guard(self, going: Sequence[Member], verb: str = "restart") -> None:
         """Refuse to take away a queue's last consumers."""
         found = self.uncovered(going)
         if found:
             told = "; ".join(f"{' and '.join(names)} would leave the queue {queue!r}" for queue, names in found.items())
-            raise NodeError(
-                f"refused: {told} without a consumer in the fleet. To do it all the same add --force; to load new code "
-                "without a gap use: multi fleet reload"
-            )
+            way = "; to load new code without a gap use: multi fleet reload" if verb == "restart" else ""
+            raise NodeError(f"refused: {told} without a consumer in the fleet. To do it all the same add --force{way}")
 
     # ---- doing
 

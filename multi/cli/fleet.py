@@ -240,7 +240,7 @@ def _at_once(verb: str, text: str, *, guarded: bool, queues: bool) -> click.Comm
             work = _Work(remote, given)
             members = work.select(nodes)
             if guarded and not given["force"] and not (given["every"] and not given["hosts"] and not given["roles"]):
-                work.fleet.guard(_of_queues(members, given.get("only")))
+                work.fleet.guard(_of_queues(members, given.get("only")), verb)
             words = ("-Q", given["only"]) if given.get("only") else ()
             ctx.exit(work.end(work.interruptible(lambda: work.fleet.all_at_once(verb, members, words))))
 

@@ -148,13 +148,14 @@ _before(cli)
 
 def exit_code(error: BaseException) -> int:
     """The exit code for an error of ours."""
+    from multi.controller.managers.base import ManagerSilent
     from multi.controller.places import NotYours
 
     if isinstance(error, AppImportFailed) and error.may_pass:
         return FAILED
     if isinstance(error, ConfigurationError):
         return USAGE
-    if isinstance(error, NodeNotFound | NotYours):
+    if isinstance(error, NodeNotFound | NotYours | ManagerSilent):
         return UNKNOWN
     return FAILED
 

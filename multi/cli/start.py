@@ -28,8 +28,8 @@ from multi.controller import rehearsal
 from multi.controller import start as starting
 from multi.controller import stop as stopping
 from multi.controller.launch import command, environment
-from multi.controller.managed import refuse_change, start_of
-from multi.controller.node import Node
+from multi.controller.managed import refuse_beyond, refuse_change, start_of
+from multi.controller.node import ORPHANED, Node
 from multi.controller.project import described as described_project
 from multi.controller.project import description, locate
 from multi.controller.start import ALREADY, OK, WAITING, Result, Start
@@ -135,6 +135,8 @@ def _tell_projects(request: Request, nodes: list[Node]) -> None:
 
 def managed_of(request: Request, nodes: list[Node]) -> list[Node]:
     """Those of the nodes that systemd or supervisord run; an error where they were to run otherwise than their units say."""
+    for node in nodes:
+        refuse_beyond(node)
     found = [node for node in nodes if node.manager is not None]
     for node in found:
         if words := changes(request, node):
@@ -335,7 +337,9 @@ def foreground(request: Request, nodes: list[Node]) -> None:
     node = nodes[0]
     node.unit = None  # its manager may be who runs this
     spec, _ = specification(request, node)
-    status = stopping.settled(node)
+    status = node.status()
+    if status.state != ORPHANED:
+        status = stopping.settled(node)
     if status.has_keeper:
         raise NodeError(
             f"{node} is running already (pid {status.keeper_pid}); stop it first: multi stopwait {node.name.short}"
@@ -347,4 +351,16 @@ def foreground(request: Request, nodes: list[Node]) -> None:
     node.place.make()
     sys.stdout.flush()
     words = command(node, node.put(record))
-    os.execve(words[0], words, environment(node, spec.environment))
+    variables = environment(node, spec.environment)
+    if run_by := _supervisor():
+        variables["MULTI_RUN_BY"] = run_by
+    os.execve(words[0], words, variables)
+
+
+def _supervisor() -> str:
+    """The supervisord that has started this, and its name for it; "" where it was somebody else."""
+    found = os.environ.get
+    if found("SUPERVISOR_ENABLED") != "1":
+        return ""
+    group, name = found("SUPERVISOR_GROUP_NAME", ""), found("SUPERVISOR_PROCESS_NAME", "")
+    return f"supervisord ({name if name == group else f'{group}:{name}'})"

@@ -63,7 +63,14 @@ class View:
     def run_by(self) -> str:
         """Who runs it: systemd, supervisord, or for "multi" a keeper of its own."""
         unit = self.node.manager
+        if unit is None and self.node.beyond:
+            return self.node.unit.manager if self.node.unit is not None else self._told_run_by
         return "multi" if unit is None else unit.manager
+
+    @property
+    def _told_run_by(self) -> str:
+        """What its keeper says of who runs it."""
+        return str(self.status.record.get("run_by") or "multi").partition(" ")[0]
 
     @property
     def engine(self) -> str:
@@ -145,7 +152,7 @@ class View:
     def _twice(self) -> str:
         """Where a unit runs a second one of the same name beside it, or one that is down comes back by its unit."""
         unit = self.node.unit
-        if unit is None or self.node.manager is not None or not unit.at_boot:
+        if unit is None or self.node.manager is not None or not unit.at_boot or self.node.beyond:
             return ""
         return f"{unit} has it, too, and starts it when the machine is started"
 

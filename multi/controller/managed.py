@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from multi.controller.keeper.standing import BACKOFF, FAILED, RELOADING, RUNNING
-from multi.controller.managers.base import Errand, ManagerError, Unit
+from multi.controller.managers.base import Errand, ManagerError, ManagerSilent, Unit
 from multi.controller.node import Node
 from multi.controller.start import ALREADY, OK, WAITING, Result, Start
 from multi.controller.start import FAILED as START_FAILED
@@ -198,14 +198,25 @@ class UnitStart(Start):
         return tuple(done.stdout.splitlines())
 
 
+def refuse_beyond(node: Node) -> None:
+    """A node that a manager runs which can't be asked: done behind its back, it would be started twice, or not again."""
+    if why := node.beyond:
+        if os.geteuid() == 0:
+            raise ManagerSilent(f"{node}: {why}")
+        raise ManagerSilent(f"{node}: {why}; as root, or whoever owns it: sudo multi … {node.name.short}")
+
+
 def stop_of(node: Node) -> UnitStop | None:
     """How a node is stopped that a manager has; None for any other."""
     unit = node.manager
+    if unit is None and node.unit is not None and node.unit.standing.runs:
+        node.unit.stop().close()  # it tries in vain to start it, and would do so when it is down
     return UnitStop(node, unit) if unit is not None and unit.standing.is_known else None
 
 
 def start_of(node: Node, record: dict[str, Any] | None = None, environment: dict[str, str] | None = None) -> Start:
     """How a node is started: by its manager, where it has one."""
+    refuse_beyond(node)
     unit = node.manager
     return Start(node, record, environment or {}) if unit is None else UnitStart(node, unit)
 

@@ -132,9 +132,36 @@ class Node:
     @property
     def manager(self) -> Unit | None:
         """Its unit, where that runs it at this moment, or would when the node is started; None for a node of our own."""
-        if self.unit is None or (not self.unit.standing.runs and self._own_status().is_up):
+        if self.unit is None:
             return None
-        return self.unit
+        own = self._own_status()
+        if not own.is_up:
+            return self.unit
+        # a manager that tries in vain to start a second one doesn't run it
+        found = self.unit.standing
+        is_its = not own.has_keeper or not own.keeper_pid or _descends(own.keeper_pid, found.pid)
+        return self.unit if found.runs and is_its else None
+
+    @property
+    def comes_back(self) -> bool:
+        """Whether somebody else gives it a new keeper, when it has lost its own."""
+        if self.place.places.uid != os.geteuid():
+            return True  # in that user's places nothing is done by others
+        if self.unit is not None:
+            return self.unit.standing.runs or bool(self.beyond)
+        return bool(self.beyond)
+
+    @property
+    def beyond(self) -> str:
+        """Why it can't be started or stopped from here: a manager runs it that can't be asked; "" where it can."""
+        own = self._own_status()
+        run_by = str(own.record.get("run_by") or "") if own.is_up else ""
+        if self.unit is None:
+            return f"{run_by} runs it, of which nothing is known here" if run_by else ""
+        found = self.unit.standing
+        if found.state != UNKNOWN or (own.is_up and not run_by):
+            return ""
+        return f"{self.unit} {'runs' if own.is_up else 'has'} it: {found.message}"
 
     @property
     def last_words(self) -> str:
@@ -290,6 +317,16 @@ class Node:
         finally:
             if lock >= 0:
                 os.close(lock)
+
+
+def _descends(pid: int, other: int) -> bool:
+    """Whether a process is `other`, or one of its descendants."""
+    while pid > 1 and other:
+        if pid == other:
+            return True
+        fields = proc.stat(pid)
+        pid = int(fields[1]) if fields else 0
+    return False
 
 
 def engine_of(node: Node, status: Status) -> str:

@@ -117,7 +117,7 @@ def settled(node: Node) -> Status:
                 status = node.status()
                 if _is_plain(status):
                     return status
-                if status.state == ORPHANED and launched is None:
+                if status.state == ORPHANED and launched is None and not node.comes_back:
                     launched = launch(node, spec.environment if spec else {})
                     watch.process(launched.fd)
                 elif launched is not None and select.select([launched.fd], [], [], 0)[0]:
@@ -142,9 +142,10 @@ def _is_plain(status: Status) -> bool:
 
 def begin(node: Node) -> Stop:
     """Look whom a stop is for, by identity; nothing is sent yet."""
-    if node.unit is not None:
-        from multi.controller.managed import stop_of
+    if node.unit is not None or node.status().record.get("run_by"):
+        from multi.controller.managed import refuse_beyond, stop_of
 
+        refuse_beyond(node)
         if (stop := stop_of(node)) is not None:
             return stop
     for _ in range(_TRIES):

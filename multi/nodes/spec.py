@@ -38,6 +38,7 @@ NEVER_KEPT = frozenset(
             "MULTI_MANAGER_SOCKET",
             "MULTI_PREDECESSOR",
             "MULTI_BY",
+            "MULTI_RUN_BY",
             "MULTI_PAUSED",
             "MULTI_LOG_FORMAT",
         ),

@@ -225,3 +225,37 @@ def test_enable_lets_running_nodes_run_on_and_disable_takes_them_out(shop: Shop)
     assert not list(shop.supervisord.files.iterdir())
     assert shop.supervisord.client.process("shop-w2") is None
     assert {one["run_by"] for one in shop.status().values()} == {"multi"}
+
+
+def test_a_keeper_that_is_killed_is_followed_by_one_that_takes_the_worker_over_and_replaces_it(shop: Shop) -> None:
+    shop.project.quickstart()
+    shop.describe('name = "shop"\n[nodes.w1]\napp = "proj"\nconcurrency = 1\n')
+    shop.install()
+    before, worker = shop.pid("w1"), shop.nodes.worker("w1")
+    kill(before)
+    shop.status()  # which gives orphans a keeper, unless supervisord does
+    until(lambda: shop.pid("w1") not in (0, before), what="supervisord has started it again")
+    until(lambda: not is_alive(worker), what="the worker without a reader is replaced")
+    found = shop.status()["w1"]
+    assert (found["state"], found["run_by"], found["pid"]) == ("running", "supervisord", shop.pid("w1"))
+    assert shop.nodes.keeper("w1") == shop.pid("w1")
+    shop.multi("stopwait", "w1")
+    assert shop.state("w1") == "STOPPED"
+    assert shop.status()["w1"]["state"] == "stopped"
+
+
+def test_where_supervisord_can_not_be_asked_its_nodes_are_neither_started_nor_stopped(installed: Shop) -> None:
+    text = installed.supervisord.config.read_text()
+    installed.supervisord.config.write_text(text.replace("s.sock", "s.sock/away"))  # no permission needs another user
+    assert {(one["state"], one["run_by"]) for one in installed.status().values()} == {("running", "supervisord")}
+    before = installed.pid("w1")
+    for verb in ("stop", "stopwait", "restart", "start", "kill"):
+        said = installed.multi(verb, "w1", code=4)
+        assert "supervisord (shop-w1) runs it" in said, verb
+    # nothing is known of any supervisord: then its keeper tells
+    installed.supervisord.config.write_text(text.replace("conf.d", "other.d"))
+    (installed.project.home / "state/nodes/shop/units.json").unlink()
+    assert "supervisord (shop-w1) runs it, of which nothing is known here" in installed.multi("restart", "w1", code=4)
+    installed.supervisord.config.write_text(text)
+    assert installed.pid("w1") == before
+    assert "Nothing to do" in installed.install("--dry-run")

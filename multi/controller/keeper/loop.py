@@ -53,6 +53,7 @@ class Keeper:
         self.mailbox = -1  # signals with their senders, where the system can tell
         self.sweeping: dict[int, tuple[Worker, os.waitid_result | None]] = {}
         self.started_by = os.environ.pop("MULTI_BY", "")
+        node.run_by = os.environ.pop("MULTI_RUN_BY", "")
 
     def prepare(self) -> None:
         """Everything that can fail, before anybody is told that the node has a keeper."""
@@ -129,6 +130,9 @@ class Keeper:
             node.start(by=self.started_by)
         elif node.inherited is not None:
             node.inherited.drop()
+        if node.run_by and not all(one.is_child for one in node.workers):
+            # whoever read what it says did so for the keeper that is gone; a write to nobody is an error in its tasks
+            node.hup(reason="what it writes has no reader any more")
         if node.log.path is not None:
             # whoever started us has read so far; from here on the log is the place for what we say
             os.dup2(node.log.fd, 1)

@@ -71,6 +71,7 @@ class Standing:
         self.done: int | None = None  # the keeper's exit status, once it is over
         self.text = ""
         self.message = ""
+        self.run_by = ""  # the manager in whose foreground this keeper is, and its name for it
         self.engine = ""  # what its last ready worker said it is, if it said so
         self.last_end: dict[str, Any] | None = None
         self.reload: dict[str, Any] | None = None
@@ -97,6 +98,7 @@ class Standing:
             "next_start": time.time() + self.timers["start"] - time.monotonic() if "start" in self.timers else None,
             "start_due": self.timers.get("start"),  # the same by a clock that nobody sets
             "engine": self.engine,
+            "run_by": self.run_by,
             "reload": self.reload,
             "paused": self.paused,
             "forced": self.forced,

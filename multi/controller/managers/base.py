@@ -27,6 +27,10 @@ class ManagerError(NodeError):
     """A unit manager that refuses, or can't be reached."""
 
 
+class ManagerSilent(ManagerError):
+    """A unit manager that gives no answer, or none to whoever asks: how its nodes are is unknown."""
+
+
 class ManagerDown(ManagerError):
     """A unit manager that does not run, and so runs nothing."""
 
