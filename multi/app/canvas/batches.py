@@ -78,6 +78,8 @@ class chunks(Signature):  # noqa: N801 - Celery's name
 
     def group(self) -> Group:
         """The messages as they are sent: a group of `starmap`s."""
+        if self["task"] == "celery.group":  # it was frozen
+            return Group(dict(self), app=self._app)
         kwargs = self["kwargs"]
         items, size = iter(kwargs["it"]), int(kwargs["n"])
         calls = []

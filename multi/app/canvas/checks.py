@@ -37,11 +37,11 @@ def _circle(call: Mapping[str, Any], above: set[int], depth: int) -> str:
 
 
 def _inside(call: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    yield from _members(call)
+    yield from members(call)
     yield from _linked(call)
 
 
-def _members(call: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def members(call: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """The signatures that this one consists of: tasks, header, body."""
     kwargs = call.get("kwargs")
     if call.get("subtask_type") in ("chain", "group", "chord") and isinstance(kwargs, Mapping):
@@ -91,7 +91,7 @@ def _look(call: Any, depth: int = 0, *, whole: bool = False) -> None:
         raise ValueError(f"nested more than {DEEPEST} levels deep")
     if not whole:
         revived(call)
-    for inner in _members(call):
+    for inner in members(call):
         _look(inner, depth + 1, whole=True)
     for inner in _linked(call):
         _look(inner, depth + 1)

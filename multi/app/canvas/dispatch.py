@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from multi import identity
 from multi.app.canvas.batches import routed
 from multi.app.canvas.chains import Chain
-from multi.app.canvas.checks import refuse_circles
+from multi.app.canvas.checks import members, refuse_circles
 from multi.app.canvas.chords import Chord, parts
 from multi.app.canvas.groups import Group, single
 from multi.app.canvas.signatures import Signature, listed, signature
@@ -22,6 +22,7 @@ from multi.store import Store
 
 if TYPE_CHECKING:
     from multi.app.app import App
+    from multi.backends.base import Backend
 
 #: What a group or chord has for itself, and doesn't pass on to its tasks.
 _OWN = frozenset(
@@ -95,10 +96,7 @@ class Dispatch:
             self.lay(member, args, kwargs, None, shared)
 
     def _chord(self, call: Chord, args: Any, kwargs: Any, chain: Any, options: Any) -> Any:
-        backend = self.app.backend
-        if backend is None or not backend.chords:
-            place = "the result backend rpc://" if backend is not None else "an app without a result backend"
-            raise UnsupportedOption(NO_CHORDS.format(place=place))
+        backend = _able(self.app)
         body = call.body
         shared = {key: value for key, value in {**call.options, **(options or {})}.items() if key not in _OWN}
         if body is not None:
@@ -154,12 +152,26 @@ class Dispatch:
         return AsyncResult(task_id, app)
 
 
+def _able(app: App) -> Backend:
+    backend = app.backend
+    if backend is None or not backend.chords:
+        place = "the result backend rpc://" if backend is not None else "an app without a result backend"
+        raise UnsupportedOption(NO_CHORDS.format(place=place))
+    return backend
+
+
+def _has_chord(call: Mapping[str, Any]) -> bool:
+    return call.get("subtask_type") == "chord" or any(_has_chord(inner) for inner in members(call))
+
+
 def send(call: Signature, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None, options: dict[str, Any]) -> Any:
     """`apply_async` of a chain, group or chord: everything is made before anything is sent."""
     refuse_circles(call)
     app = call.app
     if app.conf.task_always_eager:
         return call.apply(args, kwargs, **options)
+    if _has_chord(call):
+        _able(app)
     retry, policy = options.pop("retry", None), options.pop("retry_policy", None)
     add_to_parent = options.pop("add_to_parent", True)
     copy = call.clone((), kwargs if isinstance(call, Chord) else None)

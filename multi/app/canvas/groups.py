@@ -27,7 +27,7 @@ class Group(Signature):
                 given = members_of(given)
             elif isinstance(given, Mapping):
                 given = [given]
-        members = [signature(task, app=app) for task in given]
+        members = [whole(signature(task, app=app)) for task in given]
         app = app or next((member._app for member in members if member._app is not None), None)
         if fields:
             fields["kwargs"] = {**(fields.get("kwargs") or {}), "tasks": members}
@@ -152,8 +152,14 @@ class Group(Signature):
         return f"group({self.tasks!r})" if self.tasks else "group(<empty>)"
 
 
+def whole(item: Signature) -> Signature:
+    """Chunks are a group as soon as they are part of something."""
+    return item.group() if item["task"] == "celery.chunks" else item  # type: ignore[attr-defined, no-any-return]
+
+
 def single(item: Signature) -> Signature:
     """A group of one member is that member, unless it has options of its own."""
+    item = whole(item)
     if isinstance(item, Group) and len(item.tasks) == 1 and not item.options:
         return item.tasks[0]
     return item

@@ -222,6 +222,18 @@ class Signature(dict[str, Any]):
             return app.send_task(self["task"], new_args, new_kwargs, **new_options)
         return task.apply_async(new_args, new_kwargs, **new_options)
 
+    async def adelay(self, *args: Any, **kwargs: Any) -> Any:
+        """`delay` for programs of asyncio: the loop goes on while the messages are on their way."""
+        return await self.aapply_async(args, kwargs)
+
+    async def aapply_async(
+        self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> Any:
+        """`apply_async` for programs of asyncio."""
+        from multi.app.coroutines import in_thread
+
+        return await in_thread(self.apply_async, args, kwargs, **options)
+
     def apply(self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any) -> Any:
         """Run it here and now."""
         new_args, new_kwargs, new_options = self.merged(args or (), kwargs, options)

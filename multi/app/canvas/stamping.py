@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from multi.app.canvas.signatures import listed, signature
+from multi.app.options import OPTIONS
 
 if TYPE_CHECKING:
     from multi.app.canvas.signatures import Signature
@@ -86,7 +87,10 @@ def stamp(call: Signature, visitor: StampingVisitor | None, add: bool, headers: 
             stamp(body, visitor, add, given)
     else:
         _links(call, visitor, add, headers)
-        call.options.update(_gathered(call, visitor.on_signature(call, **headers) if visitor else None, add, headers))
+        given = _gathered(call, visitor.on_signature(call, **headers) if visitor else None, add, headers)
+        names = given["stamped_headers"]
+        # what a visitor says beside its stamps may be an option of the call
+        call.options.update((key, value) for key, value in given.items() if key in names or key in OPTIONS)
 
 
 def _links(call: Signature, visitor: StampingVisitor | None, add: bool, headers: Mapping[str, Any]) -> None:
