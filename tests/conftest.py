@@ -2,6 +2,7 @@
 
 redis_server, rabbitmq_server   the private server itself, one per run (`kill`, `start`, `freeze`, `thaw` are for tests
                                 that make their own: `Redis()` of support.servers; the shared one must stay up)
+own                             a RabbitMQ that a test may crash and freeze
 redis_url, rabbitmq_url         a URL of it that is empty at the test's start: a database or virtual host of its own
 project                         a temporary folder with `write`, `multi`, `python`: see support.project
 """
@@ -18,6 +19,7 @@ from pathlib import Path
 import pytest
 from support.processes import MARK, Leftovers
 from support.project import Project
+from support.rabbitmq import Fragile
 from support.servers import NotInstalled, RabbitMQ, Redis, Server, started
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -57,6 +59,23 @@ def rabbitmq_server() -> Iterator[RabbitMQ]:
     assert isinstance(server, RabbitMQ)
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def fragile_rabbitmq() -> Iterator[RabbitMQ]:
+    server = serve(lambda: Fragile(hosts=40))
+    assert isinstance(server, RabbitMQ)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def own(fragile_rabbitmq: RabbitMQ) -> Iterator[RabbitMQ]:
+    """A RabbitMQ that the test may do anything to; take a URL by `fresh()`. Others use it one after the other."""
+    yield fragile_rabbitmq
+    fragile_rabbitmq.thaw()
+    if fragile_rabbitmq.process is None:
+        fragile_rabbitmq.start()
 
 
 @pytest.fixture
@@ -102,7 +121,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests that need RabbitMQ in one process of a parallel run: it takes seconds and 120 MB to start."""
+    """Keep the tests that need the same RabbitMQ in one process of a parallel run: it takes seconds and 120 MB to start."""
     for item in items:
-        if "rabbitmq_server" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("rabbitmq"))
+        for server in ("fragile_rabbitmq", "rabbitmq_server"):
+            if server in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.xdist_group(server))
+                break

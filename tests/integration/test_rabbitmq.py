@@ -39,17 +39,8 @@ def node() -> Iterator[MakeNode]:
 
 
 @pytest.fixture
-def own() -> Iterator[RabbitMQ]:
-    """A server that the test may do anything to."""
-    server = RabbitMQ()
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
 def own_broker(own: RabbitMQ) -> Iterator[AMQPBroker]:
-    broker = AMQPBroker(own.url())
+    broker = AMQPBroker(own.fresh())
     yield broker
     broker.close()
 
@@ -226,7 +217,10 @@ def test_dead_letters_are_kept_until_they_are_replayed(own: RabbitMQ, own_broker
     lane = worker.lane()
     lane.settle(*[ended(one, "bury", reason=f"no {name_of(one)}", detail="why") for one in lane.take(3)])
     worker.stop()
-    until(lambda: own.remembers(f"{DEAD}{QUEUE}"), what="the server has written down that the queue exists")
+    until(
+        lambda: own.remembers(own_broker.addresses[0].vhost, f"{DEAD}{QUEUE}"),
+        what="the server has written down that the queue exists",
+    )
     own.kill()
     own.start()
     letters = own_broker.dead(QUEUE)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.rabbitmq import control
-from support.servers import RabbitMQ, program
+from support.rabbitmq import Fragile, control
+from support.servers import RabbitMQ
 from support.wait import until
 
 from multi.brokers.amqp import AMQPBroker
@@ -32,17 +31,13 @@ def node() -> Iterator[MakeNode]:
 
 
 @pytest.fixture
-def own() -> Iterator[RabbitMQ]:
-    """A server that the test may do anything to."""
-    server = RabbitMQ()
-    server.start()
-    yield server
-    server.stop()
+def own_url(own: RabbitMQ) -> str:
+    return own.fresh()
 
 
 @pytest.fixture
-def own_broker(own: RabbitMQ) -> Iterator[AMQPBroker]:
-    broker = AMQPBroker(own.url())
+def own_broker(own_url: str) -> Iterator[AMQPBroker]:
+    broker = AMQPBroker(own_url)
     yield broker
     broker.close()
 
@@ -89,7 +84,7 @@ def test_connections_that_the_server_closes_are_made_anew(
     worker = node(own_broker)
     lane = worker.lane()
     first = lane.one()
-    control(own, "close_all_connections", "maintenance")
+    control(own, "close_all_connections", "--global", "maintenance")
     worker.until(lambda: worker.told("down"), "the watch notices")
     assert "maintenance" in worker.told("down")[0]
     send(own_broker, message("second"))  # the producer's own connection was closed as well
@@ -154,9 +149,9 @@ def test_a_server_that_isnt_there_is_named_with_the_cause() -> None:
     assert "s3cret" not in str(away.value)
 
 
-def test_a_server_that_says_nothing_is_not_waited_for_without_end(own: RabbitMQ) -> None:
+def test_a_server_that_says_nothing_is_not_waited_for_without_end(own: RabbitMQ, own_url: str) -> None:
     own.freeze()
-    broker = AMQPBroker(own.url(), {"connection_timeout": 0.5})
+    broker = AMQPBroker(own_url, {"connection_timeout": 0.5})
     before = time.monotonic()
     with pytest.raises(BrokerUnavailable, match=r"timed out after 0\.5 s"):
         broker.check()
@@ -164,8 +159,8 @@ def test_a_server_that_says_nothing_is_not_waited_for_without_end(own: RabbitMQ)
     own.thaw()
 
 
-def test_a_dead_connection_is_found_by_its_missing_heartbeats(own: RabbitMQ, node: MakeNode) -> None:
-    broker = AMQPBroker(own.url(), {"heartbeat": 1})
+def test_a_dead_connection_is_found_by_its_missing_heartbeats(own: RabbitMQ, own_url: str, node: MakeNode) -> None:
+    broker = AMQPBroker(own_url, {"heartbeat": 1})
     worker = node(broker)
     own.freeze()
     worker.until(lambda: worker.told("down"), "the watch gives the connection up")
@@ -183,14 +178,16 @@ def test_the_next_address_is_tried_when_one_is_away(rabbitmq_url: str, node: Mak
     broker.close()
 
 
-def test_a_blocked_server_is_told_to_the_sender(own: RabbitMQ) -> None:
-    broker = AMQPBroker(own.url(), {"confirm_timeout": 1})
+def test_a_blocked_server_is_told_to_the_sender(own: RabbitMQ, own_url: str) -> None:
+    broker = AMQPBroker(own_url, {"confirm_timeout": 1})
     send(broker, message("before"))
     control(own, "set_vm_memory_high_watermark", "absolute", "1MB")
-    with pytest.raises(BrokerUnavailable, match=r"timed out after 1 s.*blocks publishers: low on memory"):
-        for _ in range(2):
-            send(broker, message("blocked"))
-    control(own, "set_vm_memory_high_watermark", "0.4")
+    try:
+        with pytest.raises(BrokerUnavailable, match=r"timed out after 1 s.*blocks publishers: low on memory"):
+            for _ in range(2):
+                send(broker, message("blocked"))
+    finally:
+        control(own, "set_vm_memory_high_watermark", "0.4")
     until(lambda: _sends(broker), 20)
     broker.close()
 
@@ -216,7 +213,7 @@ class Impatient(RabbitMQ):
 
 
 def test_the_servers_consumer_timeout_costs_only_the_child_that_was_too_slow(node: MakeNode) -> None:
-    server = Impatient()
+    server = Impatient(hosts=0)
     server.start()
     broker = AMQPBroker(server.url(), {"consumer_timeout": 1})
     try:
@@ -244,53 +241,16 @@ def test_the_servers_consumer_timeout_costs_only_the_child_that_was_too_slow(nod
 # TLS
 
 
-class Secure(RabbitMQ):
-    """Listens with TLS."""
-
-    def command(self) -> tuple[list[str], dict[str, str]]:
-        command, environment = super().command()
-        key, certificate = self.folder / "key.pem", self.folder / "certificate.pem"
-        if not key.exists():
-            subprocess.run(
-                [
-                    *(program("openssl", "openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
-                    *("-keyout", str(key), "-out", str(certificate), "-subj", "/CN=localhost"),
-                    *("-addext", "subjectAltName=DNS:localhost"),
-                ],
-                check=True,
-                capture_output=True,
-            )
-        conf = self.folder / "rabbitmq.conf"
-        lines = conf.read_text().splitlines()[1:]
-        lines += ["listeners.tcp = none", f"listeners.ssl.1 = 127.0.0.1:{self.port}"]
-        lines += [f"ssl_options.{name}file = {certificate}" for name in ("cacert", "cert")]
-        lines += [f"ssl_options.keyfile = {key}", "ssl_options.verify = verify_none"]
-        conf.write_text("\n".join(lines) + "\n")
-        return command, environment
-
-    def answers(self) -> bool:
-        return subprocess.run(
-            [program("openssl", "openssl"), "s_client", "-connect", f"127.0.0.1:{self.port}", "-brief"],
-            input=b"",
-            capture_output=True,
-            check=False,
-        ).returncode == 0  # fmt: skip
-
-
-def test_connections_may_be_secured(node: MakeNode) -> None:
-    server = Secure()
-    server.start()
-    url = f"amqps://guest:guest@localhost:{server.port}//"
-    try:
-        with pytest.raises(BrokerUnavailable, match=r"TLS was refused: .*certificate"):
-            AMQPBroker(url).check()
-        broker = AMQPBroker(url, {"ssl": {"ca_certs": str(server.folder / "certificate.pem")}})
-        sent = [message(body=os.urandom(200_000)) for _ in range(20)]
-        send(broker, *sent)
-        lane = node(broker).lane()
-        found = lane.take(20)
-        assert sorted(one.message.body for one in found if one.message) == sorted(one.body for one in sent)
-        lane.settle(*map(ended, found))
-        broker.close()
-    finally:
-        server.stop()
+def test_connections_may_be_secured(own: RabbitMQ, own_url: str, node: MakeNode) -> None:
+    assert isinstance(own, Fragile)
+    url = own.secured(own_url)
+    with pytest.raises(BrokerUnavailable, match=r"TLS was refused: .*certificate"):
+        AMQPBroker(url).check()
+    broker = AMQPBroker(url, {"ssl": {"ca_certs": str(own.certificate)}})
+    sent = [message(body=os.urandom(200_000)) for _ in range(20)]
+    send(broker, *sent)
+    lane = node(broker).lane()
+    found = lane.take(20)
+    assert sorted(one.message.body for one in found if one.message) == sorted(one.body for one in sent)
+    lane.settle(*map(ended, found))
+    broker.close()

@@ -8,7 +8,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import celery.exceptions
@@ -198,22 +197,17 @@ def test_nothing_is_lost_whatever_is_killed(project: Project, rabbitmq_url: str,
         assert made.app.broker.dead("celery") == []
 
 
-def test_a_server_that_dies_and_returns_loses_nothing(project: Project, redis_url: str) -> None:
-    server = RabbitMQ()
-    server.start()
-    try:
-        with bench(project, server.url(), redis_url) as made:
-            worker = made.start()
-            results = [made.tasks.sleep.delay(0.02, str(number)) for number in range(100)]
-            until(lambda: len(made.notes()) > 20)
-            server.kill()
-            until(lambda: "trying again" in worker.said())
-            server.start()
-            assert [result.get(timeout=40) for result in results] == [str(number) for number in range(100)]
-            assert "Connected to" in worker.said().split("trying again")[-1]
-            assert worker.stop() == 0
-    finally:
-        server.stop()
+def test_a_server_that_dies_and_returns_loses_nothing(project: Project, own: RabbitMQ, redis_url: str) -> None:
+    with bench(project, own.fresh(), redis_url) as made:
+        worker = made.start()
+        results = [made.tasks.sleep.delay(0.02, str(number)) for number in range(100)]
+        until(lambda: len(made.notes()) > 20)
+        own.kill()
+        until(lambda: "trying again" in worker.said())
+        own.start()
+        assert [result.get(timeout=40) for result in results] == [str(number) for number in range(100)]
+        assert "Connected to" in worker.said().split("trying again")[-1]
+        assert worker.stop() == 0
 
 
 def test_a_task_that_kills_its_child_is_counted_and_set_aside(project: Project, rabbitmq_url: str) -> None:
@@ -263,14 +257,11 @@ def test_a_worker_with_a_wrong_password_says_so_and_ends(project: Project, rabbi
         assert "Traceback" not in worker.said()
 
 
-def test_a_worker_waits_for_a_server_that_isnt_there_yet(project: Project, tmp_path: Path) -> None:
-    server = RabbitMQ()
-    try:
-        with bench(project, server.url(), "rpc://") as made:
-            worker = made.start(wait=False)
-            until(lambda: "trying again in" in worker.said(), TIMEOUT)
-            server.start()
-            until(lambda: " ready." in worker.said(), 40)
-            assert made.tasks.add.delay(1, 2).get(timeout=TIMEOUT) == 3
-    finally:
-        server.stop()
+def test_a_worker_waits_for_a_server_that_isnt_there_yet(project: Project, own: RabbitMQ) -> None:
+    own.kill()
+    with bench(project, own.fresh(), "rpc://") as made:
+        worker = made.start(wait=False)
+        until(lambda: "trying again in" in worker.said(), TIMEOUT)
+        own.start()
+        until(lambda: " ready." in worker.said(), 40)
+        assert made.tasks.add.delay(1, 2).get(timeout=TIMEOUT) == 3

@@ -8,7 +8,40 @@ import subprocess
 import amqp
 
 from multi.brokers.amqp import AMQPBroker
-from support.servers import RabbitMQ, program
+from support.servers import RabbitMQ, free_port, program
+
+
+class Fragile(RabbitMQ):
+    """One that tests crash, freeze and starve; it listens with TLS as well."""
+
+    def renew(self) -> None:
+        super().renew()
+        self.secure_port = free_port()
+        self.certificate = self.folder / "certificate.pem"
+
+    def command(self) -> tuple[list[str], dict[str, str]]:
+        command, environment = super().command()
+        key = self.folder / "key.pem"
+        if not key.exists():
+            subprocess.run(
+                [
+                    *(program("openssl", "openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+                    *("-keyout", str(key), "-out", str(self.certificate), "-subj", "/CN=localhost"),
+                    *("-addext", "subjectAltName=DNS:localhost"),
+                ],
+                check=True,
+                capture_output=True,
+            )
+        lines = [f"listeners.ssl.1 = 127.0.0.1:{self.secure_port}"]
+        lines += [f"ssl_options.{name}file = {self.certificate}" for name in ("cacert", "cert")]
+        lines += [f"ssl_options.keyfile = {key}", "ssl_options.verify = verify_none"]
+        with (self.folder / "rabbitmq.conf").open("a") as file:
+            file.write("\n".join(lines) + "\n")
+        return command, environment
+
+    def secured(self, url: str) -> str:
+        """The same place, by TLS."""
+        return f"amqps://guest:guest@localhost:{self.secure_port}/{url.rpartition('/')[2]}"
 
 
 def connect(broker: AMQPBroker) -> amqp.Connection:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -21,7 +22,7 @@ from support.wait import until
 
 #: Databases of one Redis, and virtual hosts of one RabbitMQ: each test gets a fresh one.
 REDIS_DATABASES = 512
-RABBITMQ_HOSTS = 60
+RABBITMQ_HOSTS = 180
 
 #: Where Debian puts programs that aren't for everybody's PATH.
 SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
@@ -183,7 +184,8 @@ class Redis(Server):
 class RabbitMQ(Server):
     """A RabbitMQ with many virtual hosts, and an Erlang port mapper of its own that ends with it."""
 
-    def __init__(self) -> None:
+    def __init__(self, hosts: int = RABBITMQ_HOSTS) -> None:
+        self.hosts = hosts
         self.next = 0
         super().__init__()
 
@@ -194,7 +196,7 @@ class RabbitMQ(Server):
     def command(self) -> tuple[list[str], dict[str, str]]:
         server = program("rabbitmq-server", "rabbitmq-server", "/usr/lib/rabbitmq/bin/rabbitmq-server")
         mapper = program("epmd", "erlang-base", "/usr/lib/erlang/erts-*/bin/epmd")
-        hosts = ["/", *(f"test{number}" for number in range(RABBITMQ_HOSTS))]
+        hosts = ["/", *(f"test{number}" for number in range(self.hosts))]
         everything = {"configure": ".*", "write": ".*", "read": ".*"}
         definitions = {
             "users": [{"name": "guest", "password": "guest", "tags": "administrator", "limits": {}}],
@@ -229,9 +231,10 @@ class RabbitMQ(Server):
         }
         return ["sh", "-c", f'"{mapper}" & exec "{server}"'], environment
 
-    def remembers(self, queue: str) -> bool:
+    def remembers(self, host: str, queue: str) -> bool:
         """Whether a durable queue is on disk: the server writes declarations down about a second after it has said OK."""
-        return any(queue.encode() in file.read_bytes() for file in self.folder.glob("mnesia/*/*") if file.is_file())
+        name = re.compile(re.escape(host.encode()) + b".{,32}" + re.escape(queue.encode()), re.DOTALL)
+        return any(name.search(file.read_bytes()) for file in self.folder.glob("mnesia/*/*") if file.is_file())
 
     def answers(self) -> bool:
         return self.ask(b"AMQP\x00\x00\x09\x01").startswith(b"\x01")
@@ -241,7 +244,7 @@ class RabbitMQ(Server):
 
     def fresh(self) -> str:
         """The URL of a virtual host that no other test has had."""
-        if self.next == RABBITMQ_HOSTS:
+        if self.next == self.hosts:
             self.stop()  # used up; a new server is simpler than emptying the old one's hosts
             self.renew()
             self.start()
