@@ -172,6 +172,10 @@ def _tell(screen: Screen, one: _File, changed: str, remaining: list[Finding], *,
         rest = f"{len(remaining)} to be done by hand" if remaining else "nothing is left"
         what = "kinds of fault put right" if done != 1 else "kind of fault put right"
         screen.show(f"{one.path}: {done} {what}, {rest}. What runs changes when the manager has read the file again")
+        for finding in (each for each in found if each.rule.number == "M202" and each.edits):
+            screen.show(
+                f"{one.path}: {mask(finding.text)}; only one of them is started here now. Better: {finding.remedy}"
+            )
     else:
         fixable = sum(1 for finding in found if finding.edits)
         hint = f"; `multi lint --fix` puts {fixable} of them right" if fixable and not diff else ""

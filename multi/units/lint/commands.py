@@ -11,6 +11,8 @@ from typing import NamedTuple
 WORKER, BEAT, KEEPER, MULTI = "worker", "beat", "keeper", "multi"
 
 _SHELLS = ("sh", "bash", "dash", "ash", "zsh")
+#: First processes of a container that reap, and pass signals on.
+_INITS = ("tini", "tini-static", "dumb-init", "catatonit", "docker-init", "s6-svscan", "my_init", "supervisord")
 #: The programs that are workers as they stand, with those of their options that say how many processes do the work.
 _TOOLS = ("dramatiq", "rq", "huey_consumer", "huey_consumer.py", "taskiq", "arq", "procrastinate")
 #: The same as commands of Django's manage.py.
@@ -52,6 +54,11 @@ def split(text: str) -> list[str]:
         return shlex.split(text.replace("\\\n", " "))
     except ValueError:
         return text.replace("\\\n", " ").split()
+
+
+def has_init(raw: str) -> bool:
+    """Whether a program that reaps is in front."""
+    return os.path.basename(next(iter(split(raw)), "")) in _INITS
 
 
 def script_of(words: Sequence[str]) -> str | None:

@@ -61,6 +61,16 @@ def _examine(name: str, service: Table, work: Work, longest: float | None) -> li
     if not work.is_opaque:
         key = "command" if service.find("command") is not None else "entrypoint"
         found += wrapping.findings(service, key, name, work, _replicas(service))
+    if work.role == BEAT and _replicas(service) > 1:
+        said, edits = _copies(service)
+        remedy = "scale: 1" if said.startswith("scale") else "replicas: 1"
+        add(
+            "M103",
+            "scale" if said.startswith("scale") else "deploy",
+            f"{said}: each of them sends the schedule",
+            remedy,
+            *edits,
+        )
     if work.runs_tasks:
         given = service.value("stop_grace_period")
         seconds = None if given is None else stopping.span(str(given))
@@ -79,14 +89,11 @@ def _examine(name: str, service: Table, work: Work, longest: float | None) -> li
             "stop_signal: SIGTERM",
             service.put("stop_signal", "SIGTERM"),
         )
-    if work.role != KEEPER and not (work.tool == "multi" and work.role == BEAT) and service.value("init") is not True:
-        add(
-            "M403",
-            "init",
-            "init is not given: the worker is the first process",
-            "init: true",
-            service.put("init", True),
-        )
+    is_reaped = work.role == KEEPER or (work.tool == "multi" and work.role == BEAT) or commands.has_init(work.raw)
+    if not is_reaped and service.value("init") is not True:
+        said = "init is not given" if service.value("init") is None else f"init: {str(service.value('init')).lower()}"
+        edit = service.put("init", True)
+        add("M403", "init", f"{said}: the worker is the first process", "init: true", edit)
     if service.value("restart") in (None, "no", False) and service.find("deploy", "restart_policy") is None:
         add(
             "M404",
@@ -108,6 +115,19 @@ def _replicas(service: Table) -> int:
         if isinstance(value, int):
             return value
     return 1
+
+
+def _copies(service: Table) -> tuple[str, list[Edit]]:
+    """Where it says how many copies there are, and the edits that leave one."""
+    said, edits = [], []
+    if isinstance(count := service.value("scale"), int):
+        said.append(f"scale: {count}")
+        edits.append(service.put("scale", 1))
+    if isinstance(count := service.value("deploy", "replicas"), int):
+        said.append(f"replicas: {count}")
+        # what is merged in is written nowhere here; a table of its own would take its other keys away
+        edits += [service.put_table("deploy", "replicas", 1)] if service.has_own("deploy") else []
+    return ", ".join(said), edits
 
 
 def runs_something(text: str, path: str) -> bool:

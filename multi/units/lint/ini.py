@@ -9,10 +9,15 @@ from typing import NamedTuple
 from multi.units.lint.rules import Edit
 
 _HEADER = re.compile(r"\s*\[([^\]]*)\]")
+#: What stands between a key and its value: systemd knows the one, the parser of supervisord both, whichever comes first.
+_EQUALS, _EITHER = re.compile("="), re.compile("[=:]")
+#: What supervisord leaves out behind a value.
+_COMMENT = re.compile(r"\s[;#]")
 
 
 class Entry(NamedTuple):
-    """One `key = value`. The value is as it is written, with its line breaks; `start` and `end` are its offsets."""
+    """One `key = value`. The value is as it is written, with its line breaks; `start` and `end` are its offsets. Keys of
+    supervisord are in small letters, whatever they are written in."""
 
     section: str
     key: str
@@ -42,6 +47,7 @@ class Ini:
         self.newline = "\r\n" if "\r\n" in text else "\n"
         self.entries: list[Entry] = []
         self._made: set[str] = set()
+        self._between = _EQUALS if breaks == "\\" else _EITHER
         self.sections: list[Section] = []
         lines = text.splitlines(keepends=True)
         starts, at = [], 0
@@ -55,7 +61,7 @@ class Ini:
             head = _HEADER.match(line)
             if head is not None:
                 self.sections.append(Section(head[1], number + 1, starts[number + 1]))
-            elif line.strip() and line.lstrip()[0] not in "#;" and "=" in line and self.sections:
+            elif line.strip() and line.lstrip()[0] not in "#;" and self._between.search(line) and self.sections:
                 last = self._last(lines, number, breaks)
                 self._add(starts, lines, number, last, breaks)
                 number = last
@@ -77,17 +83,20 @@ class Ini:
 
     def _add(self, starts: list[int], lines: list[str], first: int, last: int, breaks: str) -> None:
         section = self.sections[-1]
-        equals = starts[first] + lines[first].index("=")
+        between = self._between.search(lines[first])
+        assert between is not None
+        equals = starts[first] + between.start()
         start = equals + 1
         whole = self.text[start : starts[last + 1]]
         start += len(whole) - len(whole.lstrip(" \t"))
         value = whole.strip()
         if breaks != "\\":
-            value = re.split(r"\s;", value)[0].rstrip()  # the rest of the line is a comment
+            value = _COMMENT.split(value)[0].rstrip()  # the rest of the line is a comment
+        key = self.text[starts[first] : equals].strip()
         self.entries.append(
             Entry(
                 section.name,
-                self.text[starts[first] : equals].strip(),
+                key if breaks == "\\" else key.lower(),
                 value,
                 first + 1,
                 start,

@@ -9,6 +9,8 @@ from multi.units.lint.rules import RULES, Edit, Finding
 from multi.units.lint.tree import Table, documents
 
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
+#: What else makes several pods of one template; of these none is started before the former one has ended.
+_COPIES = ("StatefulSet", "ReplicaSet", "ReplicationController", "DaemonSet")
 
 
 class Pod:
@@ -97,8 +99,10 @@ def _stop(pod: Pod, longest: float | None) -> list[Finding]:
 
 def _single(pod: Pod) -> list[Finding]:
     """A beat is one, also while one follows the other."""
-    if pod.owner is None or pod.kind != "Deployment":
+    if pod.owner is None or pod.kind not in ("Deployment", *_COPIES):
         return []
+    if pod.kind == "DaemonSet":
+        return [_beat(pod, ["DaemonSet: one on each machine"], [])]
     edits: list[Edit] = []
     texts = []
     replicas = pod.owner.value("replicas")
@@ -106,7 +110,7 @@ def _single(pod: Pod) -> list[Finding]:
         texts.append(f"replicas: {replicas}")
         edits.append(pod.owner.put("replicas", 1))
     kind = pod.owner.value("strategy", "type")
-    if kind != "Recreate":
+    if kind != "Recreate" and pod.kind == "Deployment":
         texts.append(f"strategy: {kind or 'RollingUpdate, the default'}")
         if pod.owner.find("strategy", "rollingUpdate") is not None:
             strategy = pod.owner.table("strategy")
@@ -121,7 +125,10 @@ def _single(pod: Pod) -> list[Finding]:
 def _beat(pod: Pod, texts: list[str], edits: list[Edit]) -> Finding:
     assert pod.owner is not None
     line = pod.owner.line_of("strategy") if pod.owner.find("strategy") else pod.owner.line
-    remedy = "replicas: 1 and strategy: { type: Recreate }"
+    remedy = {
+        "Deployment": "replicas: 1 and strategy: { type: Recreate }",
+        "DaemonSet": "a Deployment with replicas: 1",
+    }.get(pod.kind, "replicas: 1")
     return Finding(RULES["M503"], line, f"{pod.name}: {', '.join(texts)}", remedy, tuple(edits))
 
 

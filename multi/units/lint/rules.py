@@ -59,7 +59,8 @@ _ALL = (
         "M202",
         BROKEN,
         "several nodes in one unit",
-        "systemd watches one of them. When another dies, the unit is fine; when one is to be restarted, all are stopped.",
+        "systemd watches one of them. When another dies, the unit is fine; when one is to be restarted, all are stopped. So it "
+        "is with `celery multi start w1 w2`, and with several ExecStart=.",
     ),
     Rule(
         "M203",
@@ -194,7 +195,8 @@ _ALL = (
         "M309",
         BROKEN,
         "a percent sign that supervisord takes for its own",
-        "supervisord fills in %(name)s; another % in a value has to be doubled, or it refuses the file.",
+        "supervisord fills in %(name)s; another % in a value has to be doubled, or it refuses the file. In names of log files it "
+        "does so twice: %%%%.",
     ),
     Rule(
         "M401",

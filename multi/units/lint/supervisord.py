@@ -11,7 +11,11 @@ from multi.units.lint.rules import RULES, Edit, Finding
 
 _TRUE = ("true", "on", "yes", "1", "t", "y")
 _NUMBER = "%(program_name)s_%(process_num)02d"
-_LONE_PERCENT = re.compile(r"%(?![%(])")
+_LONE_PERCENT = re.compile(r"%(?!\()")
+#: Whatever stands in these is filled in, and refused together with all of the file.
+_FILLED_IN = re.compile(
+    r"(program|fcgi-program|eventlistener|group):|(supervisord|unix_http_server|inet_http_server|supervisorctl|include)$"
+)
 
 
 class Config:
@@ -41,6 +45,7 @@ class Config:
                 )
             self.start(section)
         if self.programs:
+            self.percents()
             self.socket()
         return self.found
 
@@ -65,7 +70,6 @@ class Config:
     def command(self, section: str, work: Work) -> None:
         entry = self.ini.get(section, "command")
         assert entry is not None
-        self.percent(section, entry)
         if work.is_opaque:
             return
         raw, told = entry.value, len(self.found)
@@ -126,12 +130,15 @@ class Config:
         entry = self.ini.get(section, "numprocs")
         return int(entry.value) if entry is not None and entry.value.isdecimal() else 1
 
-    def percent(self, section: str, entry: Entry) -> None:
-        for one in (entry, self.ini.get(section, "environment")):
-            if one is not None and _LONE_PERCENT.search(one.value.replace("%%", "")):
-                value = re.sub(r"%%|%(?!\()", "%%", one.value)
+    def percents(self) -> None:
+        """One that is wrong has the whole file refused, and with it the workers, wherever it stands."""
+        for one in self.ini.entries:
+            # supervisord fills in the names of a program's logs twice
+            sign = "%%%%" if one.key in ("stdout_logfile", "stderr_logfile") else "%%"
+            if _FILLED_IN.match(one.section) and _LONE_PERCENT.search(one.value.replace(sign, "")):
+                value = re.sub(rf"{sign}|%%|%(?!\()", sign, one.value)
                 edit = Edit(one.start, one.end, value)
-                self.add("M309", one.line, f"[{section}] {one.key} has a single %", "%% for each", edit)
+                self.add("M309", one.line, f"[{one.section}] {one.key} has a single %", f"{sign} for each", edit)
 
     def stop(self, section: str, work: Work) -> None:
         if work.forks and self.is_true(section, "stopasgroup"):

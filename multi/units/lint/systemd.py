@@ -21,17 +21,36 @@ class Unit:
         self.is_template = "@" in name
         self.longest = longest
         self.found: list[Finding] = []
-        start = self.ini.get("Service", "ExecStart")
-        self.start = start
+        starts = self.ini.all("Service", "ExecStart")
+        hint = name.partition(".")[0]
+        known = [(one, commands.recognised(one.value.lstrip(_PREFIXES), hint)) for one in starts]
+        self.works = [(one, work) for one, work in known if work is not None]
+        self.start: Entry | None = None
         self.work: Work | None = None
-        if start is not None:
-            self.work = commands.recognised(start.value.lstrip(_PREFIXES), name.partition(".")[0])
+        if self.works:
+            self.start, self.work = self.works[-1]
+        # systemd takes several commands for Type=oneshot alone, so neither the type nor one of them can be changed by itself
+        self.has_others = len(starts) > 1
+
+    @property
+    def is_by_hand(self) -> bool:
+        """Whether it can't be told what a single worker in the foreground would be here. Then everything that only suits such
+        a one is left as it is: KillMode=mixed, say, would kill the tasks of the other nodes."""
+        return self.has_others or any(
+            work.role == MULTI and (_is_several(one.value) or commands.as_worker(one.value, "") is None)
+            for one, work in self.works
+        )
 
     def examine(self) -> list[Finding]:
         """All that is wrong; nothing where it runs no worker."""
         if self.work is None or self.start is None:
             return []
-        self.command(self.start, self.work)
+        if len(self.works) > 1:
+            remedy = "a unit for each (multi render systemd writes a template)"
+            text = f"{len(self.works)} workers with an ExecStart= each: systemd watches one of them at most"
+            self.add("M202", self.works[0][0].line, text, remedy)
+        for start, work in self.works:
+            self.command(start, work)
         self.type(self.start, self.work)
         if self.work.runs_tasks:
             self.kill_mode(self.work)
@@ -87,7 +106,7 @@ class Unit:
                 fixed = changed
         if work.has_beat and self.is_template:
             self.add("M103", start.line, "-B: every instance sends the schedule", "a unit of its own for celery beat")
-        if fixed is None or fixed == raw:
+        if fixed is None or fixed == raw or self.is_by_hand:
             return
         # one edit for all that has been found: the command is written anew as a whole
         edit = Edit(start.start, start.end, fixed)
@@ -98,20 +117,18 @@ class Unit:
 
     def several(self, start: Entry) -> None:
         nodes = commands.nodes_of(start.value)
-        count = nodes[0] if len(nodes) == 1 else ""
-        if len(nodes) > 1 or (count.isdecimal() and int(count) > 1):
-            more = ", ".join(nodes[1:]) or f"the other {int(count) - 1}"
+        if _is_several(start.value):
+            of_template = "" if self.is_template else " (multi render systemd writes a template for all)"
+            text = f"{' '.join(nodes)}: systemd watches one of them"
+            # who leaves one of them here takes the others away
+            self.add("M202", start.line, text, f"a unit for each{of_template}, with one worker in the foreground")
+        elif len(nodes) == 1 and nodes[0].startswith("$"):
             fixed = commands.as_worker(start.value, self.node_name(start.value))
-            edits = (Edit(start.start, start.end, fixed),) if fixed else ()
-            remedy = f"one node here; {more} in units of their own (multi render systemd writes a template for all)"
-            self.add("M202", start.line, f"{' '.join(nodes)}: systemd watches one of them", remedy, *edits)
-        elif count.startswith("$"):
-            fixed = commands.as_worker(start.value, self.node_name(start.value))
-            edits = (Edit(start.start, start.end, fixed),) if fixed else ()
+            edits = (Edit(start.start, start.end, fixed),) if fixed and not self.is_by_hand else ()
             remedy = (
-                f"one node here; if {count} names several: a unit for each (multi render systemd writes a template)"
+                f"one node here; if {nodes[0]} names several: a unit for each (multi render systemd writes a template)"
             )
-            self.add("M202", start.line, f"{count} may name several nodes, and systemd watches one", remedy, *edits)
+            self.add("M202", start.line, f"{nodes[0]} may name several nodes, and systemd watches one", remedy, *edits)
 
     def node_name(self, raw: str) -> str:
         if self.is_template:
@@ -129,8 +146,7 @@ class Unit:
             return
         edits = [self.ini.put("Service", "Type", "exec")]
         edits += [self.ini.remove(entry) for entry in self.ini.entries if entry.key in ("PIDFile", "RemainAfterExit")]
-        is_leaving = work.role == MULTI or commands.option_in(start.value, "--detach", "-D")
-        if is_leaving and work.role == MULTI and commands.as_worker(start.value, "") is None:
+        if self.is_by_hand:
             edits = []  # the command has to be written anew by hand, and both belong together
         self.add("M201", self.line("Type"), f"Type={kind}", "Type=exec, with the worker in the foreground", *edits)
 
@@ -140,13 +156,15 @@ class Unit:
         is_watched = watchdog is not None and watchdog.value not in ("0", "infinity")
         if kind not in ("notify", "notify-reload") and not is_watched:
             return
-        edits, said = [], []
+        edits: list[Edit] = []
+        said = []
         if kind.startswith("notify"):
             edits.append(self.ini.put("Service", "Type", "exec"))
             said.append(f"Type={kind}")
         if watchdog is not None and is_watched:
             edits.append(self.ini.remove(watchdog))
             said.append(f"WatchdogSec={watchdog.value}")
+        edits = [] if self.is_by_hand else edits
         line = self.line("Type" if kind.startswith("notify") else "WatchdogSec")
         remedy = "Type=exec and no WatchdogSec; or multi in front of it: multi render systemd"
         self.add("M214", line, f"{', '.join(said)}: {work.tool} says nothing to systemd", remedy, *edits)
@@ -158,7 +176,8 @@ class Unit:
         if mode == "mixed" or (mode == "control-group" and not work.forks):
             return
         text = f"KillMode={mode}" if self.ini.get("Service", "KillMode") else "KillMode= is not given: control-group"
-        self.add("M203", self.line("KillMode"), text, "KillMode=mixed", self.ini.put("Service", "KillMode", "mixed"))
+        edits = () if self.is_by_hand else (self.ini.put("Service", "KillMode", "mixed"),)
+        self.add("M203", self.line("KillMode"), text, "KillMode=mixed", *edits)
 
     def stop_time(self, work: Work) -> None:
         key = "TimeoutStopSec"
@@ -190,7 +209,8 @@ class Unit:
                 re.search(r"\bmulti\s+stop", words)
                 or re.search(r"\b(p?kill|killall)\b.*-(9|KILL|SIGKILL|QUIT|SIGQUIT|3|INT|SIGINT|2)\b", words)
             ):
-                self.add("M206", entry.line, f"{entry.key}={_short(words)}", f"no {entry.key}", self.ini.remove(entry))
+                edits = () if self.is_by_hand else (self.ini.remove(entry),)
+                self.add("M206", entry.line, f"{entry.key}={_short(words)}", f"no {entry.key}", *edits)
             elif entry.key == "ExecReload" and (
                 re.search(r"\bmulti\s+restart", words)
                 or (self.work is not None and self.work.tool == "celery" and re.search(r"\bkill\b.*\bHUP\b", words))
@@ -213,14 +233,15 @@ class Unit:
     def restarts(self) -> None:
         policy = self.value("Restart", "no")
         if policy == "no":
-            edit = self.ini.put("Service", "Restart", "on-failure")
-            self.add("M208", self.line("Restart"), "Restart= is not given", "Restart=on-failure", edit)
+            # (with Type=oneshot, which stays then, old versions of systemd refuse it)
+            edits = () if self.is_by_hand else (self.ini.put("Service", "Restart", "on-failure"),)
+            self.add("M208", self.line("Restart"), "Restart= is not given", "Restart=on-failure", *edits)
         for key in ("StartLimitIntervalSec", "StartLimitInterval", "StartLimitBurst"):
             entry = self.ini.get("Service", key)
             if entry is not None:
                 name = "StartLimitIntervalSec" if key.startswith("StartLimitInterval") else key
-                edits = (self.ini.remove(entry), self.ini.put("Unit", name, entry.value))
-                self.add("M213", entry.line, f"{key}={entry.value} in [Service]", f"{name}= in [Unit]", *edits)
+                moved = (self.ini.remove(entry), self.ini.put("Unit", name, entry.value))
+                self.add("M213", entry.line, f"{key}={entry.value} in [Service]", f"{name}= in [Unit]", *moved)
                 return  # what it says is judged at its right place
         unit = {
             key: entry.value
@@ -273,6 +294,12 @@ def examine(text: str, name: str, longest: float | None) -> list[Finding]:
 def runs_something(text: str, name: str) -> bool:
     """Whether a worker or a beat is recognised in it."""
     return Unit(text, name, None).work is not None
+
+
+def _is_several(command: str) -> bool:
+    """Whether `celery multi start` is told to start several nodes, in so many words."""
+    nodes = commands.nodes_of(command)
+    return len(nodes) > 1 or (len(nodes) == 1 and nodes[0].isdecimal() and int(nodes[0]) > 1)
 
 
 def _short(words: str) -> str:

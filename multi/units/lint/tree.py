@@ -44,6 +44,11 @@ class Table:
         """The nodes of key and value, if the key stands here itself."""
         return next(((one, value) for one, value in self.node.value if one.value == key), None)
 
+    def has_own(self, key: str) -> bool:
+        """Whether key and value are written here themselves, so that nobody else has a share in them."""
+        own = self.own(key)
+        return own is not None and not self._is_elsewhere(own)
+
     def find(self, *keys: str) -> Any:
         """The node below these keys; None where there is none."""
         node: Any = self.node
