@@ -156,7 +156,7 @@ def carry_out(
     fleet = request.fleet
     if fleet.current is None:
         raise ConfigurationError("there is no project here; go to the folder of its multi.toml, or name it with -A")
-    target = target_here(host, fleet.current, fleet.places, **more)
+    target = target_here(host, fleet.current, fleet.places, specs, **more)
     wanted = Installation(fleet, host, specs, target, off)
     screen = request.screen
     screen.quiet = screen.quiet or given["as_json"]
@@ -176,6 +176,8 @@ def carry_out(
             if code not in (FAILED, INTERRUPTED):
                 applied.finish()
         _linger(screen, host)
+    elif not given["dry_run"]:
+        wanted.seen()
     if given["as_json"]:
         click.echo(json.dumps(_as_json(wanted, failed), indent=1))
     return code

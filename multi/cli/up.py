@@ -35,7 +35,7 @@ from multi.controller.guard import uncovered
 from multi.controller.node import Node
 from multi.controller.start import Result
 from multi.controller.stop import Down
-from multi.errors import ConfigurationError, NodeError
+from multi.errors import ConfigurationError, MultiError, NodeError
 from multi.nodes import options as table
 from multi.nodes.description import ERROR, Description, DescriptionError, Problem
 from multi.nodes.description.plan import FORGET, KEEP, RESTART, START, STOP, Plan, plan
@@ -46,8 +46,6 @@ _VERBS = {START: "start", RESTART: "restart", STOP: "stop", FORGET: "forget"}
 
 
 def _complete_groups(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    from multi.errors import MultiError
-
     try:
         found = project.description(Request(ctx, dict(ctx.params)).cwd)
     except MultiError:
@@ -114,7 +112,8 @@ def up(ctx: click.Context, /, **given: Any) -> None:
     if given["as_json"]:
         screen.quiet = True
     screen.header()
-    _print_plan(screen, description, found, problems, dry=given["dry_run"])
+    drifted = _drifted(fleet, description, known.nodes)
+    _print_plan(screen, description, found, problems, drifted, dry=given["dry_run"])
     if refusal:
         complain(f"this would be {refusal}")
     code = FAILED if refusal else DONE
@@ -128,6 +127,8 @@ def up(ctx: click.Context, /, **given: Any) -> None:
     if given["as_json"]:
         steps = [{**step.as_json(), "result": results.get(step.name)} for step in found.steps]
         shown = {"description": description.path, "steps": steps, "warnings": [one.as_json() for one in problems]}
+        if drifted:
+            shown["units"] = drifted
         if refusal:
             shown["refused"] = refusal
         click.echo(json.dumps(shown, indent=1))
@@ -194,10 +195,44 @@ def _refusal(fleet: Fleet, found: Plan, nodes: dict[str, Node]) -> str:
     return f"{refused(lost)}. To do it all the same add --force" if lost else ""
 
 
-def _print_plan(screen: Screen, description: Description, found: Plan, problems: list[Problem], *, dry: bool) -> None:
+def _drifted(fleet: Fleet, description: Description, nodes: dict[str, Node]) -> list[str]:
+    """Of nodes that units run, those whose unit is not as the description has it: a sentence for each manager."""
+    if not any(node.manager is not None for node in nodes.values()):
+        return []
+    from multi.controller.comparing import compare
+
+    try:
+        found = compare(fleet, description)
+    except MultiError as error:
+        return [f"whether units are as {description.path} describes can't be told: {error}"]
+    told = []
+    for one in found:
+        names = [step.node.name.short for step in one.steps if step.unit.id in one.affected]
+        if names:
+            told.append(
+                f"{', '.join(names)}: what {one.host} runs is not as {description.path} describes; multi install "
+                f"{one.host.manager} brings it there"
+            )
+    return told
+
+
+def _print_plan(
+    screen: Screen,
+    description: Description,
+    found: Plan,
+    problems: list[Problem],
+    drifted: Sequence[str],
+    *,
+    dry: bool,
+) -> None:
     for problem in problems:
         complain(f"warning: {problem}")
+    for text in drifted:
+        complain(f"warning: {text}")
     kept = len(found.of(KEEP))
+    if found.is_empty and drifted:
+        screen.section(f"Nothing to do for nodes that run by themselves, as {description.path} describes.")
+        return
     if found.is_empty:
         nodes = "the node runs" if kept == 1 else f"all {kept} nodes run"
         screen.section(f"Nothing to do: {nodes} as {description.path} describes.")

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from multi.controller import project
 from multi.controller.node import Node, Status
-from multi.errors import ConfigurationError
+from multi.controller.project import Project
+from multi.errors import ConfigurationError, MultiError
 from multi.nodes.spec import NodeSpec, kept_environment
 
 if TYPE_CHECKING:
     from multi.nodes.description import Description
 
+#: What was found of units, by the description and the time of its last change.
+_units: dict[tuple[str, float], dict[str, str]] = {}
 _SHOWN = 3  # differences of one node
 
 
@@ -21,9 +24,13 @@ def of(nodes: Iterable[tuple[Node, Status]]) -> dict[str, str]:
     """What has changed under the nodes that run, by the place of each; those that are as described are left out."""
     descriptions: dict[str, Description | str] = {}
     found = {}
+    managed: dict[Project, list[Node]] = {}
     for node, status in nodes:
-        if not status.workers or node.manager is not None:
-            continue  # what a unit runs is compared by multi install
+        if status.workers and node.manager is not None:
+            managed.setdefault(node.place.project, []).append(node)
+            continue
+        if not status.workers:
+            continue
         record = node.record()
         if not record:
             continue
@@ -33,7 +40,34 @@ def of(nodes: Iterable[tuple[Node, Status]]) -> dict[str, str]:
         if why:
             more = f", and {len(why) - _SHOWN} more" if len(why) > _SHOWN else ""
             found[node.place.kept] = "; ".join(why[:_SHOWN]) + more
+    for home, mine in managed.items():
+        told = _of_units(home)
+        found |= {node.place.kept: told[node.name.short] for node in mine if node.name.short in told}
     return found
+
+
+def _of_units(home: Project) -> dict[str, str]:
+    """Nodes whose units are not as their description has them, if that was changed since they were compared last."""
+    path = project.find_file(home.location) if home.location else None
+    if path is None:
+        return {}
+    from multi.controller import installed
+    from multi.controller.comparing import compare
+    from multi.controller.fleet import Fleet
+
+    key = (path, _changed(path))
+    if key not in _units:
+        _units[key] = {}
+        try:
+            fleet = Fleet(home.location)
+            if key[1] > (_changed(installed.path(fleet.places, home)) or key[1]):
+                for one in compare(fleet, project.description(home.location, path).check()):
+                    text = f"its unit is not as {path} describes: multi install {one.host.manager}"
+                    names = [step.node.name.short for step in one.steps if step.unit.id in one.affected]
+                    _units[key] |= dict.fromkeys(names, text)
+        except MultiError:
+            pass  # whoever installs is told
+    return _units[key]
 
 
 def changed_files(record: dict[str, Any], status: Status) -> list[str]:

@@ -9,7 +9,7 @@ import os
 import pwd
 import shutil
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from multi import units as formats
@@ -29,7 +29,7 @@ from multi.errors import ConfigurationError, NodeError
 from multi.nodes.engines.celery import LAUNCHER
 from multi.nodes.names import this_host
 from multi.nodes.spec import NodeSpec
-from multi.units.base import File, Target, UnitFormat
+from multi.units.base import HARDENING, File, Target, UnitFormat
 
 START, RESTART, MOVE, STOP, KEEP = "start", "restart", "move", "stop", "keep"
 
@@ -196,15 +196,23 @@ class Installation:
         installing.write(change for change in self.changes if change.action == GONE and os.path.exists(change.path))
         self.note([file.path for file in self.files], self.units)
 
+    def seen(self) -> None:
+        """Note that all is as it is to be: what was written to the description since is no drift."""
+        path = installed.path(self.fleet.places, self.home)
+        if os.path.exists(path):
+            os.utime(path)
+
     def note(self, files: Sequence[str], units: dict[str, str]) -> None:
         """Note which files and units are ours."""
-        one = Installed(self.host.manager, units, [*dict.fromkeys(files)], self.host.user, self.host.config)
+        told = {"hardening": self.target.hardening, "settings": dict(self.target.settings)}
+        given = {name: value for name, value in told.items() if value and value != HARDENING[1]}
+        one = Installed(self.host.manager, units, [*dict.fromkeys(files)], self.host.user, self.host.config, given)
         self.noted = {**installed.read(self.fleet.places, self.home), self.host.manager: one}
         installed.write(self.fleet.places, self.home, self.noted)
 
 
-def target_here(host: Host, project: Project, places: Places, **given: Any) -> Target:
-    """What formats are to know of this host."""
+def target_here(host: Host, project: Project, places: Places, specs: Iterable[NodeSpec] = (), **given: Any) -> Target:
+    """What formats are to know of this host. It is the same whoever asks, as far as he may."""
     user = pwd.getpwuid(os.geteuid())
     values: dict[str, Any] = {
         "project": project.key,
@@ -212,7 +220,7 @@ def target_here(host: Host, project: Project, places: Places, **given: Any) -> T
         "user": host.user,
         "multi": _multi(),
         "launcher": LAUNCHER,
-        "homes": {user.pw_name: os.environ.get("HOME") or user.pw_dir},
+        "homes": {**_homes(specs), user.pw_name: os.environ.get("HOME") or user.pw_dir},
     }
     if host.user:
         values |= {"owner": user.pw_name, "unit_dir": own_units()}
@@ -229,6 +237,17 @@ def target_here(host: Host, project: Project, places: Places, **given: Any) -> T
         if os.path.isabs(log) and os.path.isdir(os.path.dirname(log)):
             values["log_dir"] = os.path.dirname(log)
     return Target(**{**values, **given})
+
+
+def _homes(specs: Iterable[NodeSpec]) -> dict[str, str]:
+    """The home directories of the users that nodes run as."""
+    found = {}
+    for name in {spec.user for spec in specs if spec.user}:
+        try:
+            found[name] = pwd.getpwnam(name).pw_dir
+        except KeyError:
+            pass  # a check of the nodes says so
+    return found
 
 
 def find_host(manager: str | None, *, user: bool | None, config: str | None) -> Host:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from multi.controller.places import Places, secure, translated
@@ -26,9 +28,12 @@ class Installed(NamedTuple):
     files: list[str]
     user: bool = False
     config: str | None = None
+    #: what formats were told beside the nodes: `hardening`, and `settings` by name
+    given: Mapping[str, Any] = MappingProxyType({})
 
     def as_json(self) -> dict[str, Any]:
-        return {"units": self.units, "files": self.files, "user": self.user, "config": self.config}
+        found = {"units": self.units, "files": self.files, "user": self.user, "config": self.config}
+        return {**found, "given": dict(self.given)} if self.given else found
 
 
 def path(places: Places, project: Project) -> str:
@@ -50,7 +55,14 @@ def read(places: Places, project: Project) -> dict[str, Installed]:
         if value["version"] > VERSION:
             raise NodeError(f"{where} was written by a newer multi; upgrade this one")
         return {
-            manager: Installed(manager, dict(one["units"]), list(one["files"]), bool(one["user"]), one["config"])
+            manager: Installed(
+                manager,
+                dict(one["units"]),
+                list(one["files"]),
+                bool(one["user"]),
+                one["config"],
+                dict(one.get("given") or {}),
+            )
             for manager, one in value["managers"].items()
         }
     except (FileNotFoundError, NotADirectoryError, PermissionError):

@@ -31,7 +31,7 @@ class NotYours(NodeError):
 class Places:
     """The three base directories."""
 
-    def __init__(self, kept: str, run: str, log: str, uid: int | None = None) -> None:
+    def __init__(self, kept: str, run: str, log: str, *, uid: int | None = None) -> None:
         self.kept = kept
         self.run = run
         self.log = log
@@ -127,7 +127,7 @@ def of_user(uid: int, home: str, variables: Mapping[str, str], state_dir: str | 
     base = os.path.normpath(base)
     check(base, uid)
     kept, run, log = (os.path.join(base, name) for name in ("nodes", "run", "log"))
-    return Places(kept, run, log, uid)
+    return Places(kept, run, log, uid=uid)
 
 
 def _expanded(path: str, home: str) -> str:

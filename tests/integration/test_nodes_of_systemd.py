@@ -86,7 +86,13 @@ def test_install_has_systemd_run_the_nodes_at_boot_too_and_then_has_nothing_to_d
     assert "Nothing to do: all 3 nodes run" in shop.multi("up")
     assert "multi disable --now" in shop.multi("install", "systemd", "--system", code=1)
     # one node changes, one goes
+    assert found["v"]["drift"] is None
     pids = {name: shop.pid(name) for name in ("w1", "w2", "v")}
+    shop.describe(MULTI_TOML.replace('["a"]', '["a", "b"]'))
+    said = shop.multi("up", "--dry-run")
+    assert "v: what systemd --user runs is not as" in said
+    assert "multi install systemd" in said
+    assert {name: bool(one["drift"]) for name, one in shop.status().items()} == {"v": True, "w1": False, "w2": False}
     shop.describe(MULTI_TOML.replace("count = 2", "count = 1").replace('["a"]', '["a", "b"]'))
     said = shop.install()
     assert "restart  v  (its unit has changed)" in said

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 from support.wait import until
 
 from multi.controller import installed, installing, places
+from multi.controller.installation import Host, target_here
 from multi.controller.installed import Installed
 from multi.controller.installing import CHANGED, GONE, NEW
 from multi.controller.managers import config_file, supervisord, systemd
@@ -18,6 +21,8 @@ from multi.controller.managers.base import ManagerDown, ManagerError, engine_of,
 from multi.controller.managers.systemd import Systemd
 from multi.controller.project import Project
 from multi.errors import ConfigurationError
+from multi.nodes.names import NodeName
+from multi.nodes.spec import NodeSpec
 from multi.units.base import File
 
 
@@ -165,3 +170,34 @@ def test_what_is_installed_is_remembered_and_forgotten(tmp_path: Path) -> None:
     assert there.nodes("shop") == []
     installed.write(there, project, {"systemd": one._replace(units={}, files=[])})
     assert installed.read(there, project) == {}
+
+
+def test_the_homes_of_nodes_users_are_told_whoever_renders(tmp_path: Path) -> None:
+    other = next(one for one in pwd.getpwall() if one.pw_uid != os.geteuid())
+    config = tmp_path / "supervisord.conf"
+    config.write_text("[include]\nfiles = conf.d/*.conf\n")
+    spec = NodeSpec(NodeName("w1", "h"), executable="/x/python", cwd="/x", user=other.pw_name)
+    there = places.resolve(str(tmp_path / "state"), str(tmp_path))
+    host = Host("supervisord", False, str(config))
+    target = target_here(host, Project("shop", str(tmp_path)), there, [spec])
+    assert target.homes[other.pw_name] == other.pw_dir
+
+
+def test_what_was_given_at_an_installation_is_remembered_for_comparisons(tmp_path: Path) -> None:
+    there = places.resolve(str(tmp_path / "state"), str(tmp_path))
+    project = Project("shop", str(tmp_path))
+    one = Installed(
+        "systemd", {"w1": "multi-shop@w1.service"}, ["/x"], given={"hardening": "strict", "settings": {"a": "b"}}
+    )
+    installed.write(there, project, {"systemd": one})
+    assert installed.read(there, project)["systemd"].given == one.given
+
+
+def test_what_hides_a_template_is_in_the_way(tmp_path: Path) -> None:
+    files = [File(str(tmp_path / "multi-shop@.service"), "made by multi\n")]
+    names = ["multi-shop@w1.service", "multi-shop@w2.service"]
+    foreign = tmp_path / names[1]
+    foreign.write_text("[Service]\n")
+    (found,) = installing.hidden(files, names, [])
+    assert (found.path, found.action, found.is_foreign) == (str(foreign), GONE, True)
+    assert installing.hidden(files, names, [str(foreign)]) == []
