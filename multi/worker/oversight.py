@@ -105,6 +105,8 @@ class Oversight:
                 continue
             if hard and now >= hard:
                 for held in member.slot.held():
+                    if held.tag in member.condemned:
+                        continue  # killed already, and not quite dead
                     if held.index == index and held.state == RUNNING and held.hard == hard:
                         limit = round(hard - held.since, 3)
                         logger.error("Hard time limit (%gs) exceeded for %s: its child is killed", limit, held.task)

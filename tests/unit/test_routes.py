@@ -48,7 +48,6 @@ def routed(routes: Any = None, **settings: Any) -> App:
         [lambda *_, **__: None, lambda *_, **__: "feeds"],
         {"feed.*": kombu.Queue("feeds")},
     ],
-    ids=str,
 )
 def test_every_form_of_task_routes_is_understood(routes: Any) -> None:
     app = routed(routes)
