@@ -125,9 +125,9 @@ def test_canvases_are_copied_and_pickled(app: App, t: Any, make: Any) -> None:
 
 
 def test_a_canvas_survives_json(app: App, t: Any) -> None:
-    made = t.same.s(1) | chord([t.same.s(), t.add.s(1)], t.total.s()) | t.add.chunks([(1, 1), (2, 2)], 1).group()
+    made: Any = t.same.s(1) | chord([t.same.s(), t.add.s(1)], t.total.s()) | t.add.chunks([(1, 1), (2, 2)], 1).group()
     for _ in range(2):  # as it was written, and frozen
-        again = signature(json.loads(json.dumps(made)), app=app)
+        again: Any = signature(json.loads(json.dumps(made)), app=app)
         assert type(again) is type(made)
         assert [type(step) for step in again.tasks] == [type(step) for step in made.tasks]
         made.freeze()
@@ -135,7 +135,7 @@ def test_a_canvas_survives_json(app: App, t: Any) -> None:
 
 def test_a_clone_shares_nothing_that_is_changed(t: Any) -> None:
     made = chord([t.same.s(1)], t.total.s())
-    other = made.clone()
+    other: Any = made.clone()
     other.link(t.see.s())
     other.tasks[0].set(queue="slow")
     other.tasks[0].args = (2,)
