@@ -7,7 +7,8 @@ hosts, steps can be made to fail, and afterwards the facts of its hosts are what
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from multi.deploy.base import Result, Sent
@@ -42,6 +43,8 @@ class SimulatedHost:
         self.facts = facts
         self.files: dict[str, File] = {}
         self.backups: dict[str, tuple[File | None, str | None]] = {}
+        #: What keepers in supervisord's foreground say of their nodes, by unit, where that is other than what supervisord says.
+        self.keepers: dict[str, str] = {}
 
     # ---- what is done to files
 
@@ -299,7 +302,7 @@ def _multi(model: SimulatedHost, words: list[str]) -> Result:
         for unit in units:
             model.turn("multi", unit, STOPPED if verb == "stopwait" else RUNNING)
     elif verb == "status":
-        return Result(0, _keepers(model.facts))
+        return Result(0, _keepers(model.facts, model.keepers, ("multi", "supervisord")))
     return Result(0)
 
 
@@ -346,16 +349,19 @@ def _row(node: NodeFact) -> tuple[object, ...]:
     return ("node", node.unit, node.manager, state, node.pid, node.release or "", _whole(node.age))
 
 
-def _keepers(facts: HostFacts) -> str:
-    """What `multi status --json` would say of nodes that keepers run."""
+def _keepers(
+    facts: HostFacts, said: Mapping[str, str] = MappingProxyType({}), managers: Sequence[str] = ("multi",)
+) -> str:
+    """What `multi status --json` would say of nodes that keepers run: by themselves, or in a manager's foreground."""
     import json
 
-    nodes = [node for node in facts.nodes.values() if node.manager == "multi"]
+    nodes = [node for node in facts.nodes.values() if node.manager in managers]
     return json.dumps(
         [
             {
-                "node": f"{node.unit}@{facts.hostname}",
-                "state": node.state,
+                "node": f"{node.unit if node.manager == 'multi' else node.unit.rpartition('-')[2]}@{facts.hostname}",
+                "run_by": node.manager,
+                "state": said.get(node.unit, node.state),
                 "pid": node.pid,
                 "since": (facts.clock or 0) - (node.age or 0),
             }

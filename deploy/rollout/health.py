@@ -1,4 +1,8 @@
-"""Whether nodes on a host are up and stay so: asked of `multi status --json` there, or of the unit manager."""
+"""Whether nodes on a host are up and stay so: asked of `multi status --json` there, or of the unit manager.
+
+systemd is told by a worker itself when it is ready. supervisord takes for up what has lived for some seconds: where multi is in
+the release, the keeper that supervisord runs is asked, too.
+"""
 
 from __future__ import annotations
 
@@ -112,7 +116,38 @@ def look(session: Session, gate: Gate) -> dict[str, Health]:
     for number, name in enumerate(gate.nodes):
         unit = gate.units[number] if number < len(gate.units) else name
         found[name] = by_unit.get(unit) or told.get(name) or Health(False, "", "is not there")
+    if gate.manager == SUPERVISORD and gate.multi is not None:
+        up = tuple(name for name, one in found.items() if one.is_up)
+        found |= _by_keepers(session, gate, {name: found[name] for name in up}) if up else {}
     return found
+
+
+def _by_keepers(session: Session, gate: Gate, running: dict[str, Health]) -> dict[str, Health]:
+    """Programs that supervisord says are running, as their keepers say. Whose keeper can't be asked by the owner is asked for as
+    root."""
+    assert gate.multi is not None
+    nodes = tuple(running)
+    told = _by_name(status(session, gate.multi, nodes, gate.folder))
+    if session.host.settings.sudo and any(_is_unknown(told.get(name)) for name in nodes):
+        told |= _by_name(status(session, gate.multi, nodes, gate.folder, sudo=True))
+    found = {}
+    for name, one in running.items():
+        value = told.get(name)
+        if value is None:
+            found[name] = one._replace(is_up=False, text=f"{one.text}, but multi status there doesn't know it")
+            continue
+        said = _health(value)
+        # supervisord's processes are what is started again when one ends; the worker's is where the release is seen
+        found[name] = said._replace(identity=f"{one.identity} {said.identity}")
+    return found
+
+
+def _is_unknown(value: dict[str, Any] | None) -> bool:
+    return value is None or value.get("state") == "unknown"
+
+
+def _by_name(values: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {str(one.get("node", "")).partition("@")[0]: one for one in values}
 
 
 def _owner(session: Session) -> str | None:
@@ -127,14 +162,15 @@ def _run(session: Session, command: Command) -> str:
 
 
 def status(
-    session: Session, multi: str, nodes: tuple[str, ...] = (), folder: str | None = None
+    session: Session, multi: str, nodes: tuple[str, ...] = (), folder: str | None = None, *, sudo: bool = False
 ) -> list[dict[str, Any]]:
-    """What `multi status --json` says there; nothing when it can't be asked."""
+    """What `multi status --json` says there, to the owner or to root; nothing when it can't be asked."""
     settings = session.host.settings
     cwd = folder or settings.current
     argv = (multi, "status", *nodes, "--json")
+    command = Command(argv, sudo=sudo, user=None if sudo else settings.owner_user, cwd=cwd)
     try:
-        found = json.loads(_run(session, Command(argv, user=settings.owner_user, cwd=cwd)))
+        found = json.loads(_run(session, command))
     except ValueError:
         return []
     return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
@@ -142,17 +178,18 @@ def status(
 
 def _multi(session: Session, gate: Gate) -> dict[str, Health]:
     assert gate.multi is not None
-    found = {}
-    for one in status(session, gate.multi, gate.nodes, gate.folder):
-        name = str(one.get("node", "")).partition("@")[0]
-        state = str(one.get("state"))
-        identity = f"{one.get('pid')} {one.get('generation')} {one.get('restarts')}"
-        is_up = state.startswith("running")
-        workers = [worker for worker in one.get("workers") or () if isinstance(worker, dict)]
-        pid = int(workers[-1].get("pid") or 0) if workers else 0
-        text = str(one.get("message") or state)
-        found[name] = Health(is_up, identity, text, state in ("failed", "given up"), pid)
-    return found
+    told = _by_name(status(session, gate.multi, gate.nodes, gate.folder))
+    return {name: _health(value) for name, value in told.items()}
+
+
+def _health(value: dict[str, Any]) -> Health:
+    """What `multi status` says of one node."""
+    state = str(value.get("state"))
+    identity = f"{value.get('pid')} {value.get('generation')} {value.get('restarts')}"
+    workers = [worker for worker in value.get("workers") or () if isinstance(worker, dict)]
+    pid = int(workers[-1].get("pid") or 0) if workers else 0
+    text = str(value.get("message") or state)
+    return Health(state.startswith("running"), identity, text, state in ("failed", "given up"), pid)
 
 
 _SHOWN = "Id,ActiveState,SubState,MainPID,NRestarts,Result,StatusText"

@@ -1,0 +1,46 @@
+"""What has to be true of a host's nodes before a deploy goes on: on the model of a fleet."""
+
+from __future__ import annotations
+
+from support.deploys import TOML, Fleet, fresh, release
+
+from multi.deploy.connections.simulation import Simulation
+from multi.deploy.rollout.report import REVERTED
+
+SUPERVISED = TOML.replace('"app[1:4]"', "app1").replace(
+    "[deploy]", '[deploy]\nmanager = "supervisord"\nhealthy_deadline = "0.3s"'
+)
+
+
+def supervised() -> Fleet:
+    facts = fresh("app1", systemd=None, supervisord="4.2.5", supervisor_dir="/etc/supervisor/conf.d")
+    return Fleet(SUPERVISED, facts)
+
+
+def test_a_program_that_supervisord_calls_running_is_up_when_its_keeper_says_so() -> None:
+    fleet = supervised()
+    assert fleet.push(release())
+
+    def hangs(simulation: Simulation) -> None:
+        simulation.hosts["app1"].keepers["shop-w1"] = "starting"
+
+    report = fleet.report(release("2"), meddle=hangs)
+    assert report.hosts["app1"].state == REVERTED
+    assert report.hosts["app1"].reason == "not healthy after 0.3 s: w1 starting"
+    assert "app1 waiting: w1 starting" in fleet.said
+    assert not any("restart shop-w2" in line for line in fleet.of("app1"))
+    assert fleet.facts["app1"].current == "r1"
+
+
+def test_a_keeper_that_the_owner_cannot_ask_about_is_asked_by_root() -> None:
+    fleet = supervised()
+    fleet.push(release())
+    asked = [line for line in fleet.of("app1") if "multi status" in line]
+    assert asked
+    assert not any("sudo" in line for line in asked)
+
+    def lost(simulation: Simulation) -> None:
+        simulation.hosts["app1"].keepers["shop-w1"] = "unknown"
+
+    fleet.report(release("2"), meddle=lost)
+    assert any("sudo -n /srv/shop/current/.venv/bin/multi status w1 --json" in line for line in fleet.of("app1"))
