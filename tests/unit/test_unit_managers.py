@@ -176,7 +176,7 @@ def test_the_homes_of_nodes_users_are_told_whoever_renders(tmp_path: Path) -> No
     other = next(one for one in pwd.getpwall() if one.pw_uid != os.geteuid())
     config = tmp_path / "supervisord.conf"
     config.write_text("[include]\nfiles = conf.d/*.conf\n")
-    spec = NodeSpec(NodeName("w1", "h"), executable="/x/python", cwd="/x", user=other.pw_name)
+    spec = NodeSpec(NodeName("w1", "h"), executable="/x/python", cwd="/x", options={}, user=other.pw_name)
     there = places.resolve(str(tmp_path / "state"), str(tmp_path))
     host = Host("supervisord", False, str(config))
     target = target_here(host, Project("shop", str(tmp_path)), there, [spec])
