@@ -24,8 +24,29 @@ __all__ = ["nodes", "reload", "restart"]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "tasks":
+        return _tasks()
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from multi.deploy import library
 
     return getattr(library, name)
+
+
+def _tasks() -> Any:
+    """`from multi.deploy import tasks`, which is all that a fabfile needs: Invoke collects the tasks that stand at the top of the
+    file it loads and none of modules there, so that they are put there when it is Invoke who loads the file."""
+    import importlib
+    import sys
+
+    tasks = importlib.import_module("multi.deploy.tasks")
+    frame = sys._getframe(2)
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith("importlib"):
+        frame = frame.f_back
+    above = frame.f_back
+    while above is not None and above.f_globals.get("__name__") != "invoke.loader":
+        above = above.f_back
+    if above is not None:
+        for name in tasks.__all__:
+            frame.f_globals.setdefault(name, getattr(tasks, name))
+    return tasks

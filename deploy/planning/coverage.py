@@ -97,9 +97,9 @@ class Coverage:
 
     def _batch(
         self, left: Sequence[str], size: int, turns: Mapping[str, _Turn], up: Counter[str]
-    ) -> tuple[list[str], list[tuple[str, str, str]]]:
+    ) -> tuple[list[str], list[tuple[str, list[str], str]]]:
         batch: list[str] = []
-        waiting: list[tuple[str, str, str]] = []
+        waiting: list[tuple[str, list[str], str]] = []
         down: Counter[str] = Counter()
         for number, name in enumerate(left):
             if len(batch) == size:
@@ -110,7 +110,7 @@ class Coverage:
                 batch.append(name)
                 down = would
             elif number < size and batch and not self._bare(turns[name].down, up):
-                waiting.append((name, bare[0], batch[-1]))
+                waiting.append((name, bare, batch[-1]))
         return batch, waiting
 
     def _bare(self, down: Counter[str], up: Counter[str]) -> list[str]:
@@ -166,6 +166,10 @@ def queues(spec: NodeSpec) -> tuple[str, ...]:
     left_out = {name.strip() for name in str(spec.options.get("exclude_queues") or "").split(",")}
     found = dict.fromkeys(name for name in names or () if name) or {_DEFAULT: None}
     return tuple(name for name in found if name not in left_out)
+
+
+def _named(queues: Sequence[str]) -> str:
+    return f"the queue{'s' if len(queues) > 1 else ''} {', '.join(map(repr, queues))}"
 
 
 def _refusal(refused: Mapping[str, Sequence[str]]) -> str:

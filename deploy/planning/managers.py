@@ -151,22 +151,25 @@ class Keepers(Manager):
     name = KEEPER
     waits = True
 
-    def __init__(self, multi: str, folder: str, owner: str | None = None) -> None:
+    def __init__(self, multi: str, folder: str, owner: str | None = None, *, deadline: float | None = None) -> None:
+        """`deadline`: what isn't ready so long (s) after its start has failed."""
         self._multi = multi
         self._folder = folder
         self._owner = owner
+        self._deadline = (f"--timeout={deadline:g}",) if deadline is not None else ()
 
     def _run(self, *words: str, timeout: float | None = None) -> Command:
         return Command((self._multi, *words), user=self._owner, cwd=self._folder, timeout=timeout)
 
     def start(self, unit: str, timeout: float | None = None) -> Command:
-        return self._run("up", "--only", unit, timeout=timeout)
+        return self._run("up", "--only", unit, *self._deadline, timeout=timeout)
 
     def stop(self, unit: str, timeout: float | None = None) -> Command:
-        return self._run("stopwait", unit, timeout=timeout)
+        return self._run("stopwait", unit, "--force", timeout=timeout)
 
     def restart(self, unit: str, timeout: float | None = None) -> Command:
-        return self._run("restart", unit, timeout=timeout)
+        # the plan has looked at the whole fleet's queues; the host knows of its own nodes only
+        return self._run("restart", unit, "--force", *self._deadline, timeout=timeout)
 
     def reload(self, unit: str, timeout: float | None = None) -> Command | None:
         return self._run("reload", unit, timeout=timeout)
@@ -225,7 +228,8 @@ def choose(facts: HostFacts, settings: Settings, *, has_multi: bool, password: b
     if not has_multi:
         raise NoManager('manager = "multi" needs multi-workers among the requirements, and agentless not to be true')
     owner = settings.owner.partition(":")[0] if settings.owner else None
-    return Keepers(f"{settings.current}/.venv/bin/multi", settings.current, owner)
+    program = f"{settings.current}/.venv/bin/multi"
+    return Keepers(program, settings.current, owner, deadline=settings.healthy_deadline)
 
 
 def node_of(project: str, fact: NodeFact, recorded: Container[str] = ()) -> str | None:
