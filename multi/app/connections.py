@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from multi import plugins, urls
 from multi.errors import ConfigurationError
@@ -20,7 +21,20 @@ def broker_url(app: App, *, write: bool) -> str:
     """The URL of the broker to send to (`write`) or to consume from; the embedded file's where none is configured."""
     conf = app.conf
     url: str | None = (conf.broker_write_url if write else conf.broker_read_url) or conf.broker_url
-    return url or embedded_url(app)
+    return url or _from_parts(conf, "broker", conf.broker_transport or "amqp", "vhost") or embedded_url(app)
+
+
+def _from_parts(conf: Any, group: str, scheme: str, last: str) -> str | None:
+    """The URL that the settings of a group say in parts, as before there were URLs; None if none of them is given."""
+    host, port, password = (conf[f"{group}_{part}"] for part in ("host", "port", "password"))
+    user, path = conf[f"{group}_{'user' if group == 'broker' else 'username'}"], conf[f"{group}_{last}"]
+    if all(part in (None, "") for part in (host, port, user, password, path)):
+        return None
+    secret = ":" + quote(password, "") if password else ""
+    login = quote(user or "", "") + secret + "@" if user or secret else ""
+    tail = "" if path in (None, "") else "/" + quote(str(path), "")
+    place = f"{host or 'localhost'}:{port}" if port else host or "localhost"
+    return f"{scheme}://{login}{place}{tail}"
 
 
 def embedded_url(app: App) -> str:
@@ -36,6 +50,8 @@ def backend_url(app: App, url: str | None = None) -> str | None:
     if not url:
         broker = broker_url(app, write=True)
         return broker if broker.startswith("sqlite:") else None
+    if url in ("redis", "redis://"):
+        url = _from_parts(app.conf, "redis", "redis", "db") or url
     url = _BARE.get(url, url)
     if url == "amqp" or url.startswith(("amqp:", "amqps:", "pyamqp:")):
         raise ConfigurationError(
@@ -75,6 +91,8 @@ def broker_options(app: App) -> dict[str, Any]:
         options.setdefault("socket_connect_timeout", conf.redis_socket_connect_timeout)
     if conf.is_set("broker_heartbeat"):
         options.setdefault("heartbeat", conf.broker_heartbeat)
+    if conf.is_set("broker_native_delayed_delivery_queue_type"):
+        options.setdefault("delay_queue_type", conf.broker_native_delayed_delivery_queue_type)
     if conf.broker_use_ssl:
         options.setdefault("ssl", conf.broker_use_ssl)
     if not _configured(app):
@@ -124,7 +142,9 @@ def _with_tls(url: str, wanted: Any) -> str:
 
 
 def _configured(app: App) -> bool:
-    return bool(app.conf.broker_url or app.conf.broker_write_url)
+    return not broker_url(app, write=True).startswith("sqlite:") or bool(
+        app.conf.broker_url or app.conf.broker_write_url
+    )
 
 
 def _anchor(app: App) -> str | None:

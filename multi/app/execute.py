@@ -13,6 +13,7 @@ from multi.app.job import Job
 from multi.app.plan import Executor, executor
 from multi.app.records import stores
 from multi.errors import (
+    BackendUnavailable,
     InvalidTaskError,
     MultiError,
     NotRegistered,
@@ -22,9 +23,11 @@ from multi.errors import (
 )
 from multi.message import Message
 from multi.outcome import Outcome
+from multi.store import is_final
 
 if TYPE_CHECKING:
     from multi.app.app import App
+    from multi.backends.base import Backend
 
 __all__ = ["Job", "failure", "prepare", "stores"]
 
@@ -60,6 +63,11 @@ def prepare(app: App, message: Message, *, queue: str, redelivered: bool, starts
     plan = ex.plan(name)
     if plan is None:
         return _unknown(message, headers, embed, task_id, name)
+    if redelivered and ex.deduplicate and not plan.acks_early and _has_succeeded(plan.backend or app.backend, task_id):
+        # what follows it may not have been sent before its worker died, so a task with followers is run again
+        if not any(embed.values()):
+            reason = "it has succeeded before (worker_deduplicate_successful_tasks)"
+            return Outcome(task_id, name, "IGNORED", record=False, reason=reason)
     try:
         job = Job(app, ex, plan, message, headers, task_id, args, kwargs, embed, queue, redelivered, hostname)
     except (TypeError, ValueError, IndexError, KeyError) as error:
@@ -74,6 +82,17 @@ def prepare(app: App, message: Message, *, queue: str, redelivered: bool, starts
         if due:
             return Outcome(task_id, name, "PENDING", verb="park", record=False, due=due, reason="rate limit")
     return job
+
+
+def _has_succeeded(backend: Backend | None, task_id: str) -> bool:
+    """Whether the backend has a success of this task; no answer is none."""
+    if backend is None or backend.expects:
+        return False
+    try:
+        (found,) = backend.fetch([task_id])
+    except BackendUnavailable:
+        return False
+    return found is not None and is_final(found)
 
 
 def failure(app: App, message: Message, exc: BaseException, *, verb: str = "ack", reason: str = "") -> Outcome:

@@ -52,6 +52,7 @@ class Executor:
         self.app = app
         self.accept: dict[str, Codec] = accepted(conf.accept_content)
         self.limited: bool = not conf.worker_disable_rate_limits
+        self.deduplicate: bool = conf.worker_deduplicate_successful_tasks
         self.zone: tzinfo = zone(conf.timezone)
         self.extended: bool = conf.result_extended
         self.inherit_priority: bool = conf.task_inherit_parent_priority

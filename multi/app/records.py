@@ -6,6 +6,8 @@ from collections.abc import Callable
 from json.encoder import encode_basestring_ascii as quote
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from multi import clock
 from multi.app import exceptions
 from multi.app.states import EXCEPTION_STATES, READY_STATES
@@ -71,6 +73,8 @@ def _stores(app: App, backend: Backend, outcome: Outcome) -> list[Store]:
                     task_id, recorder.fallen(outcome, task_id, group_id, parent_id), reply_to=outcome.reply_to
                 )
             )
+    if outcome.state == "FAILURE" and recorder.failure_expires is not None:
+        return [msgspec.structs.replace(store, expires=recorder.failure_expires) for store in found]
     return found
 
 
@@ -134,6 +138,10 @@ class Recorder:
         names = conf.result_accept_content or conf.accept_content
         self.accept = accepted([*names, conf.result_serializer])
         self.extended: bool = conf.result_extended
+        #: how long failures are kept, None for as long as all else
+        self.failure_expires: int | None = None
+        if conf.result_failure_expires is not None:
+            self.failure_expires = int(conf.result_failure_expires)
         self.dump: Callable[[Any], bytes] = self.codec.dumps
 
     def encode(self, outcome: Outcome) -> bytes:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Mu
 from typing import Any
 
 from multi.config import environment
-from multi.config.table import NOTED, REFUSED, TABLE, Setting, upper_names
+from multi.config.removed import OTHERS_TOO, why
+from multi.config.table import NOTED, TABLE, upper_names
 from multi.config.values import OwnName, convert
 from multi.errors import ConfigurationError, UnknownSetting, UnsupportedOption
 
@@ -94,7 +95,6 @@ class Settings(MutableMapping[str, Any]):
         value = convert(setting, value, key)
         if key != name and name in layer and layer is self._loaded and layer[name] != value:
             raise ConfigurationError(f"{key} and {name} are two names of one setting, with different values; keep one")
-        _refuse(setting, value)
         layer[name] = value
 
     def _changed(self, key: str | None) -> None:
@@ -110,9 +110,7 @@ class Settings(MutableMapping[str, Any]):
             self._fill()
         variable, text = environment.find(name)
         if text:
-            value = convert(setting, text, variable, from_text=True)
-            _refuse(setting, value)
-            return value
+            return convert(setting, text, variable, from_text=True)
         for layer in (self._changes, self._arguments, self._loaded):
             if name in layer:
                 return layer[name]
@@ -200,12 +198,15 @@ class Settings(MutableMapping[str, Any]):
 
 
 def resolve(key: str) -> str | None:
-    """The setting that `key` names, None for a key of the project's own. Raises `UnknownSetting` for a near miss."""
+    """The setting that `key` names, None for a key of the project's own. Raises `UnknownSetting` for a near miss, and
+    `UnsupportedOption` for what Celery itself has removed."""
     if key in TABLE:
         return key
     name = _upper(key)
     if name is not None:
         return name
+    if key not in OTHERS_TOO and (gone := why(key)):
+        raise UnsupportedOption(gone)
     near = _near(key)
     if key.startswith(_OLD_PREFIXES):
         hint = f"; did you mean {near}?" if near else ""
@@ -269,9 +270,3 @@ def refuse_near_miss(key: str, known: Iterable[str], others: Container[str]) -> 
     near = get_close_matches(key, known, 1, 0.8)
     if near:
         raise UnknownSetting(f"there is no argument {key!r}; did you mean {near[0]!r}?")
-
-
-def _refuse(setting: Setting, value: Any) -> None:
-    if setting.standing == REFUSED and value not in setting.usual:
-        note = f": {setting.note}" if setting.note else "; remove it, or leave these tasks to Celery's workers for now"
-        raise UnsupportedOption(f"the setting {setting.name} is not acted upon yet{note}")

@@ -23,6 +23,7 @@ from multi.stats import StatsPage
 from multi.worker import lines
 from multi.worker.child import AWAKE, DUMP, GO, IDLE, PARKED, READY, STOP, Child, ChildPlan
 from multi.worker.crew import Member, fork
+from multi.worker.giving_up import given_up
 from multi.worker.intake import Intake, parse
 from multi.worker.orders import Orders
 from multi.worker.orphans import Orphans, how
@@ -101,6 +102,8 @@ class Worker:
         self._drain: Timer | None = None
         self._pause = 0.1
         self._forked = 0
+        self._failures = 0
+        self._soft = False
         self._pidfile = pidfile
         self._successor: Successor | None = None
         self._predecessor = predecessor()
@@ -154,6 +157,7 @@ class Worker:
     def _up(self) -> None:
         # the end of an outage is told as loudly as its beginning
         logger.log(WARNING if self.connected else INFO, lines.CONNECTED, self.app.worker_broker.masked)
+        self._failures = 0
         if not self.connected:
             self.connected = True
             self._purge()
@@ -167,6 +171,11 @@ class Worker:
 
     def _down(self, why: str) -> None:
         logger.error("%s", why)
+        self._failures += 1
+        reason = given_up(self.app.conf, connected=self.connected, failures=self._failures)
+        if reason and not self.stopping:
+            logger.critical("The worker ends: %s", reason)
+            self._end(f"{why} ({reason})", 1)
         self.notifier.status(f"waiting for the broker: {why}")
 
     def _populate(self) -> None:
@@ -187,8 +196,11 @@ class Worker:
 
     def _refused(self, error: Exception) -> None:
         logger.critical("%s", error)
-        self.exit_code = 1 if self.connected else 2
-        self.reason = str(error)
+        self._end(str(error), 1 if self.connected else 2)
+
+    def _end(self, reason: str, code: int) -> None:
+        """End by itself: warm, where there are children."""
+        self.exit_code, self.reason = code, reason
         if self.members:
             self.stop()
         else:
@@ -370,7 +382,7 @@ class Worker:
 
     def stop_cold(self) -> None:
         """Cold shutdown: interrupt tasks now and hand every message back."""
-        if self.cold:
+        if self.cold or self._softly():
             return
         self.cold = True
         self.exit_code = 1
@@ -381,6 +393,20 @@ class Worker:
         self._kill(monotonic() + CLAIM_TIME)
         if self._is_waiting:
             self._done_yet()
+
+    def _softly(self) -> bool:
+        """Let what runs go on for worker_soft_shutdown_timeout, the first time; whether it does."""
+        timeout = self.app.conf.worker_soft_shutdown_timeout
+        if self._soft or not timeout or not any(RUNNING in member.slot.states() for member in self.members.values()):
+            return False
+        self._soft = True
+        logger.warning(
+            "Soft shutdown: running tasks have %g s before the cold one (worker_soft_shutdown_timeout)", timeout
+        )
+        if not self.stopping:
+            self.stop()
+        self.loop.later(timeout, self.stop_cold)
+        return True
 
     def _kill(self, deadline: float) -> None:
         later = False

@@ -97,6 +97,18 @@ def test_a_cold_shutdown_hands_everything_back_uncounted(
         assert made.dead() == []
 
 
+def test_a_soft_shutdown_gives_running_tasks_their_time_before_the_cold_one(project: Project, redis_url: str) -> None:
+    with bench(project, redis_url, redis_url, worker_soft_shutdown_timeout=1.0) as made:
+        worker = made.start("-c", "2")
+        short, long = made.tasks.sleep.delay(0.5, "short"), made.tasks.sleep.delay(20, "long")
+        made.wait_begun("short")
+        made.wait_begun("long")
+        assert worker.stop(signal.SIGQUIT) == 1
+        assert "Soft shutdown: running tasks have 1 s" in worker.said()
+        assert short.get(timeout=5) == "short"
+        assert (long.state, made.depth()) == ("PENDING", 1)
+
+
 def test_signals_to_the_whole_group_do_not_hurt_running_tasks(project: Project, broker: str) -> None:
     with bench(project, broker, broker) as made:
         worker = made.start("-c", "1")

@@ -11,8 +11,9 @@ import pytest
 
 from multi import App
 from multi.config import TABLE, Settings, environment
+from multi.config.removed import OTHERS_TOO, REMOVED
 from multi.config.sources import reader
-from multi.config.table import ACTED, NOTED, REFUSED
+from multi.config.table import ACTED, NOTED, old_name, upper_names
 from multi.errors import ConfigurationError, UnknownSetting, UnsupportedOption
 
 
@@ -41,8 +42,8 @@ def test_every_setting_has_a_standing_and_its_default_is_of_its_type() -> None:
     from multi.config.values import convert
 
     for name, setting in TABLE.items():
-        assert setting.standing in (ACTED, NOTED, REFUSED)
-        assert setting.standing != NOTED or setting.note, name
+        assert setting.standing in (ACTED, NOTED)
+        assert bool(setting.meaning) != bool(setting.note), name
         assert convert(setting, setting.default, name) == setting.default
 
 
@@ -208,13 +209,78 @@ def test_a_wrong_value_is_not_printed_where_it_may_be_a_secret() -> None:
     assert "geheim" not in str(caught.value)
 
 
-def test_a_setting_that_is_not_acted_upon_is_refused_unless_it_is_the_default() -> None:
-    conf = Settings()
-    conf.worker_pool_restarts = False
-    with pytest.raises(UnsupportedOption, match="worker_pool_restarts is not acted upon yet"):
-        conf.worker_pool_restarts = True
-    with pytest.raises(UnsupportedOption, match="task_remote_tracebacks"):
-        _ = loaded({"task_remote_tracebacks": True}).task_serializer
+#: Where our default is another one, and why.
+OTHER_DEFAULTS = {
+    "task_acks_late": "unset means late here",
+    "broker_connection_max_retries": "a worker waits for its broker as long as it takes",
+}
+
+
+def test_every_setting_of_celery_is_known_under_both_names_and_with_its_default() -> None:
+    """Compared with the real one's own table, so that none is missing."""
+    import celery.app.defaults as theirs
+
+    found = dict(theirs.flatten(theirs.NAMESPACES))
+    assert sorted(found.keys() - TABLE.keys()) == []
+    uppers = upper_names()
+    for name, option in found.items():
+        default = option.default.total_seconds() if isinstance(option.default, timedelta) else option.default
+        assert TABLE[name].default == default or name in OTHER_DEFAULTS, name
+        old = theirs._TO_OLD_KEY.get(name)
+        assert old is None or (uppers[old], old_name(name)) == (name, old)
+    ours = {"worker_lease", "max_deliveries", "drain_timeout", "delayed_delivery"}
+    assert ours >= {name for name in TABLE.keys() - found.keys() if not name.startswith("multi_")}
+
+
+@pytest.mark.parametrize("name", sorted(REMOVED.keys() - OTHERS_TOO))
+def test_what_celery_has_removed_is_refused_with_what_takes_its_place(name: str) -> None:
+    with pytest.raises(UnsupportedOption, match=f"Celery has removed the setting {name} .*in its place: "):
+        Settings()[name] = "x"
+    assert name not in upper_names()
+
+
+def test_what_django_knows_too_may_be_there() -> None:
+    assert loaded({"ADMINS": ["a"], "EMAIL_HOST": "h"})["EMAIL_HOST"] == "h"
+
+
+def test_old_and_new_names_may_be_mixed_unless_they_disagree() -> None:
+    conf = loaded({"CELERY_TASK_SERIALIZER": "json", "task_compression": "zlib", "CELERYD_CONCURRENCY": 3})
+    assert (conf.task_serializer, conf.task_compression, conf.worker_concurrency) == ("json", "zlib", 3)
+    with pytest.raises(ConfigurationError, match="CELERYD_CONCURRENCY and worker_concurrency are two names"):
+        _ = loaded({"worker_concurrency": 2, "CELERYD_CONCURRENCY": 3}).worker_pool
+
+
+@pytest.mark.parametrize(
+    ("settings", "url"),
+    [
+        ({"broker_host": "rabbit"}, "amqp://rabbit"),
+        (
+            {
+                "BROKER_HOST": "h",
+                "BROKER_PORT": 5673,
+                "BROKER_USER": "u@x",
+                "BROKER_PASSWORD": "p/w",
+                "BROKER_VHOST": "/v",
+            },
+            "amqp://u%40x:p%2Fw@h:5673/%2Fv",
+        ),
+        ({"broker_transport": "redis", "broker_host": "r", "broker_vhost": "2"}, "redis://r/2"),
+    ],
+    ids=str,
+)
+def test_a_broker_can_be_told_in_parts(settings: dict[str, Any], url: str) -> None:
+    from multi.app.connections import broker_url
+
+    assert broker_url(App("parts", changes=settings, set_as_current=False), write=True) == url
+
+
+def test_the_redis_backend_can_be_told_in_parts() -> None:
+    from multi.app.connections import backend_url
+
+    app = App(
+        "parts", backend="redis", set_as_current=False, redis_host="r", redis_port=6380, redis_db=3, redis_password="p"
+    )
+    assert backend_url(app) == "redis://:p@r:6380/3"
 
 
 def test_a_setting_without_meaning_here_is_noted() -> None:
@@ -227,14 +293,12 @@ def test_a_setting_without_meaning_here_is_noted() -> None:
     assert "worker_prefetch_multiplier" in second
 
 
-def test_a_value_that_says_what_happens_anyway_is_neither_noted_nor_refused() -> None:
+def test_a_value_that_says_what_happens_anyway_is_not_noted() -> None:
     conf = Settings()
-    conf.update(
-        broker_connection_retry_on_startup=True, task_reject_on_worker_lost=True, broker_connection_max_retries=None
-    )
+    conf.update(broker_login_method="PLAIN", task_retry_on_worker_lost=True)
     assert conf.notes() == []
-    with pytest.raises(UnsupportedOption, match="broker_connection_retry_on_startup"):
-        conf.broker_connection_retry_on_startup = False
+    conf.broker_login_method = "EXTERNAL"
+    assert conf.notes() == ["setting broker_login_method: RabbitMQ is always spoken to by PLAIN"]
 
 
 def test_two_names_of_one_setting_must_agree() -> None:

@@ -1,0 +1,31 @@
+"""Settings of events, of remote control, and of what workers keep of it."""
+
+from __future__ import annotations
+
+from multi.config.setting import noted
+
+CONTROL = (
+    *noted(
+        "a worker sends no events yet; `multi status` and `multi top` show what it does",
+        ("worker_send_task_events", "bool", False),
+        ("task_send_sent_event", "bool", False),
+        ("event_queue_expires", "seconds", 60.0),
+        ("event_queue_ttl", "seconds", 5.0),
+        ("event_queue_prefix", "str", "celeryev"),
+        ("event_queue_exclusive", "bool", True),
+        ("event_queue_durable", "bool", False),
+        ("event_serializer", "str", "json"),
+        ("event_exchange", "str", "celeryev"),
+    ),
+    *noted(
+        "a worker answers no remote control yet; `multi pause`, `multi scale` and `multi restart` steer it",
+        ("worker_enable_remote_control", "bool", True),
+        ("worker_pool_restarts", "bool", False),
+        ("control_queue_ttl", "seconds", 300.0),
+        ("control_queue_expires", "seconds", 10.0),
+        ("control_queue_exclusive", "bool", True),
+        ("control_queue_durable", "bool", False),
+        ("control_exchange", "str", "celery"),
+    ),
+    *noted("a worker keeps nothing in a file of its own", ("worker_state_db", "str", None)),
+)
