@@ -82,10 +82,8 @@ class Coverage:
                 batch = left[:1]
                 for queue in self._bare(turns[batch[0]].down, up):
                     refused.setdefault(queue, []).append(batch[0])
-            for name, queue, other in waiting:
-                notes.append(
-                    f"{name} goes after {other}: together they would leave the queue {queue!r} without a consumer"
-                )
+            for name, bare, other in waiting:
+                notes.append(f"{name} goes after {other}: together they would leave {_named(bare)} without a consumer")
             found.append(batch)
             taken = set(batch)
             left = [name for name in left if name not in taken]

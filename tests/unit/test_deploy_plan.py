@@ -205,7 +205,7 @@ def test_one_push_covers_systemd_supervisord_and_keepers() -> None:
         ("old", "supervisord"),
     }
     assert "sudo -n supervisorctl update shop-w1" in fleet.of("old")
-    assert "cd /srv/shop/current && /srv/shop/current/.venv/bin/multi up --only w1" in fleet.of("app4")
+    assert "cd /srv/shop/current && /srv/shop/current/.venv/bin/multi up --only w1 --timeout=120" in fleet.of("app4")
     assert fleet.plan(release()).is_empty
 
 
