@@ -82,7 +82,12 @@ def span(key: str, value: Any) -> float:
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not math.isfinite(seconds):
         raise TypeError(f"{key} should be a number of seconds, not {value!r}")
+    if abs(seconds) > _AGES:
+        raise ValueError(f"{key} is out of range: {value!r} is more than 1000 years")
     return float(seconds)
+
+
+_AGES = 1000 * 365.25 * 86400
 
 
 def _limit(key: str, value: Any) -> None:

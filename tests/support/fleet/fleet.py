@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 ENGINE = os.environ["FLEET_ENGINE"]
 if TYPE_CHECKING or ENGINE == "multi":
-    from multi import Celery, Ignore, Reject, chord, group
+    from multi import Celery, Ignore, MaxRetriesExceededError, Reject, Retry, Task, chord, group
 else:
-    from celery import Celery, chord, group
-    from celery.exceptions import Ignore, Reject
+    from celery import Celery, Task, chord, group
+    from celery.exceptions import Ignore, MaxRetriesExceededError, Reject, Retry
 
 app = Celery("fleet", broker=os.environ["FLEET_BROKER"], backend=os.environ["FLEET_BACKEND"])
 settings = json.loads(os.environ["FLEET_SETTINGS"])
@@ -224,3 +224,144 @@ def grow(self: Any, value: Any, queue: str) -> Any:
 @app.task
 def total_of_numbers(values: Any) -> Any:
     return sum(value for value in values if isinstance(value, int))
+
+
+class Loud(Task):
+    """A base class that writes down what it is called for."""
+
+    abstract = True
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        write(kwargs["name"], hook="before_start", mine=task_id == self.request.id, args=args)
+
+    def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
+        write(kwargs["name"], hook="on_success", mine=task_id == self.request.id, args=args, value=retval)
+
+    def on_failure(self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        write(kwargs["name"], hook="on_failure", args=args, value=repr(exc), einfo=str(einfo).splitlines()[-1:])
+
+    def on_retry(self, exc: BaseException | None, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        write(kwargs["name"], hook="on_retry", args=args, value=repr(exc))
+
+    def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        write(kwargs["name"], hook="after_return", status=status, value=repr(retval))
+
+
+@app.task(bind=True, base=Loud, max_retries=1, default_retry_delay=0, throws=(KeyError,))
+def loud(self: Any, how: str, name: str) -> str:
+    write(name, run=self.request.retries)
+    if how == "expected":
+        raise KeyError("expected")
+    if how == "fail":
+        raise Trouble("on purpose", 1)
+    if how == "ignore":
+        self.update_state(state="LEFT", meta={"as": "it was"})
+        raise Ignore
+    if how == "reject":
+        raise Reject("not mine", requeue=False)
+    if how == "retry" or (how == "once" and not self.request.retries):
+        raise self.retry(exc=Trouble("again"))
+    if how == "bare":
+        raise self.retry()
+    if how == "by hand":
+        raise Retry("by hand", exc=Trouble("mine"))
+    if how == "not thrown":
+        return repr(type(self.retry(throw=False, countdown=0.01)).__name__) if not self.request.retries else "second"
+    return how
+
+
+@app.task(
+    bind=True,
+    autoretry_for=(Trouble, OSError),
+    dont_autoretry_for=(FileNotFoundError,),
+    retry_kwargs={"max_retries": 2, "countdown": 0},
+)
+def stubborn(self: Any, name: str, kind: str, times: int) -> int:
+    write(name, run=self.request.retries)
+    if self.request.retries < times:
+        raise {"trouble": Trouble, "missing": FileNotFoundError, "os": OSError, "other": ValueError}[kind]("stubborn")
+    return int(self.request.retries)
+
+
+@app.task(bind=True, autoretry_for=(Trouble,), retry_backoff=True, retry_backoff_max=1, retry_jitter=False)
+def backing_off(self: Any, name: str) -> None:
+    write(name, run=self.request.retries)
+    if not self.request.retries:
+        raise Trouble("later")
+
+
+@app.task(bind=True, max_retries=None)
+def changing(self: Any, name: str, count: int = 0, **kwargs: Any) -> list[Any]:
+    """Is retried with other arguments."""
+    write(name, count=count, kwargs=kwargs)
+    if count < 2:
+        raise self.retry((name, count + 1), {"more": count}, countdown=0)
+    return [count, kwargs]
+
+
+@app.task(bind=True)
+def too_often(self: Any, given: bool) -> str:
+    try:
+        self.retry(max_retries=0, exc=Trouble("enough") if given else None)
+    except MaxRetriesExceededError as error:
+        return type(error).__name__
+    except Trouble as error:
+        return str(error)
+    return "never"
+
+
+@app.task(bind=True, track_started=True)
+def waiting(self: Any, name: str) -> dict[str, Any]:
+    """Waits for notes of others, with a state of its own meanwhile."""
+    file = os.path.join(os.environ["FLEET_NOTES"], name)
+
+    def wait_for(notes: int) -> None:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            with open(file) as found:
+                if len(found.readlines()) >= notes:
+                    return
+            time.sleep(0.005)
+
+    write(name, what="begun")
+    wait_for(2)
+    self.update_state(state="PROGRESS", meta={"current": 1, "total": 3})
+    write(name, what="told")
+    wait_for(4)
+    return {"state": "done"}
+
+
+@app.task(bind=True, ignore_result=True, store_errors_even_if_ignored=True)
+def quiet_but(self: Any, fail: bool) -> str:
+    if fail:
+        raise Trouble("told all the same")
+    return "nobody reads this"
+
+
+@app.task(bind=True, acks_late=True)
+def back_once(self: Any, name: str) -> bool:
+    """Gives its message back once."""
+    write(name)
+    if not self.request.delivery_info.get("redelivered"):
+        raise Reject("once more", requeue=True)
+    return True
+
+
+class Adder(Task):
+    """A task that is a class of its own."""
+
+    name = "fleet.adder"
+    base_value = 100
+
+    def run(self, x: int, y: int = 1) -> list[Any]:
+        self.base_value += 1
+        return [self.base_value > 100, x + y, self.request.called_directly]
+
+
+app.register_task(Adder())
+
+
+@app.task(bind=True)
+def directly(self: Any) -> list[Any]:
+    """Calls a task as a function."""
+    return [same("called"), self.request.called_directly, add.run(1, 2)]

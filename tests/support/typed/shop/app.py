@@ -26,6 +26,12 @@ def invoice(self: Task, number: int) -> str:
     return f"{self.request.id} {number}"
 
 
+@app.task(bind=True)
+def label(self: Task, *lines: str, **options: str) -> list[str]:
+    """Its parameters can't be told apart from `self`; its result is known all the same."""
+    return [*lines, *options.values()]
+
+
 @app.task
 async def fetch(url: str) -> bytes:
     return url.encode()

@@ -5,13 +5,14 @@ from __future__ import annotations
 from decimal import Decimal
 
 from multi import AsyncResult
-from shop.app import add, app, fetch, greet, hello, invoice, mail, price
+from shop.app import add, app, fetch, greet, hello, invoice, label, mail, price
 
 total: int = add.delay(1, y=2).get(timeout=1)
 cost: Decimal = price.delay("chair", currency="EUR").get()
 text: str = invoice.delay(7).get()
 body: bytes = fetch.delay("https://example.org").get()
 names: list[str] = greet.delay("Ann").get()
+lines: list[str] = label.delay("a", size="b").get()
 sent: bool = mail.delay("ann@example.org").get()
 hello.apply_async(("Ann",), countdown=3, link=add.si(1, 2))
 direct: int = add(1, 2)

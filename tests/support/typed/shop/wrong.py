@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shop.app import add, fetch, greet, hello, invoice, mail, price
+from shop.app import add, fetch, greet, hello, invoice, label, mail, price
 
 add.delay("1")  # [arg-type]
 add.delay()  # [call-arg]
@@ -18,6 +18,7 @@ hello.delay(name=1)  # [arg-type]
 mail.delay(3)  # [arg-type]
 add.si(1, "2")  # [arg-type]
 wrong: str = add.delay(1).get()  # [assignment]
+lines: str = label.delay("a").get()  # [assignment]
 late: str = fetch.delay("https://example.org").get()  # [assignment]
 
 
