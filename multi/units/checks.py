@@ -172,10 +172,12 @@ def check_logrotate(files: Sequence[File]) -> list[Problem]:
     found = []
     with _copies(files) as (folder, paths):
         for file, path in zip(files, paths, strict=True):
+            text = file.text
             for user in dict.fromkeys(re.findall(r"^    su (\S+) ", file.text, re.MULTILINE)):
                 if not _is_known(user):
                     found.append(_stranger(file, user))
-                    _write(path, re.sub(rf"^    su {re.escape(user)} .*$", "", file.text, flags=re.MULTILINE))
+                    text = re.sub(rf"^    su {re.escape(user)} .*$", "", text, flags=re.MULTILINE)
+                    _write(path, text)
             done = _run([tool, "--debug", "--state", os.path.join(folder, "state"), path], {})
             for line in done.stderr.splitlines():
                 if line.startswith("error:"):
@@ -197,7 +199,7 @@ def check_tmpfiles(files: Sequence[File]) -> list[Problem]:
     with tempfile.TemporaryDirectory(prefix="multi-check-") as folder:
         for file in files:
             # whose they are can't be looked up below that directory
-            text = re.sub(r"^(d (?:\"[^\"]*\"|\S+) \S+) \S+ \S+", r"\1 - -", file.text, flags=re.MULTILINE)
+            text = re.sub(r"^([df] (?:\"[^\"]*\"|\S+) \S+) \S+ \S+", r"\1 - -", file.text, flags=re.MULTILINE)
             path = os.path.join(folder, os.path.basename(file.path))
             _write(path, text)
             os.makedirs(os.path.join(folder, "root"), exist_ok=True)

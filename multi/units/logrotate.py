@@ -15,6 +15,30 @@ if TYPE_CHECKING:
 
 SETTINGS = {"keep": "how many old logs to keep, where a node says nothing (14)"}
 KEEP = 14
+#: Directories of the system's own, which are root's on every machine, and are to stay so.
+SYSTEMS = frozenset(
+    [
+        "/",
+        "/dev",
+        "/etc",
+        "/home",
+        "/mnt",
+        "/opt",
+        "/root",
+        "/run",
+        "/run/lock",
+        "/srv",
+        "/tmp",
+        "/usr",
+        "/usr/local",
+        "/var",
+        "/var/lib",
+        "/var/lock",
+        "/var/log",
+        "/var/run",
+        "/var/tmp",
+    ]
+)
 _DAY = 86400.0
 
 
@@ -38,8 +62,11 @@ class LogrotateFormat(UnitFormat):
                 )
             policy = node.policy
             size = policy.get("log_size")
+            owner, group = owners(node, target)
             shorts.append(node.name.short)
             logs[path] = {
+                "owner": None if os.path.dirname(path) in SYSTEMS else owner,
+                "group": group,
                 "path": '"' + path.replace("\\", "\\\\").replace('"', '\\"') + '"',
                 "every": _every(policy.get("log_every")),
                 "size": size or None,
@@ -48,14 +75,7 @@ class LogrotateFormat(UnitFormat):
             }
         if not logs:
             return []
-        owner = next((node.user for node in nodes if node.user), None) or target.owner
-        group = next((node.group for node in nodes if node.group), None) or target.group or owner
-        values = {
-            "project": target.project,
-            "logs": list(logs.values()),
-            "owner": None if target.user else owner,
-            "group": group,
-        }
+        values = {"project": target.project, "logs": list(logs.values())}
         path = os.path.join(target.unit_dir or "/etc/logrotate.d", f"multi-{target.project}")
         text = self.text(target).filled("logrotate/logrotate.j2", values)
         return [File(path, text, why="the rotation of logs", nodes=tuple(shorts))]
@@ -79,8 +99,15 @@ def log_file(node: NodeSpec, target: Target) -> str | None:
     """The file that a node's log is in, where that is known."""
     given = node.options.get("logfile")
     if given:
-        return os.path.join(node.cwd, names.expand(os.path.expanduser(str(given)), node.name))
+        path = os.path.normpath(os.path.join(node.cwd, names.expand(os.path.expanduser(str(given)), node.name)))
+        return None if path.startswith("/dev/") else path
     return os.path.join(target.log_dir, f"multi-{target.project}.{node.name.short}.log") if target.log_dir else None
+
+
+def owners(node: NodeSpec, target: Target) -> tuple[str | None, str | None]:
+    """Whose the node's files are; nobody in particular (root, or the user whose manager it is): None."""
+    owner = None if target.user else node.user or target.owner
+    return owner, None if owner is None else node.group or target.group or owner
 
 
 def _every(seconds: float | None) -> str:

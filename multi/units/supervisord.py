@@ -195,7 +195,8 @@ class SupervisordFormat(UnitFormat):
             "stop_signal": str(policy.get("stop_signal") or "TERM").upper().removeprefix("SIG"),
             "stop": stop,
             "priority": priority,
-            "log_file": _value(node, "log.file", log_file),
+            # supervisord fills in what is in names of logs twice
+            "log_file": _value(node, "log.file", doubled(log_file)),
             "log_size": policy.get("log_size", LOG_SIZE),
             "log_keep": policy.get("log_keep", LOG_KEEP),
         }

@@ -18,6 +18,7 @@ from multi.nodes import names
 from multi.nodes.policy import UNLIMITED
 from multi.units import programs
 from multi.units.base import File, Problem, Target, UnitFormat
+from multi.units.logrotate import SYSTEMS, log_file
 from multi.units.spans import stop_time
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ class SystemdFormat(UnitFormat):
                 f"to run without a login, a user's own systemd is to stay: loginctl enable-linger {target.owner}"
             )
         version = target.manager_version or OLDEST
+        folders: dict[str, list[str]] = {}
         if target.credentials and version < 247:
             found.append(
                 f"systemd {version} hands over no credentials ({', '.join(target.credentials)}): 247 is the first that does"
@@ -139,6 +141,8 @@ class SystemdFormat(UnitFormat):
                 found.append(
                     f"{node.name.short}: before version 240 systemd can't append to a file; its log is in the journal"
                 )
+            if log_file(node, target) and node.options.get("logfile") and version >= 240:
+                folders.setdefault(os.path.dirname(log_file(node, target) or ""), []).append(node.name.short)
             if target.user and (node.user or node.group):
                 found.append(
                     f"{node.name.short}: in a user's own systemd it runs as that user, not as {node.user or node.group}"
@@ -147,6 +151,16 @@ class SystemdFormat(UnitFormat):
                 found.append(
                     f"{node.name.short}: without multi on that machine Celery doesn't tell systemd when it is ready (Type=exec)"
                 )
+        found += [
+            f"{', '.join(shorts)}: {folder} has to be there before they start, since systemd makes no directory for such logs; "
+            "multi render tmpfiles has it made"
+            for folder, shorts in folders.items()
+            if folder not in SYSTEMS
+        ]
+        if target.log_dir:
+            found.append(
+                "--log-dir: not used, since systemd keeps the logs in its journal; log.file names a file for them"
+            )
         return found
 
     def effective(self, files: Iterable[File], units: Iterable[str] = ()) -> dict[str, str]:
@@ -198,6 +212,10 @@ class SystemdFormat(UnitFormat):
             environment.append(f"MULTI_RUN_DIR=%t/{runtime}")
         paths = [f"{os.path.normpath(path)}/" for path in (node.cwd, node.executable, *node.command[:1])]
         secrets = os.path.join(doubled(settings_dir(target)), f"{one.mark}.env")
+        owner = None if target.user else node.user or target.owner
+        group = None if target.user else node.group or target.group
+        log = _log_file(one)
+        has_log = log is not None and not log.startswith("/dev/")
         return {
             "project": target.project,
             "description": f"multi: node {one.mark} of {target.project}",
@@ -213,8 +231,8 @@ class SystemdFormat(UnitFormat):
             "command": _command(one, target),
             "reloads": programs.reloads(node) and not node.singleton,
             "directory": doubled(node.cwd),
-            "owner": None if target.user else node.user or target.owner,
-            "group": None if target.user else node.group or target.group,
+            "owner": owner,
+            "group": group,
             "umask": f"{node.umask:04o}",
             "environment": environment,
             "secrets_file": secrets if variables.secret else None,
@@ -235,7 +253,11 @@ class SystemdFormat(UnitFormat):
             "nice": node.nice,
             "runtime": runtime,
             "state": runtime,
-            "log_file": _log_file(one),
+            "log_file": log,
+            # for a command line; no file of the node's is root's where it runs as another
+            "log_words": f"{owner}{':' if group else ''}{group or ''} {quoted((log or '').replace('$', '$$'))}"
+            if has_log and owner
+            else None,
             "identifier": f"multi-{target.project}-{one.mark}",
             "hardening": target.hardening,
             "private_tmp": not any(path.startswith(_TEMPORARY) for path in paths) and not _mentions_temporary(node),

@@ -1,4 +1,4 @@
-"""Directories that systemd-tmpfiles makes, for nodes that no unit of systemd makes them for."""
+"""Directories and logs that systemd-tmpfiles makes, where no unit of systemd makes them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from multi.errors import ConfigurationError
 from multi.nodes import names
 from multi.units.base import File, Problem, Target, UnitFormat
+from multi.units.logrotate import SYSTEMS, log_file, owners
 
 if TYPE_CHECKING:
     from multi.nodes.spec import NodeSpec
@@ -24,13 +25,13 @@ class TmpfilesFormat(UnitFormat):
     def render(self, nodes: Sequence[NodeSpec], target: Target) -> list[File]:
         folders: dict[str, dict[str, str]] = {}
 
-        def add(path: str, mode: str, why: str, node: NodeSpec | None = None) -> None:
+        def add(path: str, mode: str, why: str, node: NodeSpec | None = None, kind: str = "d") -> None:
+            if (path := os.path.normpath(path)) in SYSTEMS:
+                return  # it is there, and not to be given away
             owner = (node.user if node is not None else None) or target.owner or "root"
             group = (node.group if node is not None else None) or target.group or owner
-            folders.setdefault(
-                os.path.normpath(path),
-                {"path": _quoted(os.path.normpath(path)), "mode": mode, "owner": owner, "group": group, "why": why},
-            )
+            values = {"kind": kind, "path": _quoted(path), "mode": mode, "owner": owner, "group": group, "why": why}
+            folders.setdefault(path, values)
 
         if target.state_dir:
             add(target.state_dir, "0700", "what keepers keep of nodes; nobody else may write there")
@@ -39,10 +40,14 @@ class TmpfilesFormat(UnitFormat):
         for node in nodes:
             for option, why in (("logfile", "logs"), ("pidfile", "pid files")):
                 given = node.options.get(option)
-                if given:
+                if given and not str(given).startswith("/dev/"):
                     path = os.path.join(node.cwd, names.expand(os.path.expanduser(str(given)), node.name))
                     # in /run everything is gone after a restart of the machine
                     add(os.path.dirname(path), "0755" if option == "pidfile" else "0750", why, node)
+            log = log_file(node, target)
+            if log is not None and owners(node, target)[0] is not None:
+                # a manager that runs as root would make it root's, and its owner could not rotate it
+                add(log, "0640", f"the log of {node.name.short}", node, "f")
         if not folders:
             return []
         path = os.path.join(target.unit_dir or _usual(target), f"multi-{target.project}.conf")
