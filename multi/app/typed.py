@@ -30,23 +30,17 @@ if TYPE_CHECKING:
         def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
 
     class BoundDecorator(Protocol):
-        """What `@app.task(bind=True)` is: callers don't give the first argument."""
+        """What `@app.task(bind=True)` is: callers don't give the first argument.
+
+        Of a function with `**kwargs` mypy wants to hear that `self` can't be one of them: `def f(self, /, **kwargs)`.
+        """
 
         @overload
-        def __call__(  # type: ignore[overload-overlap]  # with the last one, which is only for what fits no other
+        def __call__(
             self, function: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /
         ) -> CoroutineTask[P, R]: ...
         @overload
         def __call__(self, function: Callable[Concatenate[Any, P], R], /) -> Task[P, R]: ...
-        # with **kwargs, mypy takes a parameter called self for one that might be given by name: its rest is unknown then
-        @overload
-        def __call__(  # type: ignore[overload-cannot-match]  # it can, as just said
-            self, function: Callable[..., Coroutine[Any, Any, R]], /
-        ) -> CoroutineTask[..., R]: ...
-        @overload
-        def __call__(  # type: ignore[overload-cannot-match]  # as above
-            self, function: Callable[..., R], /
-        ) -> Task[..., R]: ...
 
 else:
     P = R = None

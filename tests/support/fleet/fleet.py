@@ -291,7 +291,7 @@ def backing_off(self: Any, name: str) -> None:
 
 
 @app.task(bind=True, max_retries=None)
-def changing(self: Any, name: str, count: int = 0, **kwargs: Any) -> list[Any]:
+def changing(self: Any, /, name: str, count: int = 0, **kwargs: Any) -> list[Any]:
     """Is retried with other arguments."""
     write(name, count=count, kwargs=kwargs)
     if count < 2:

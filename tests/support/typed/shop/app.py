@@ -27,8 +27,7 @@ def invoice(self: Task, number: int) -> str:
 
 
 @app.task(bind=True)
-def label(self: Task, *lines: str, **options: str) -> list[str]:
-    """Its parameters can't be told apart from `self`; its result is known all the same."""
+def label(self: Task, /, *lines: str, **options: str) -> list[str]:
     return [*lines, *options.values()]
 
 

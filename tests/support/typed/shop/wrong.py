@@ -18,7 +18,7 @@ hello.delay(name=1)  # [arg-type]
 mail.delay(3)  # [arg-type]
 add.si(1, "2")  # [arg-type]
 wrong: str = add.delay(1).get()  # [assignment]
-lines: str = label.delay("a").get()  # [assignment]
+label.delay("a", size=3)  # [arg-type]
 late: str = fetch.delay("https://example.org").get()  # [assignment]
 
 
