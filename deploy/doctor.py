@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from multi.deploy import steps as kinds
@@ -34,16 +34,22 @@ class Finding(NamedTuple):
     text: str
     remedy: str
 
-    def __str__(self) -> str:
-        return f"{f'{self.about}: ' if self.about else ''}{self.text}; {self.remedy}"
-
     def json(self) -> dict[str, Any]:
         return self._asdict()
 
 
+class NotDone(NamedTuple):
+    """A check that could not be made: of what, and why."""
+
+    check: str
+    about: str
+    why: str
+
+
 class Patient(NamedTuple):
     """All that is known. `apps` are what the projects' apps have told by host ("" for this machine), `skews` how far hosts'
-    clocks are from this machine's, `plan` what a deploy without a new release would change."""
+    clocks are from this machine's, `plan` what a deploy without a new release would change; `told` is what was found elsewhere:
+    by this machine's own commands, or by the multi of a host without a release, which are the `unreleased` ones."""
 
     nodes: Sequence[NodeSpec]
     stop_times: Mapping[str, float]  # what a manager gives a node to stop, by its short name
@@ -52,6 +58,9 @@ class Patient(NamedTuple):
     skews: Mapping[str, float] = {}
     apps: Mapping[str, App] = {}
     plan: Plan | None = None
+    told: Sequence[Finding] = ()
+    not_done: Sequence[NotDone] = ()
+    unreleased: Mapping[str, bool] = {}  # and whether there is a multi
 
 
 #: What is looked at, for the help and for those who want to know that it was.
@@ -72,8 +81,14 @@ CHECKS = {
 }
 
 
-def examine(patient: Patient) -> list[Finding]:
-    """All findings, errors first, in the order of the checks."""
+#: What is asked of unit managers, and of the app; both by a host's own multi, where no deploy has been.
+OF_UNITS = ("units", "nodes")
+OF_APP = ("redis-eviction", "redis-persistence", "redelivery", "stop-time", "app")
+ELSEWHERE = (*OF_APP, *OF_UNITS)
+
+
+def examine(patient: Patient, checks: Collection[str] = ()) -> list[Finding]:
+    """All findings, or those of some checks; errors first, in the order of the checks."""
     found = [
         *_hosts(patient),
         *_apps(patient),
@@ -83,9 +98,11 @@ def examine(patient: Patient) -> list[Finding]:
         *_room(patient),
         *_versions(patient),
         *_plan(patient),
+        *patient.told,
     ]
     order = list(CHECKS)
-    return sorted(dict.fromkeys(found), key=lambda one: (one.level != ERROR, order.index(one.check)))
+    wanted = dict.fromkeys(one for one in found if not checks or one.check in checks)
+    return sorted(wanted, key=lambda one: (one.level != ERROR, order.index(one.check)))
 
 
 def longest(nodes: Sequence[NodeSpec], app: App | None) -> tuple[float | None, str]:
@@ -199,12 +216,15 @@ def _plan(patient: Patient) -> Iterator[Finding]:
     if patient.plan is None:
         return
     for name, plan in patient.plan.hosts.items():
+        if patient.unreleased.get(name):
+            continue  # its own multi has told
         if plan.error is not None:
             if patient.facts[name].error is None:
                 yield Finding("units", ERROR, name, plan.error, "no deploy can be done there until then")
             continue
         if patient.facts[name].current is None:
-            yield Finding("units", WARNING, name, "nothing has been deployed there yet", "multi deploy push does")
+            text = "nothing has been deployed there yet, and there is no multi either"
+            yield Finding("units", WARNING, name, text, "multi deploy setup and push bring both")
             continue
         files = [
             step.title.partition(" ")[2]

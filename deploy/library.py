@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from multi.deploy.connections.ssh import SshSession
-from multi.deploy.fleet import Fleet, Member, Outcome, parse_batch
+from multi.deploy.fleet import Fleet, Outcome, parse_batch
 from multi.deploy.hosts.inventory import Host
 from multi.deploy.hosts.settings import Settings
+from multi.deploy.members import Member
 from multi.deploy.rollout.report import Event, Tell
 from multi.errors import ConfigurationError, DeployError, NodeError
 

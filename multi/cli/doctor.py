@@ -13,8 +13,12 @@ from multi.cli.group import DONE, FAILED
 from multi.cli.remote import Remote, as_json, host_options
 from multi.cli.screen import Screen
 from multi.controller import project
+from multi.controller.comparing import compare
+from multi.controller.fleet import Fleet
+from multi.controller.keeper.standing import STOPPED, STOPPING
+from multi.controller.node import UNKNOWN
 from multi.deploy import doctor
-from multi.deploy.doctor import CHECKS, ERROR, Finding, Patient
+from multi.deploy.doctor import CHECKS, ELSEWHERE, ERROR, OF_APP, WARNING, Finding, NotDone, Patient
 from multi.deploy.hosts.facts import HostFacts, parse
 from multi.deploy.hosts.question import FOLDERS, Question
 from multi.deploy.hosts.settings import KEEPER
@@ -28,11 +32,19 @@ _HERE = "this machine"
 
 
 @click.command(name="doctor")
+@click.option(
+    "--check",
+    "checks",
+    multiple=True,
+    type=click.Choice([*CHECKS]),
+    metavar="NAME",
+    help="Only this check; once or more.",
+)
 @click.option("--local", is_flag=True, help="This machine, though multi.toml describes hosts.")
 @click.option("--json", "as_json_", is_flag=True, help="The findings as JSON.")
 @host_options
 @click.pass_context
-def doctor_(ctx: click.Context, /, *, local: bool, as_json_: bool, **given: Any) -> None:
+def doctor_(ctx: click.Context, /, *, checks: tuple[str, ...], local: bool, as_json_: bool, **given: Any) -> None:
     """What will bite later: of brokers, hosts and nodes, each with its remedy. Changes nothing.
 
     Redis: does it drop tasks when its memory is full, does it keep them through a crash? Celery's workers: can a task take
@@ -40,8 +52,9 @@ def doctor_(ctx: click.Context, /, *, local: bool, as_json_: bool, **given: Any)
     are stopped? Hosts: clocks, disks, files that may be open, the same release and versions everywhere, units as described,
     nodes that are down, locks left behind.
 
-    What is asked of a broker is asked by the project's own app, where it runs. The exit code is 1 when there are errors, 0
-    when there are only warnings.
+    What is asked of a broker is asked by the project's own app, where it runs. Hosts whose code no deploy has brought are
+    looked at by their own multi. What could not be looked at is told. The exit code is 1 when there are errors, 0 when there
+    are only warnings.
 
     \b
     multi doctor
@@ -49,6 +62,7 @@ def doctor_(ctx: click.Context, /, *, local: bool, as_json_: bool, **given: Any)
     multi doctor --local --json
     """
     description = project.description(logical_cwd()).check()
+    wanted = [check for check in CHECKS if check in checks] or list(CHECKS)
     if local or not description.deployment.hosts:
         named = [name for name in ("hosts", "roles", "environment") if given.get(name)]
         if named:
@@ -56,15 +70,16 @@ def doctor_(ctx: click.Context, /, *, local: bool, as_json_: bool, **given: Any)
             raise ConfigurationError(f"--{named[0]}: {why}")
         before: dict[str, Any] = ctx.obj if isinstance(ctx.obj, dict) else {}
         screen = Screen(quiet=bool(before.get("quiet")), color=not before.get("no_color"))
-        patient = _here(description)
+        patient = _here(description, wanted)
     else:
         with Remote(ctx, given) as remote:
             screen = remote.screen
-            patient = _there(remote)
-    found = doctor.examine(patient)
+            patient = _there(remote, wanted)
+    found = doctor.examine(patient, wanted)
     errors = sum(one.level == ERROR for one in found)
     if as_json_:
-        value = {"ok": not errors, "checks": list(CHECKS), "findings": [one.json() for one in found]}
+        missing = [one._asdict() for one in patient.not_done]
+        value = {"ok": not errors, "checks": wanted, "findings": [one.json() for one in found], "not_done": missing}
         screen.show(as_json(value))
     else:
         _show(screen, found, patient)
@@ -77,6 +92,12 @@ def _show(screen: Screen, found: Sequence[Finding], patient: Patient) -> None:
         about = f"{one.about}: " if one.about else ""
         screen.show(f"{level}: {about}{one.text}")
         screen.show(f"    {one.remedy}")
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for missing in patient.not_done:
+        reasons.setdefault((missing.about, missing.why), []).append(missing.check)
+    for (about, why), checks in reasons.items():
+        screen.show(f"not looked at: {f'{about}: ' if about else ''}{', '.join(checks)}")
+        screen.show(f"    {why}")
     errors = sum(one.level == ERROR for one in found)
     warnings = len(found) - errors
     where = ", ".join(list(patient.facts)[:6]) + (" …" if len(patient.facts) > 6 else "")
@@ -92,18 +113,61 @@ def _show(screen: Screen, found: Sequence[Finding], patient: Patient) -> None:
 # ---- this machine
 
 
-def _here(description: Description) -> Patient:
+def _here(description: Description, wanted: Sequence[str]) -> Patient:
     nodes = [node.spec for node in description.nodes]
     asked = Question(description.folder, description.name or "project", "python3", (), FOLDERS).command()
     said = subprocess.run(list(map(str, asked.argv)), input=asked.stdin, capture_output=True, check=False)
     facts = parse(_HERE, said.stdout.decode(errors="replace"))
     apps = {}
     worker = next((node for node in nodes if node.kind == "worker" and node.options.get("app")), None)
-    if worker is not None:
+    if worker is not None and {*OF_APP} & {*wanted}:
         command = compatibility.question(nodes, worker.cwd, worker.executable)
         assert command is not None
         apps[""] = _asked_here(command)
-    return Patient(nodes, _stop_times(nodes), {_HERE: facts._replace(current=None)}, apps=apps)
+    told: list[Finding] = []
+    not_done: list[NotDone] = []
+    fleet = Fleet(logical_cwd())
+    if "nodes" in wanted:
+        _states(fleet, description, told, not_done)
+    if "units" in wanted:
+        _units(fleet, description, told, not_done)
+    return Patient(
+        nodes, _stop_times(nodes), {_HERE: facts._replace(current=None)}, apps=apps, told=told, not_done=not_done
+    )
+
+
+def _states(fleet: Fleet, description: Description, told: list[Finding], not_done: list[NotDone]) -> None:
+    """How the described nodes are that were ever started here, or have a unit."""
+    names = {node.name for node in description.nodes}
+    for node in fleet.all():
+        status = node.status()
+        short = node.name.short
+        if short not in names or status.is_up:
+            continue
+        why = f": {status.message}" if status.message else ""
+        if status.state == UNKNOWN:
+            not_done.append(NotDone("nodes", short, status.message))
+        elif status.state in (STOPPED, STOPPING):
+            told.append(Finding("nodes", WARNING, short, "does not run: it was stopped", f"multi start {short}"))
+        else:
+            told.append(Finding("nodes", ERROR, short, f"{status.state}{why}", f"multi why {short} tells more"))
+
+
+def _units(fleet: Fleet, description: Description, told: list[Finding], not_done: list[NotDone]) -> None:
+    """Whether units are as the description has them."""
+    try:
+        found = compare(fleet, description)
+    except MultiError as error:
+        not_done.append(NotDone("units", "", str(error)))
+        return
+    for one in found:
+        paths = [change.path for change in one.changes]
+        names = [step.node.name.short for step in one.steps if step.unit.id in one.affected]
+        if paths:
+            running = f", and {', '.join(names)} would run otherwise" if names else ""
+            text = f"differ from the description: {', '.join(paths)}{running}"
+            remedy = f"multi install {one.host.manager} brings them into line; with --dry-run it shows the difference"
+            told.append(Finding("units", WARNING, "", text, remedy))
 
 
 def _asked_here(command: Any) -> App:
@@ -138,8 +202,8 @@ def _stop_times(nodes: Sequence[NodeSpec]) -> dict[str, float]:
 # ---- hosts
 
 
-def _there(remote: Remote) -> Patient:
-    from multi.deploy.hosts import gathering
+def _there(remote: Remote, wanted: Sequence[str]) -> Patient:
+    from multi.deploy.hosts import gathering, looking
     from multi.deploy.planning.plan import make_plan
     from multi.deploy.rollout import secrets
 
@@ -163,6 +227,9 @@ def _there(remote: Remote) -> Patient:
     plan = make_plan(
         remote.inventory, remote.hosts, facts, None, secrets=values or None, password=remote.password is not None
     )
+    bare = [host for host in remote.hosts if facts[host.name].error is None and facts[host.name].current is None]
+    checks = [check for check in ELSEWHERE if check in wanted]
+    looked = looking.look(remote.connections(), bare, checks, remote.max_parallel) if checks else {}
     nodes = {node.name.short: node for host in remote.hosts for node in remote.inventory.nodes(host)}
     return Patient(
         list(nodes.values()),
@@ -170,9 +237,18 @@ def _there(remote: Remote) -> Patient:
         facts,
         {host.name: host.settings for host in remote.hosts},
         skews,
-        _apps(remote, facts),
+        _apps(remote, facts) if {*OF_APP} & {*wanted} else {},
         plan,
+        [finding for one in looked.values() for finding in one.findings],
+        [*_unasked(facts, wanted), *(missing for one in looked.values() for missing in one.not_done)],
+        {name: one.has_multi for name, one in looked.items()},
     )
+
+
+def _unasked(facts: dict[str, HostFacts], wanted: Sequence[str]) -> list[NotDone]:
+    """What was not looked at where hosts could not be reached."""
+    lost = [name for name, one in facts.items() if one.error is not None]
+    return [NotDone(check, name, "the host can't be asked") for name in lost for check in wanted if check != "hosts"]
 
 
 def _skew(clock: float, began: float, ended: float) -> float:

@@ -14,7 +14,8 @@ from multi.cli.policy import SPAN
 from multi.cli.remote import Remote, as_json, host_options
 from multi.cli.screen import ago, complain
 from multi.cli.telling import Teller
-from multi.deploy.fleet import Fleet, Member, Outcome, parse_batch
+from multi.deploy.fleet import Fleet, Outcome, parse_batch
+from multi.deploy.members import Member
 from multi.errors import ConfigurationError, MultiError
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="The result as JSON.")

@@ -12,6 +12,13 @@ from typing import Any
 import pytest
 from support.servers import Redis
 
+from multi.deploy.base import Result
+from multi.deploy.doctor import ELSEWHERE
+from multi.deploy.hosts import looking
+from multi.deploy.hosts.inventory import Host
+from multi.deploy.hosts.settings import Settings
+from multi.deploy.steps import Command
+
 _APP = """
 import {library} as library
 app = library.{name}("proj", broker={url!r})
@@ -30,6 +37,23 @@ def careless_redis() -> Iterator[Redis]:
         yield server
     finally:
         server.stop()
+
+
+class Here:
+    """A session of a "host" that is this machine: commands run as they would over ssh."""
+
+    def __init__(self, folder: Path) -> None:
+        self.host = Host("s1", "s1", (), (), Settings(str(folder), sudo=False))
+
+    def connect(self, host: Host) -> Any:
+        return self
+
+    def run(self, command: Command, say: object = None) -> Result:
+        words = list(map(str, command.argv))
+        done = subprocess.run(
+            words, cwd=command.cwd, input=command.stdin, capture_output=True, timeout=command.timeout, check=False
+        )
+        return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 def doctor(folder: Path, *words: str) -> tuple[int, Any]:
@@ -87,3 +111,31 @@ def test_options_of_hosts_without_hosts_are_a_mistake_that_is_told(tmp_path: Pat
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert f"--hosts: {tmp_path}/multi.toml describes no hosts" in done.stderr
+
+
+def test_hosts_without_releases_are_looked_at_by_their_own_multi(
+    careless_redis: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MULTI_STATE_DIR", str(tmp_path / "state"))
+    here: Any = Here(tmp_path)
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (lost,) = looking.look(here, [here.host], ["app"], 1).values()
+    assert not lost.has_multi
+    assert [(one.check, one.about) for one in lost.not_done] == [("app", "s1")]
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / ".venv/bin/multi").symlink_to(Path(sys.executable).parent / "multi")
+    (tmp_path / "proj.py").write_text(_APP.format(library="multi", name="App", url=careless_redis.url()))
+    (tmp_path / "multi.toml").write_text('[nodes.w]\napp = "proj"\nconcurrency = 1\n')
+    for words in (("up",), ("stopwait", "w")):
+        subprocess.run(
+            [sys.executable, "-m", "multi", *words], cwd=tmp_path, capture_output=True, timeout=60, check=True
+        )
+    (found,) = looking.look(here, [here.host], ELSEWHERE, 1).values()
+    told = {(one.check, one.about) for one in found.findings}
+    assert told >= {("redis-eviction", "s1"), ("nodes", "s1/w")}
+    assert not found.not_done
+    # those that were not asked for are left out
+    code, said = doctor(tmp_path, "--check", "nodes")
+    assert (code, said["checks"], said["not_done"]) == (0, ["nodes"], [])
+    assert [one["text"] for one in said["findings"]] == ["does not run: it was stopped"]

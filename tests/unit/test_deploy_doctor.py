@@ -208,7 +208,7 @@ def test_units_and_nodes() -> None:
         "error units app4: sudo asks for a password",
         "error nodes app1: failed: multi-shop@w.service",
         "warning units app1: differ from the description: /etc/x",
-        "warning units app3: nothing has been deployed there yet",
+        "warning units app3: nothing has been deployed there yet, and there is no multi either",
         "warning nodes app2: not running: w2",
     ]
 

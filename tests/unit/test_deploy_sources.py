@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from multi.deploy.fleet import Fleet, Member, Place, parse_batch
+from multi.deploy.fleet import Fleet, parse_batch
 from multi.deploy.hosts.inventory import Host
 from multi.deploy.hosts.settings import Canary, Settings
+from multi.deploy.members import Member, Place
 from multi.deploy.releases.making import find
 from multi.deploy.releases.source import MANIFEST, Commit, Digests, Folder, Source, Wheel, read_manifest
 from multi.deploy.rollout import hooks, secrets
