@@ -78,6 +78,7 @@ def _without(*names: str) -> Callable[[Any], Any]:
     "--hardening", type=click.Choice(HARDENING), default=BASIC, help="How much systemd keeps nodes from (basic)."
 )
 @click.option("--multi", metavar="FILE", help="The program multi on the machine that the files are for.")
+@click.option("--launcher", metavar="FILE", help="multi's celery_node.py there, where --multi doesn't tell it.")
 @click.option("--agentless", is_flag=True, help="There is no multi on that machine.")
 @click.option("--manager-version", type=int, metavar="N", help="The systemd there (this machine's).")
 @click.option("--uid", "owner", metavar="USER", help="Whom nodes run as that don't say it.")
@@ -110,12 +111,17 @@ def render(ctx: click.Context, /, format: str | None, nodes: tuple[str, ...], **
     multi render systemd --check
     multi render --eject templates         then in multi.toml: templates = "templates"
 
-    FORMAT is systemd, supervisord, compose, kubernetes, logrotate, tmpfiles, sudoers or another that is installed; `multi
-    render FORMAT --set help` lists its settings.
+    FORMAT is systemd, supervisord, compose, kubernetes, launchd, openrc, runit, logrotate, tmpfiles, sudoers or another that is
+    installed; `multi render FORMAT --set help` lists its settings.
     """
     from multi import units
 
     request = Request(ctx, given)
+    for option in ("output", "eject", "templates", "log_dir"):
+        if given[option] is not None and not given[option].strip():
+            raise ConfigurationError(
+                f"--{option.replace('_', '-')} is empty: name a directory; is it a variable of the shell that has no value?"
+            )
     if given["eject"] is not None:
         if nodes:
             raise ConfigurationError("--eject copies templates; it takes a FORMAT at most, and no nodes")

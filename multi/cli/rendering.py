@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import glob
 import os
 import pwd
 import shutil
@@ -137,7 +138,7 @@ def target(request: Request, kind: UnitFormat, chosen: Chosen, given: dict[str, 
         homes=homes,
         hardening=given["hardening"],
         multi=None if given["agentless"] else _absolute(request, given["multi"]) or _multi(),
-        launcher=None if given["agentless"] or given["multi"] else LAUNCHER,
+        launcher=_launcher(request, given),
         state_dir=_absolute(request, state_dir),
         log_dir=_absolute(request, given["log_dir"]),
         templates_dir=_absolute(request, templates),
@@ -181,6 +182,21 @@ def _home(user: str) -> dict[str, str]:
 
 def _absolute(request: Request, path: str | None) -> str | None:
     return None if not path else os.path.normpath(os.path.join(request.here, os.path.expanduser(path)))
+
+
+def _launcher(request: Request, given: dict[str, Any]) -> str | None:
+    """What runs Celery's workers on the machine that is meant, where that is known: it lies in multi's package."""
+    if given["launcher"]:
+        return _absolute(request, given["launcher"])
+    if given["agentless"]:
+        return None
+    there = _absolute(request, given["multi"])
+    if there is None or os.path.dirname(there) == os.path.dirname(sys.executable):
+        return LAUNCHER
+    inside = os.path.join(*LAUNCHER.split(os.sep)[-4:])  # multi/nodes/engines/…
+    around = glob.escape(os.path.dirname(os.path.dirname(there)))
+    found = glob.glob(os.path.join(around, "lib", "python3*", "*-packages", inside))
+    return found[0] if len(found) == 1 else None
 
 
 def _version() -> int | None:

@@ -148,9 +148,14 @@ class SystemdFormat(UnitFormat):
                     f"{node.name.short}: in a user's own systemd it runs as that user, not as {node.user or node.group}"
                 )
             if node.engine == "celery" and target.launcher is None:
-                found.append(
-                    f"{node.name.short}: without multi on that machine Celery doesn't tell systemd when it is ready (Type=exec)"
+                reason = (
+                    "without multi on that machine Celery doesn't tell systemd when it is ready (Type=exec)"
+                    if target.multi is None
+                    else f"where the package of {target.multi} lies on that machine can't be seen from here, so Celery runs "
+                    "without the launcher in it, which tells systemd when it is ready (Type=exec); --launcher "
+                    "…/site-packages/multi/nodes/engines/celery_node.py names it"
                 )
+                found.append(f"{node.name.short}: {reason}")
         found += [
             f"{', '.join(shorts)}: {folder} has to be there before they start, since systemd makes no directory for such logs; "
             "multi render tmpfiles has it made"
