@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from multi import errors as exceptions
+    from multi import signals
     from multi.app import states
     from multi.app.app import App
     from multi.app.app import App as Celery
@@ -88,7 +89,7 @@ _PLACES = {
     "TimeoutError": "multi.errors",
     "WorkerLostError": "multi.errors",
 }
-_MODULES = {"exceptions": "multi.errors", "states": "multi.app.states"}
+_MODULES = {"exceptions": "multi.errors", "signals": "multi.signals", "states": "multi.app.states"}
 
 __all__ = [
     "App",
@@ -125,6 +126,7 @@ __all__ = [
     "group",
     "maybe_signature",
     "shared_task",
+    "signals",
     "signature",
     "states",
     "worker_direct",

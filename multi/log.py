@@ -62,6 +62,9 @@ class _State:
     dump_when_killed = False
 
 
+#: The logger above those of tasks.
+TASKS = "celery.task"
+
 _state = _State()
 _task_loggers: set[str] = set()
 
@@ -92,9 +95,15 @@ def get_logger(name: str) -> logging.Logger:
 
 
 def get_task_logger(name: str) -> logging.Logger:
-    """A logger for the code of tasks: its lines tell the name and id of the task that runs."""
+    """A logger for the code of tasks: its lines tell the name and id of the task that runs.
+
+    What handles the logger `celery.task` handles them, too, as with Celery.
+    """
     _task_loggers.add(name)
-    return logging.getLogger(name)
+    logger, above = logging.getLogger(name), logging.getLogger(TASKS)
+    if logger is not above and logger.parent is logging.getLogger():
+        logger.parent = above
+    return logger
 
 
 def set_task_context(context: TaskContext | None) -> None:
@@ -161,6 +170,14 @@ def setup(
         root.addHandler(handler)
         _state.handler = handler
     root.setLevel(parse_level(level))
+
+
+def give_up() -> None:
+    """Have nothing more to do with where records go: the project sees to it. The level of the root logger stays."""
+    if _state.handler is not None:
+        logging.getLogger().removeHandler(_state.handler)
+        _state.handler.close()
+        _state.handler = None
 
 
 def reopen() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from multi.app import builtins, current
+from multi.app.moments import Moments
 from multi.app.publishing import Publisher
 from multi.app.records import Recorder
 from multi.app.registry import Registry, task_name
@@ -37,7 +38,7 @@ _CONSTRUCTOR = ("main", "broker", "backend", "include", "config_source", "namesp
 _CONSTRUCTOR_REFUSED = ("amqp", "events", "loader", "log", "control", "tasks", "fixups")
 
 
-class App(Sender):
+class App(Sender, Moments):
     """A program's task queue: `App("proj", broker="redis://localhost", backend="redis://localhost")`.
 
     Nothing is read, connected or imported when it is made; settings are read when the first one is asked for.
@@ -70,7 +71,7 @@ class App(Sender):
         arguments = {**(changes or {}), **settings}
         named = {"broker_url": broker, "result_backend": backend, "include": include}
         arguments.update((name, value) for name, value in named.items() if value is not None)
-        self.conf = Settings(arguments, _celeryconfig)
+        self.conf = Settings(arguments, _celeryconfig, self.tell)
         self.conf.watch(self._forget_derived)
         self._tasks = Registry()
         self._lock = threading.RLock()
@@ -221,6 +222,7 @@ class App(Sender):
                 register(self)
             for task in self._tasks.values():
                 task.annotate()
+            self.tell("on_after_finalize")
 
     def autodiscover_tasks(
         self,
@@ -384,6 +386,7 @@ class App(Sender):
         self._backend_known = False
         self._publisher = None
         self._recorder = None
+        self.tell("on_after_fork")
 
     # the rest --------------------------------------------------------------------------------------------------------
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from multi.app import aftermath, retry
+from multi.app import aftermath, life, retry
 from multi.app.saferepr import saferepr
 from multi.errors import Ignore, Reject, Retry, SerializationError
 from multi.outcome import Outcome, Part
+from multi.signals import RUNS
 
 if TYPE_CHECKING:
     from multi.app.job import Job
@@ -23,6 +24,8 @@ def ended(job: Job, error: BaseException) -> Outcome:
     elif isinstance(error, Ignore):
         outcome = _outcome(job, "IGNORED", None, record=False)
         outcome.publications, outcome.stores = list(job.pending), job.stores
+        if RUNS.any:
+            tell(job, outcome)
     elif isinstance(error, Reject):
         outcome = _rejected(job, error)
     else:
@@ -60,8 +63,8 @@ def failed(job: Job, error: BaseException, traceback: str | None, *, verb: str =
             outcome.stores = recorded
             for trouble in raised:
                 complain(job, trouble)
-    if job.plan.hooked:
-        call_hooks(job, outcome, "on_failure")
+    if job.plan.hooked or RUNS.any:
+        tell(job, outcome, "on_failure")
     return outcome
 
 
@@ -76,8 +79,8 @@ def _retried(job: Job, error: Retry) -> Outcome:
     outcome.traceback = text(error)
     outcome.reason = str(error)
     outcome.publications = list(job.pending)
-    if job.plan.hooked:
-        call_hooks(job, outcome, "on_retry")
+    if job.plan.hooked or RUNS.any:
+        tell(job, outcome, "on_retry")
     return outcome
 
 
@@ -86,6 +89,8 @@ def _rejected(job: Job, error: Reject) -> Outcome:
     outcome.verb = "requeue" if error.requeue else "bury"
     outcome.reason = f"rejected by the task: {error.reason}" if error.reason is not None else "rejected by the task"
     outcome.publications = list(job.pending)
+    if RUNS.any:
+        tell(job, outcome)
     return outcome
 
 
@@ -155,22 +160,29 @@ class Einfo:
         return self.traceback
 
 
-def call_hooks(job: Job, outcome: Outcome, hook: str) -> None:
-    """Call the task's own methods for this end; what they raise is logged and changes nothing."""
+def tell(job: Job, outcome: Outcome, hook: str = "") -> None:
+    """Call the task's own methods for this end, and tell the signals; what methods raise is logged and changes nothing."""
     task, hooked = job.task, job.plan.hooked
     einfo = Einfo(outcome.result, outcome.traceback) if hook != "on_success" else None
-    try:
-        if hook in hooked:
+    if hook in hooked:
+        try:
             if hook == "on_success":
                 task.on_success(outcome.result, job.id, job.args, job.kwargs)
             elif hook == "on_failure":
                 task.on_failure(outcome.result, job.id, job.args, job.kwargs, einfo)
             else:
                 task.on_retry(outcome.result, job.id, job.args, job.kwargs, einfo)
-        if hook != "on_retry" and "after_return" in hooked:
+        except Exception as trouble:  # a project's own code; the task's end stands
+            complain(job, trouble)
+    if RUNS.any:
+        life.ends(job, outcome)
+    if hook in ("on_success", "on_failure") and "after_return" in hooked:
+        try:
             task.after_return(outcome.state, outcome.result, job.id, job.args, job.kwargs, einfo)
-    except Exception as trouble:  # a project's own code; the task's end stands
-        complain(job, trouble)
+        except Exception as trouble:  # as above
+            complain(job, trouble)
+    if RUNS.any:
+        life.over(job, outcome)
 
 
 def complain(job: Job, trouble: BaseException) -> None:
@@ -180,3 +192,5 @@ def complain(job: Job, trouble: BaseException) -> None:
     logging.getLogger("multi.task").error(
         "Task %s[%s]: beside the task itself, %r was raised", job.name, job.id, trouble, exc_info=trouble
     )
+    if RUNS.any:
+        life.troubled(job, trouble)

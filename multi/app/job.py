@@ -7,13 +7,14 @@ import time
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from multi.app import aftermath, coroutines, ending
+from multi.app import aftermath, coroutines, ending, life
 from multi.app.canvas.dispatch import Dispatch
 from multi.app.records import refusal
 from multi.app.request import Context, custom_headers, running
 from multi.app.routes import DESTINATION
 from multi.errors import BackendError, EncodeError
 from multi.outcome import Outcome, Publication
+from multi.signals import RUNS
 from multi.store import Store
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ class Job:
         token = running.set(self)
         start = time.perf_counter()
         try:
-            if plan.track_started or plan.hooked:
+            if plan.track_started or plan.hooked or RUNS.any:
                 self._begin()
             result = plan.call(*self.args, **self.kwargs)
             if result.__class__ is CoroutineType:
@@ -194,7 +195,7 @@ class Job:
         token = running.set(self)
         start = time.perf_counter()
         try:
-            if plan.track_started or plan.hooked:
+            if plan.track_started or plan.hooked or RUNS.any:
                 self._begin()
             result = plan.call(*self.args, **self.kwargs)
             if result.__class__ is CoroutineType:
@@ -228,6 +229,8 @@ class Job:
 
     def _begin(self) -> None:
         plan = self.plan
+        if RUNS.any:
+            life.begins(self)
         backend = plan.backend or self.app.backend
         if plan.track_started and not self.ignore_result and backend is not None:
             from multi.app.records import state_store
@@ -279,8 +282,8 @@ class Job:
             outcome.stores = [*outcome.stores, *self.stores]
         if self.executor.extended:
             outcome.extended = ending.extended(self)
-        if self.plan.hooked:
-            ending.call_hooks(self, outcome, "on_success")
+        if self.plan.hooked or RUNS.any:
+            ending.tell(self, outcome, "on_success")
         return outcome
 
     def _ended(self, error: BaseException, runtime: float) -> Outcome:

@@ -9,6 +9,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from multi import signals
 from multi.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 def import_all(app: App) -> None:
     """`include`, `imports`, and what was to be discovered. Raises `ConfigurationError` for a module that isn't there."""
     conf = app.conf
+    signals.import_modules.send(app)
     for name in dict.fromkeys((*(conf.include or ()), *(conf.imports or ()))):
         try:
             import_module(name)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from multi import clock, identity
-from multi.app.options import EMBED, HEADERS, check_names, check_values, span
+from multi import clock, identity, signals
+from multi.app.options import EMBED, HEADERS, PROPERTIES, check_names, check_values, span
 from multi.app.request import running
 from multi.app.routes import DESTINATION, EXTRAS, Destination, Routes
 from multi.app.saferepr import saferepr
@@ -73,6 +73,7 @@ class Publisher:
             raise ConfigurationError(f'delayed_delivery should be "worker" or "broker", not {conf.delayed_delivery!r}')
         if conf.task_protocol != 2:
             raise UnsupportedOption("task_protocol can only be 2: version 1 is understood, but no longer sent")
+        self.retry_policy: dict[str, Any] = conf.task_publish_retry_policy
         self.expecting = _expecting(app)
         self.routes = Routes(conf, app.topology)
         #: whether a function of the project's says at every call where it goes
@@ -177,7 +178,7 @@ class Publisher:
     ) -> Publication:
         """The message of a call without options."""
         template = self._templates.get(name) or self.template(name, task)
-        if self.changing or template.expires is not None:
+        if self.changing or template.expires is not None or signals.PUBLISHING.any:
             return self.build(name, task, task_id, args, kwargs, {})
         headers = template.headers.copy()
         headers["task"] = name
@@ -278,10 +279,9 @@ class Publisher:
                 if field in ("callbacks", "errbacks") and not isinstance(value, list | tuple):
                     value = [value]
                 embed[field] = value  # type: ignore[index]  # a dict since two lines above
-        eta = _moment(options.get("eta"), "eta")
-        if options.get("countdown") is not None and eta is None:
-            countdown = span("countdown", options["countdown"])
-            eta = clock.later(countdown) if countdown else None
+        countdown = options.get("countdown")
+        # with both of them the countdown counts, as in Celery
+        eta = clock.later(span("countdown", countdown)) if countdown else _moment(options.get("eta"), "eta")
         headers["eta"] = eta
         expires = options.get("expires", template.expires)
         if expires is not None:
@@ -301,14 +301,9 @@ class Publisher:
         encoder = codec(options["serializer"]) if options.get("serializer") else template.codec
         if encoder is not JSON and embed is not NO_EMBED:
             embed = _plain(embed)
-        body = self._body(encoder, args, kwargs, embed, headers)
         for option, header in HEADERS.items():
             if options.get(option) is not None:
                 headers[header] = options[option]
-        squeeze = content_type(options["compression"]) if options.get("compression") else template.compression
-        if squeeze:
-            headers["compression"] = squeeze
-            body = compress(body, squeeze)
         to = self._destination(options, told, template)
         properties: dict[str, Any] = {
             "correlation_id": task_id,
@@ -316,9 +311,31 @@ class Publisher:
             "delivery_mode": mode(options["delivery_mode"]) if options.get("delivery_mode") else to.delivery_mode,
             "priority": options["priority"] if options.get("priority") is not None else priority,
         }
+        for own in PROPERTIES:
+            if options.get(own) is not None:
+                properties[own] = options[own]
         if headers["expires"] is not None:
             left = clock.to_epoch(headers["expires"]) - time.time()
             properties["expiration"] = str(max(0, int(left * 1000)))
+        if signals.PUBLISHING.any:
+            signals.before_task_publish.send(
+                name,
+                body=(args, kwargs, embed),
+                exchange=to.exchange,
+                routing_key=to.queue,
+                headers=headers,
+                properties=properties,
+                declare=[],
+                retry_policy=options.get("retry_policy") or self.retry_policy,
+            )
+        body = self._body(encoder, args, kwargs, embed, headers)
+        for shown in ("argsrepr", "kwargsrepr"):
+            if options.get(shown) is not None:
+                headers[shown] = options[shown]
+        squeeze = content_type(options["compression"]) if options.get("compression") else template.compression
+        if squeeze:
+            headers["compression"] = squeeze
+            body = compress(body, squeeze)
         message = Message(headers, body, encoder.content_type, encoder.content_encoding, properties)
         due = clock.to_epoch(eta) if eta is not None and self.park else 0.0
         return Publication(to.queue, message, due, to.exchange)

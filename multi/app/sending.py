@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from multi import identity
+from multi import identity, signals
 from multi.app.options import check_values
 from multi.app.publishing import Publisher
 from multi.app.request import running
@@ -124,8 +124,14 @@ class Sender:
         publisher = self._publisher or self.publisher
         task_id = options.pop("task_id", None) or identity.new_id()
         publication = publisher.build(name, task, task_id, args, kwargs, options)
-        self._publish((publication,), options.get("retry"), options.get("retry_policy"))
-        result = self._result(publication, task)
+        policy = options.get("retry_policy")
+        if "timeout" in options:
+            policy = {**(policy or {}), "timeout": options["timeout"]}
+        self._publish((publication,), options.get("retry"), policy)
+        if options.get("result_cls"):
+            result: AsyncResult = options["result_cls"](publication.message.headers["id"])
+        else:
+            result = self._result(publication, task)
         run = running.get()
         if run is not None and run.task.trail and options.get("add_to_parent", True):
             run.add_child(result)
@@ -174,17 +180,24 @@ class Sender:
             if not retry:
                 raise
             self._publish_again(broker, publications, {**self.conf.task_publish_retry_policy, **(policy or {})})
+        if signals.PUBLISHING.any:
+            from multi.app import life
+
+            life.sent(self, publications)  # type: ignore[arg-type]  # a Sender is always an App
 
     def _publish_again(self, broker: Broker, publications: Sequence[Publication], policy: Mapping[str, Any]) -> None:
         pause, limit = policy["interval_start"], policy["max_retries"]
+        deadline = None if policy.get("timeout") is None else time.monotonic() + policy["timeout"]
         attempt = 0
         while True:
             attempt += 1
-            time.sleep(pause)
+            time.sleep(pause if deadline is None else max(0.0, min(pause, deadline - time.monotonic())))
             pause = min(pause + policy["interval_step"], policy["interval_max"])
             try:
                 broker.publish(publications)
                 return
             except BrokerUnavailable:
                 if limit is not None and attempt >= limit:
+                    raise
+                if deadline is not None and time.monotonic() >= deadline:
                     raise

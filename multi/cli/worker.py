@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from multi import log, prints
+from multi import log, prints, signals
 from multi.cli.group import exit_code
 from multi.cli.screen import complain
 from multi.errors import AppImportFailed, AppIsCelerys, AppNotFound, ConfigurationError, MultiError
@@ -227,7 +227,7 @@ def start(values: dict[str, Any]) -> int:
     options.quiet = bool(values["quiet"])
     options.color = False if values["no_color"] else app.conf.worker_log_color
     options.notes += notes + app.conf.notes()
-    return _run_worker(app, options)
+    return _run_worker(app, options, values)
 
 
 def preload(words: list[str]) -> None:
@@ -329,27 +329,20 @@ def _load_app(values: dict[str, Any]) -> Any:
     return app
 
 
-def _run_worker(app: Any, options: WorkerOptions) -> int:
+def _run_worker(app: Any, options: WorkerOptions, values: dict[str, Any]) -> int:
     from multi.app.request import current_name_and_id
+    from multi.worker import logs
     from multi.worker.banner import render
     from multi.worker.pidfile import PidFile
 
     conf = app.conf
-    _opening(
-        lambda: log.setup(
-            options.loglevel,
-            options.logfile,
-            color=options.color,
-            format=log.JSON if os.environ.get("MULTI_LOG_FORMAT") == "json" else conf.worker_log_format,
-            task_format=conf.worker_task_log_format,
-            times=conf.worker_log_datefmt,
-            task_times=conf.worker_task_log_datefmt,
-            hijack=conf.worker_hijack_root_logger,
-        ),
-        options.logfile,
-    )
+    _opening(lambda: logs.set_up(conf, options), options.logfile)
     log.set_task_context(current_name_and_id)
     _import_tasks(app)
+    logs.announce(conf, options)
+    # receivers may change what the worker is about to go by
+    signals.celeryd_init.send(options.hostname, instance=options, conf=conf, options=values)
+    signals.celeryd_after_setup.send(options.hostname, instance=options, conf=conf)
     if not app.worker_broker.abilities.shared:
         raise ConfigurationError(
             f"{log.mask_passwords(app.worker_broker.url)} lives in a single process, so nothing that other programs send would "

@@ -25,14 +25,17 @@ class Settings(MutableMapping[str, Any]):
 
     _load: Callable[[], Mapping[str, Any]] | None
     _fallback: Callable[[], Callable[[], Mapping[str, Any]] | None] | None
+    _tell: Callable[[str], None] | None
     _read: bool
 
     def __init__(
         self,
         arguments: Mapping[str, Any] | None = None,
         fallback: Callable[[], Callable[[], Mapping[str, Any]] | None] | None = None,
+        tell: Callable[[str], None] | None = None,
     ) -> None:
-        """`fallback` finds what is loaded if nobody has said anything by the time that a setting is first asked for."""
+        """`fallback` finds what is loaded if nobody has said anything by the time that a setting is first asked for; `tell`
+        is called with "on_configure" before, and "on_after_configure" after that."""
         set_ = object.__setattr__
         set_(self, "_arguments", {})
         set_(self, "_loaded", {})
@@ -40,6 +43,7 @@ class Settings(MutableMapping[str, Any]):
         set_(self, "_own", {})
         set_(self, "_load", None)
         set_(self, "_fallback", fallback)
+        set_(self, "_tell", tell)
         set_(self, "_read", False)
         set_(self, "_watchers", [])
         for name, value in (arguments or {}).items():
@@ -71,6 +75,8 @@ class Settings(MutableMapping[str, Any]):
         if self._read:
             return
         environment.check()
+        if self._tell is not None:
+            self._tell("on_configure")
         load = self._load
         if load is None and self._fallback is not None and not self.configured:
             load = self._fallback()
@@ -85,6 +91,8 @@ class Settings(MutableMapping[str, Any]):
                 self._loaded.clear()
                 raise
         object.__setattr__(self, "_read", True)
+        if self._tell is not None:
+            self._tell("on_after_configure")
 
     def _put(self, layer: dict[str, Any], key: str, value: Any) -> None:
         name = None if isinstance(key, OwnName) else resolve(key)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from multi import log
+from multi import log, signals
+from multi.app import life
 from multi.app.execute import Job, failure, prepare, stores
 from multi.brokers.base import Delivery, Lane, Port, Settlement
 from multi.errors import BackendUnavailable, BrokerLost, MultiError
@@ -100,6 +101,7 @@ class Child(ABC):
             return 1
         # only here: a lane that is closed gives back what it holds as if it had never been started
         self.lane.close()
+        signals.worker_process_shutdown.send(None, pid=os.getpid(), exitcode=0)
         return 0
 
     @abstractmethod
@@ -119,6 +121,7 @@ class Child(ABC):
         if "random" in sys.modules:
             sys.modules["random"].seed()
         self.app.after_fork()
+        signals.worker_process_init.send(None)
 
     def _reopen_log(self) -> None:
         if self.plan.rundir is not None:
@@ -183,6 +186,8 @@ class Child(ABC):
                 if self._parked:
                     self._parked = False
                     self.tell(PARKED)
+                if signals.PUBLISHING.any:
+                    life.sent(self.app, [one for each in settlements for one in each.publications])
                 return deliveries
             except BrokerLost as error:
                 # of the broker's outage the worker's own connection tells the log
@@ -241,6 +246,8 @@ class Child(ABC):
         try:
             if settlement.publications:
                 self.app.broker.publish(settlement.publications)
+                if signals.PUBLISHING.any:
+                    life.sent(self.app, settlement.publications)
             if settlement.stores and self.app.backend is not None:
                 self.app.backend.store(settlement.stores)
         except MultiError as error:
@@ -280,6 +287,12 @@ class Child(ABC):
 
     def job(self, delivery: Delivery) -> Job | Outcome:
         """What is to be run, or the outcome where nothing is."""
+        found = self._job(delivery)
+        if signals.RUNS.any:
+            life.received(self.app, delivery.message, found)
+        return found
+
+    def _job(self, delivery: Delivery) -> Job | Outcome:
         if delivery.message is None:
             reason = f"undecodable message: {delivery.fault}"
             return Outcome("", "", "FAILURE", verb="bury", record=False, reason=reason)

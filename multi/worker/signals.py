@@ -25,6 +25,8 @@ class Signals:
         self._here.setblocking(False)
         self._there.setblocking(False)
         self._interrupts = 0
+        #: the name of the signal that came last
+        self.last: str | None = None
         self._worker = worker
         self._verbs = {
             signal.SIGTERM: self._terminate,
@@ -43,6 +45,7 @@ class Signals:
 
     def _read(self) -> None:
         for number in self._here.recv(256):
+            self.last = signal.Signals(number).name
             if verb := self._verbs.get(signal.Signals(number)):
                 verb()
 

@@ -11,7 +11,7 @@ from secrets import token_hex
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
-from multi import log, plugins, stacks
+from multi import log, plugins, signals, stacks
 from multi.brokers.base import Claim, Watch, WatchEvents
 from multi.errors import BackendUnavailable, StateDirectoryError
 from multi.loop import Loop, Timer
@@ -100,6 +100,7 @@ class Worker:
         self.oversight = Oversight(self.loop, self.members, self.watch, self.pool)
         self.orders = Orders(self)
         self._drain: Timer | None = None
+        self._listener: Signals | None = None
         self._pause = 0.1
         self._forked = 0
         self._failures = 0
@@ -126,10 +127,11 @@ class Worker:
             queues=self.consumed,
             generation=self.rundir.generation if self.rundir else 1,
         )
-        signals = Signals(self.loop, self)
+        self._listener = Signals(self.loop, self)
         log.dump_stacks_when_killed()
         if self.rundir is not None:
             stacks.listen(self.rundir.stacks)
+        signals.worker_init.send(self)
         freeze()
         try:
             self.watch.start()
@@ -144,8 +146,9 @@ class Worker:
                 self.loop.forget(member.control.fileno())
                 member.close()
             self.watch.stop()
-            signals.close()
+            self._listener.close()
             self.orders.close()
+            signals.worker_shutdown.send(self)
             if self.rundir is not None:
                 self.rundir.write_exit(
                     "stop" if self.exit_code == 0 or self.cold else "error", self.exit_code, self.reason
@@ -211,6 +214,7 @@ class Worker:
         logger.info(lines.READY, self.options.hostname)
         if self.intake.left:
             logger.warning("It begins %s", self.intake)
+        signals.worker_ready.send(self)
         self.notifier.ready(self.condition)
         successor = report_to_manager(self.notifier)
         if successor is not self.notifier:
@@ -248,6 +252,7 @@ class Worker:
             plan = ChildPlan(number, self.app, self.options, slot, port, control, self.page, self.rundir, entries)
             return child_class(self.pool.loop)(plan).run()
 
+        signals.worker_before_create_process.send(self)
         pid, control = fork(body, list(self.members.values()))
         member = Member(number, pid, slot, port, control)
         self.members[number] = member
@@ -363,6 +368,10 @@ class Worker:
         if self.stopping:
             return
         self.stopping = True
+        how = "Cold" if self.cold else "Warm"
+        signals.worker_shutting_down.send(
+            self.options.hostname, sig=self._listener.last if self._listener else None, how=how, exitcode=self.exit_code
+        )
         self.notifier.stopping()
         self.page.node(state=PAGE_STOPPING)
         self.watch.arm(0)
