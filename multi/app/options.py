@@ -25,7 +25,10 @@ HEADERS = {
 }
 EMBED = {"link": "callbacks", "link_error": "errbacks", "chain": "chain", "chord": "chord"}
 
-#: All that `apply_async` understands.
+#: Properties of AMQP that a sender may set; other brokers carry them too.
+PROPERTIES = ("message_id", "app_id", "user_id", "type", "timestamp", "expiration")
+
+#: All that `apply_async` understands. (`mandatory` asks for what is so anyway: what no queue takes is an error.)
 OPTIONS = frozenset(
     (
         *HEADERS,
@@ -33,14 +36,18 @@ OPTIONS = frozenset(
         *("task_id", "countdown", "eta", "expires", "queue", "priority", "serializer", "compression", "headers"),
         *("time_limit", "soft_time_limit", "ignore_result", "reply_to", "delivery_mode", "retry", "retry_policy"),
         *("add_to_parent", "stamped_headers", "exchange", "routing_key", "exchange_type"),
+        *("result_cls", "timeout", "confirm_timeout", "mandatory"),
+        *PROPERTIES,
     )
 )
-_REFUSED = frozenset(
-    (
-        *("producer", "publisher", "connection", "router", "result_cls", "declare", "mandatory", "timeout"),
-        "confirm_timeout",
-    )
-)
+_REFUSED = {
+    **dict.fromkeys(
+        ("producer", "publisher", "connection"),
+        "the app holds its connections itself, and many messages go out at once with app.send_many or a group",
+    ),
+    "router": "set task_routes, or name queue, exchange and routing_key",
+    "declare": "name what is to be declared in task_queues",
+}
 
 
 def check_names(options: Mapping[str, Any]) -> None:
@@ -54,9 +61,7 @@ def check_names(options: Mapping[str, Any]) -> None:
         if key in _REFUSED:
             if options[key] is None:
                 continue
-            raise UnsupportedOption(
-                f"the option {key} of apply_async is not acted upon: the app holds the connection itself"
-            )
+            raise UnsupportedOption(f"apply_async takes no {key} here: {_REFUSED[key]}")
         from difflib import get_close_matches
 
         near = get_close_matches(key, OPTIONS, 1, 0.75)
@@ -168,7 +173,15 @@ def _span(key: str, value: Any) -> None:
     span(key, value)
 
 
+def _class(key: str, value: Any) -> None:
+    if not callable(value):
+        raise TypeError(f"{key} should be a class that is made of a task's id, not {value!r}")
+
+
 _CHECKS: dict[str, Callable[[str, Any], None]] = {
+    "result_cls": _class,
+    "timeout": _limit,
+    "confirm_timeout": _limit,
     "priority": _priority,
     "queue": _queue,
     "exchange": _exchange,

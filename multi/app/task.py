@@ -288,6 +288,29 @@ class Task(Generic[P, R]):
 
         return add_to_chord(self, sig, lazy)
 
+    def signature_from_request(
+        self,
+        request: Context | None = None,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        queue: str | None = None,
+        **extra: Any,
+    ) -> Signature:
+        """The call that a run comes from, as a retry would send it: the same id, one more in `retries`."""
+        request = request or self.request
+        options = {key: value for key, value in request.as_execution_options().items() if value is not None}
+        options |= {"retries": request.retries + 1, "ignore_result": request.ignore_result}
+        info = request.delivery_info or {}
+        if info.get("priority") is not None:
+            options["priority"] = info["priority"]
+        if queue or info.get("routing_key"):
+            options["queue"] = queue or info["routing_key"]
+        return self.signature(
+            request.args if args is None else args, request.kwargs if kwargs is None else kwargs, **{**options, **extra}
+        )
+
+    subtask_from_request = signature_from_request
+
     def retry(
         self,
         args: Sequence[Any] | None = None,

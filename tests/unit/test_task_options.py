@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import sys
 import time
@@ -507,3 +508,99 @@ def test_what_a_message_says_is_what_the_attributes_say() -> None:
     assert again.get(timeout=0) == 3
     assert result.state == "PENDING"
     assert json.loads(json.dumps(again.result)) == 3
+
+
+# -- options of one call ---------------------------------------------------------------------------------------------
+
+
+def test_properties_of_the_message_are_the_callers(app: App) -> None:
+    own = app.task(name="own")(lambda: None)
+    own.apply_async(message_id="m-1", app_id="shop", type="order", user_id="guest", timestamp=5, expiration="6000")
+    properties = claim(app).properties
+    wanted = {"message_id": "m-1", "app_id": "shop", "type": "order", "user_id": "guest", "timestamp": 5}
+    assert {**wanted, "expiration": "6000"}.items() <= properties.items()
+
+
+def test_the_result_may_be_of_a_class_of_ones_own(app: App) -> None:
+    class Ticket:
+        def __init__(self, task_id: str) -> None:
+            self.number = task_id
+
+    own = app.task(name="own")(lambda: None)
+    result: Any = own.apply_async(task_id="t-1", result_cls=Ticket, mandatory=True)
+    assert isinstance(result, Ticket)
+    assert result.number == "t-1"
+    with pytest.raises(TypeError, match="result_cls should be a class"):
+        own.apply_async(result_cls="Ticket")
+
+
+def test_sending_gives_up_at_its_time_limit(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = app.task(name="own")(lambda: None)
+    tried: list[int] = []
+
+    def publish(publications: Any) -> None:
+        tried.append(len(publications))
+        raise BrokerUnavailable("away")
+
+    monkeypatch.setattr(app.broker, "publish", publish)
+    began = time.monotonic()
+    with pytest.raises(own.OperationalError):
+        own.apply_async(timeout=0.05, retry_policy={"max_retries": None, "interval_start": 0.01, "interval_step": 9})
+    assert time.monotonic() - began < 5
+    assert len(tried) >= 2
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"producer": "mine"}, "app.send_many"),
+        ({"connection": "mine"}, "holds its connections itself"),
+        ({"router": "mine"}, "set task_routes"),
+        ({"declare": ["q"]}, "in task_queues"),
+    ],
+)
+def test_what_belongs_to_kombu_is_refused_with_what_to_do_instead(app: App, options: dict[str, Any], told: str) -> None:
+    own = app.task(name="own")(lambda: None)
+    with pytest.raises(UnsupportedOption, match=told):
+        own.apply_async(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "told"),
+    [
+        ({"eta": "tomorrow"}, ValueError, "eta should be a datetime, or one as ISO 8601 writes it, not 'tomorrow'"),
+        ({"eta": 5}, TypeError, "eta should be a datetime, not 5"),
+        ({"eta": 0}, TypeError, "eta should be a datetime, not 0"),
+        ({"eta": dt.time(1, 2)}, TypeError, "eta should be a datetime, not datetime.time"),
+        ({"expires": "soon"}, ValueError, "expires should be a datetime"),
+        ({"countdown": 1e12}, ValueError, "countdown is out of range"),
+        ({"expires": 1e12}, ValueError, "expires is out of range"),
+    ],
+    ids=str,
+)
+def test_a_time_that_is_none_is_told_at_the_call(
+    app: App, options: dict[str, Any], error: type[Exception], told: str
+) -> None:
+    own = app.task(name="own")(lambda: None)
+    with pytest.raises(error, match=told):
+        own.apply_async(**options)
+    assert app.broker.depth("celery") == 0
+
+
+def test_a_call_can_be_made_of_a_request(app: App) -> None:
+    made: list[Any] = []
+
+    @app.task(bind=True, name="own", max_retries=0)
+    def own(self: Task, x: int, y: int = 0) -> None:
+        if not made:
+            made.append(self.signature_from_request(args=(x + 1,), countdown=0, queue="other"))
+            self.subtask_from_request().apply_async(task_id="again")
+
+    own.apply_async((1,), {"y": 2}, headers={"mine": 1}, task_id="first")
+    work(app)
+    (signature,) = made
+    assert (signature.args, signature.kwargs) == ((2,), {"y": 2})
+    assert signature.options["task_id"] == "first"
+    assert signature.options["retries"] == 1
+    assert signature.options["headers"] == {"mine": 1}
+    assert signature.options["queue"] == "other"

@@ -20,6 +20,7 @@ _KNOWN = frozenset(
         "timestamp",
         "type",
         "app_id",
+        "user_id",
     )
 )
 PERSISTENT = 2
