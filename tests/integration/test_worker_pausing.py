@@ -41,7 +41,7 @@ def test_a_paused_queue_waits_while_the_others_go_on_and_comes_when_it_is_resume
 
 def test_a_worker_that_is_paused_altogether_keeps_its_children_and_its_task_and_costs_nothing(made: Bench) -> None:
     worker = made.start("-Q", "images,mails", run_dir=True)
-    running = made.tasks.sleep.apply_async((6, "long"), queue="images")
+    running = made.tasks.hold.apply_async(("long",), queue="images")
     made.wait_begun("long")
     children = worker.children()
     worker.order("pause")
@@ -50,6 +50,8 @@ def test_a_worker_that_is_paused_altogether_keeps_its_children_and_its_task_and_
     before, began = worker.processor_time(), time.monotonic()
     until(lambda: time.monotonic() - began > 2.0)
     assert (worker.processor_time() - before) / (time.monotonic() - began) < 0.02
+    assert not running.ready()
+    made.let_go("long")
     assert running.get(timeout=15) == "long"
     assert worker.children() == children
     assert [made.app.broker.depth(queue) for queue in ("images", "mails")] == [1, 1]

@@ -54,7 +54,7 @@ def test_plain_tasks_in_the_asyncio_pool_do_not_hold_up_coroutines(project: Proj
             made.wait_begun(f"p{i}")
         assert made.tasks.nap.delay(0.01, "n").get(timeout=0.8) == "n"
         assert not any(result.ready() for result in plain)
-        assert [result.get(timeout=5) for result in plain] == [f"p{i}" for i in range(5)]
+        assert [result.get(timeout=20) for result in plain] == [f"p{i}" for i in range(5)]
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
@@ -82,7 +82,7 @@ def test_at_most_once_is_kept_when_the_node_is_killed(project: Project, broker: 
         second = made.start("-c", "1")
         # a task of another node, to be taken back, shows that the second one does take back what is overdue
         late = made.tasks.sleep.delay(0.01, "late")
-        assert late.get(timeout=5) == "late"
+        assert late.get(timeout=20) == "late"
         until(lambda: second.processor_time() > 0)
         assert made.depth() == 0
         assert second.stop() == 0

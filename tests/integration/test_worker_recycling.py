@@ -54,12 +54,12 @@ def test_ttin_and_ttou_change_the_number_of_children(project: Project, redis_url
         assert made.notes()[:2] != ["begin t0", "end t0"]
         worker.send(signal.SIGTTOU)
         until(lambda: len(worker.children()) == 1)
-        assert [result.get(timeout=5) for result in results] == ["t0", "t1"]
+        assert [result.get(timeout=20) for result in results] == ["t0", "t1"]
         worker.send(signal.SIGTTOU)
         until(lambda: "One child fewer: 1" in worker.said())
         assert worker.stats().concurrency == 1
         # the last one stays
-        assert made.tasks.add.delay(1, 2).get(timeout=5) == 3
+        assert made.tasks.add.delay(1, 2).get(timeout=20) == 3
         assert worker.stop() == 0
 
 
@@ -81,7 +81,7 @@ def test_a_child_that_is_killed_is_replaced_at_once_and_told_of(project: Project
         os.kill(victim, signal.SIGKILL)
         until(lambda: len(worker.children()) == 2 and victim not in worker.children(), 5)
         assert f"(pid {victim}) was killed by SIGKILL (out of memory?)" in worker.said()
-        assert made.tasks.add.delay(1, 2).get(timeout=5) == 3
+        assert made.tasks.add.delay(1, 2).get(timeout=20) == 3
 
 
 def test_the_stats_page_tells_what_runs_and_what_has_run(project: Project, broker: str) -> None:
@@ -91,10 +91,10 @@ def test_the_stats_page_tells_what_runs_and_what_has_run(project: Project, broke
         assert (page.state, page.pid, page.pool, page.concurrency) == ("ready", worker.pid, "prefork", 2)
         assert page.queues == ["celery"]
         for _ in range(3):
-            made.tasks.add.delay(1, 2).get(timeout=5)
+            made.tasks.add.delay(1, 2).get(timeout=20)
         failing = made.tasks.fail.delay()
         with pytest.raises(ValueError, match="bad"):
-            failing.get(timeout=5)
+            failing.get(timeout=20)
         made.tasks.sleep.delay(1.5, "t")
         made.wait_begun("t")
         later = until(lambda: worker.stats() if worker.stats().active == 1 else None)
@@ -118,7 +118,7 @@ def test_the_stats_page_counts_tasks_that_run_at_once(project: Project, redis_ur
         results = [task.delay(1, f"t{i}") for i in range(4)]
         until(lambda: worker.stats().active == 4, 5, what="4 active tasks")
         for result in results:
-            result.get(timeout=5)
+            result.get(timeout=20)
         until(lambda: (worker.stats().active, worker.stats().succeeded) == (0, 4), 5)
 
 
@@ -143,13 +143,13 @@ def test_usr2_reopens_the_log(project: Project, redis_url: str) -> None:
         worker = made.start("-c", "1", "-f", str(log), wait=False)
         until(lambda: log.exists() and " ready." in log.read_text(), 20)
         log.rename(project.path / "own.log.1")
-        assert made.tasks.add.delay(1, 2).get(timeout=5) == 3
+        assert made.tasks.add.delay(1, 2).get(timeout=20) == 3
         assert not log.exists()
         worker.send(signal.SIGUSR2)
         until(log.exists)
 
         def logged() -> bool:
-            made.tasks.add.delay(1, 2).get(timeout=5)
+            made.tasks.add.delay(1, 2).get(timeout=20)
             return "succeeded" in log.read_text()
 
         until(logged, what="lines of the child in the new file")

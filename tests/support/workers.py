@@ -65,6 +65,15 @@ TASKS = """
         return name
 
 
+    @app.task
+    def hold(name):
+        note(f"begin {{name}}")
+        while not (here / f"{{name}}.go").exists():
+            time.sleep(0.03)
+        note(f"end {{name}}")
+        return name
+
+
     @app.task(acks_late=False)
     def sleep_once(seconds, name=""):
         return sleep.run(seconds, name)
@@ -291,6 +300,10 @@ class Bench:
     def wait_begun(self, name: str, times: int = 1, timeout: float = 15) -> None:
         """Wait until so many runs of the task called so have begun."""
         until(lambda: self.begun(name) >= times, timeout, what=f"{times} runs of {name!r}; {self.notes()}")
+
+    def let_go(self, name: str) -> None:
+        """Let the task `hold` called so end."""
+        (self.project.path / f"{name}.go").touch()
 
     def notes(self) -> list[str]:
         """What the tasks have written down so far."""
