@@ -171,57 +171,12 @@ def test_our_client_is_told_too_when_celerys_worker_does_not_know_a_task(fleet: 
         sent.get(timeout=TIMEOUT)
 
 
-def test_a_dead_letter_of_a_celery_client_is_replayed_to_celerys_worker(
-    fleet: Fleet, client: Any, server: redis.Redis, name: str
-) -> None:
-    """A header of a chord can't be run here; put where Celery's worker finds it, it can."""
-    result = celery.chord(
-        [sign(client, "add", 1, 1, queue="ours")], sign(client, "note", queue="theirs", name=name), app=client
-    )()
-    (header,) = result.parent.results
-    letter = dead(fleet, header.id)
-    assert letter.message is not None
-    assert fleet.notes(name) == []
-    server.rename("multi:dead:ours", "multi:kept")
-    try:
-        letters: list[Any] = server.hvals("multi:kept")
-        (text,) = [text for text in letters if header.id.encode() in text]
-        server.lpush("theirs", text.split(b"\0", 3)[3])
-        assert result.get(timeout=TIMEOUT) == [2]
-    finally:
-        server.rename("multi:kept", "multi:dead:ours")
-
-
-def test_no_part_of_a_chord_runs_at_our_worker(fleet: Fleet, client: Any, name: str) -> None:
-    headers = [sign(client, "note", number, queue="ours", name=name) for number in range(3)]
-    result = celery.chord(headers, sign(client, "note", queue="ours", name=name + "-body"), app=client)()
-    for member in result.parent.results:
-        letter = dead(fleet, member.id)
-        assert "chord" in letter.reason
-        fleet.wait_line(member.id, "dead-letter queue", "chord")
-    assert ask(client, "add", (1, 1), queue="ours").get(timeout=TIMEOUT) == 2
-    assert fleet.notes(name) == []
-    assert fleet.notes(name + "-body") == []
-
-
 def test_a_chord_runs_whole_where_its_tasks_go_to_celerys_workers(fleet: Fleet, client: Any, name: str) -> None:
     headers = [sign(client, "add", number, 1, queue="theirs") for number in range(3)]
     result = celery.chord(headers, sign(client, "note", queue="ours", name=name), app=client)()
     assert result.get(timeout=TIMEOUT) == [1, 2, 3]
     (note,) = fleet.wait_notes(name)
     assert note["engine"] == "multi"
-
-
-def test_a_task_that_ends_in_a_chord_is_not_begun(fleet: Fleet, client: Any, name: str) -> None:
-    """A chain whose last step is a chord is sent as one task, with the chord behind it."""
-    chord = celery.chord([sign(client, "add", 1), sign(client, "add", 2)], sign(client, "note", name=name), app=client)
-    result = celery.chain(sign(client, "note", 1, queue="ours", name=name), chord, app=client).apply_async()
-    first = result
-    while first.parent is not None:
-        first = first.parent
-    letter = dead(fleet, first.id)
-    assert "chord" in letter.reason
-    assert fleet.notes(name) == []
 
 
 @pytest.mark.parametrize("form", ["group", "chain | group", "link to a group"])
@@ -247,28 +202,17 @@ def test_groups_without_a_chord_run_everywhere(fleet: Fleet, client: Any, form: 
         assert len({note["group"] for note in notes}) == 1
 
 
-@pytest.mark.parametrize(
-    "task", ["celery.chain", "celery.group", "celery.starmap", "celery.backend_cleanup", "celery.chord_unlock"]
-)
-def test_tasks_built_into_celerys_workers_are_parked(fleet: Fleet, client: Any, task: str) -> None:
-    sent = client.send_task(task, queue="ours")
-    letter = dead(fleet, sent.id)
-    assert f"{task} is built into Celery's workers" in letter.reason
-    assert "ERROR" in fleet.wait_line(sent.id, task, "dead-letter queue")
-    assert client.AsyncResult(sent.id).state == "PENDING"
-
-
-def test_chunks_and_maps_are_parked_and_not_run(fleet: Fleet, client: Any, name: str) -> None:
-    sent = celery.canvas.xmap(sign(client, "note", name=name), [1, 2], app=client).apply_async(queue="ours")
-    assert "celery.map" in dead(fleet, sent.id).reason
-    assert fleet.notes(name) == []
-
-
-def test_a_callback_that_only_celery_can_run_keeps_the_task_from_running(fleet: Fleet, client: Any, name: str) -> None:
-    starmap = {"task": "celery.starmap", "args": [], "kwargs": {"task": sign(client, "add"), "it": []}, "options": {},
-               "subtask_type": "starmap", "immutable": False}  # fmt: skip
-    sent = ask(client, "note", (), {"name": name}, queue="ours", link=celery.Signature(starmap, app=client))
-    assert "starmap is linked to it" in dead(fleet, sent.id).reason
+def test_a_callback_that_is_no_signature_keeps_the_task_from_running(fleet: Fleet, client: Any, name: str) -> None:
+    circle = {
+        "task": "fleet.add",
+        "args": [],
+        "kwargs": {},
+        "options": {},
+        "subtask_type": "circle",
+        "immutable": False,
+    }
+    sent = ask(client, "note", (), {"name": name}, queue="ours", link=celery.Signature(circle, app=client))
+    assert "no signature is of the kind 'circle'" in dead(fleet, sent.id).reason
     assert fleet.notes(name) == []
 
 

@@ -48,21 +48,21 @@ class _Batch(Signature):
         return f"{self.builtin}({self['kwargs']['task']['task']}, {self['kwargs']['it']!r})"
 
 
-@kind("celery.map")
+@kind("celery.map", "xmap")
 class xmap(_Batch):  # noqa: N801 - Celery's name
     """`add.map([1, 2])`: one message, whose worker calls the task with each item, one after the other."""
 
     builtin = "celery.map"
 
 
-@kind("celery.starmap")
+@kind("celery.starmap", "xstarmap")
 class xstarmap(_Batch):  # noqa: N801 - Celery's name
     """`add.starmap([(1, 2), (3, 4)])`: the same with each item as the arguments."""
 
     builtin = "celery.starmap"
 
 
-@kind("celery.chunks")
+@kind("celery.chunks", "chunks")
 class chunks(Signature):  # noqa: N801 - Celery's name
     """`add.chunks(zip(range(100), range(100)), 10)`: ten messages, with ten calls in each."""
 
