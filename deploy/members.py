@@ -13,18 +13,20 @@ from multi.deploy.hosts.inventory import Host
 from multi.deploy.hosts.settings import KEEPER
 from multi.deploy.planning.managers import node_of
 from multi.deploy.steps import Command
-from multi.errors import HostUnreachable, StepFailed
+from multi.errors import DeployError, HostUnreachable, StepFailed
 
 RUNNING, UNKNOWN = "running", "unknown"
 #: A queue that a paused node doesn't consume: all of them.
 _EVERY = "*"
+_NO_FOLDER = 3
 
 #: The project's folder, and a program to be tried first or "" → the program and the folder to be in, a line each.
 _FIND = """
-cd "$1" 2>/dev/null && { [ ! -d current ] || cd current; }
+if cd "$1" 2>/dev/null; then [ ! -d current ] || cd current; there=; else there=no; fi
 for one in "$2" .venv/bin/multi venv/bin/multi "$(command -v multi 2>/dev/null)" "$HOME/.local/bin/multi"; do
   [ -n "$one" ] && [ -x "$one" ] || continue
   case $one in /*) echo "$one" ;; *) echo "$PWD/$one" ;; esac
+  if [ -n "$there" ]; then echo "there is no folder $1, or none that may be entered" >&2; exit 3; fi
   echo "$PWD"
   exit 0
 done
@@ -72,6 +74,9 @@ def find(session: Session, program: str = "") -> tuple[str, str] | None:
     found = session.run(Command(argv, user=settings.owner_user, timeout=60))
     if found.code is None:
         raise HostUnreachable(session.host.name, found.err)
+    if found.code == _NO_FOLDER:
+        host = session.host.name
+        raise DeployError(f"{host}: {found.err.strip()}; name the project's folder there: path")
     lines = found.out.splitlines()
     return (lines[0], lines[1]) if len(lines) == 2 else None
 

@@ -83,8 +83,10 @@ def _host(inventory: Inventory, connection: fabric.Connection) -> Host:
     )
 
 
-def _told(what: Callable[[], None]) -> None:
-    """An error of ours as fab shows errors: its text, and no traceback."""
+def _told(name: str, c: Any, what: Callable[[], None]) -> None:
+    """An error of ours as fab shows errors: its text, and no traceback. Without a host fab has no connection."""
+    if not isinstance(c, fabric.Connection):
+        raise Exit(f"on which hosts? Name them: fab -H app1,app2 {name}", code=2)
     try:
         what()
     except MultiError as error:
@@ -115,28 +117,28 @@ def push(c: Any, environment: str = "", source: str = "") -> None:
             )
         sys.stdout.write(f"{host.name}  {one.state}: {one.current}\n")
 
-    _told(run)
+    _told("push", c, run)
 
 
 @task(help={"nodes": "A pattern of names, as 'img*'.", "environment": "An environment of multi.toml."})
 def restart(c: Any, nodes: str = "*", environment: str = "") -> None:
     """Restart nodes on this host, one at a time."""
-    _roll(restart_nodes, c, nodes, environment)
+    _roll("restart", restart_nodes, c, nodes, environment)
 
 
 @task(help={"nodes": "A pattern of names, as 'img*'.", "environment": "An environment of multi.toml."})
 def reload(c: Any, nodes: str = "*", environment: str = "") -> None:
     """Have nodes on this host load new code without a gap."""
-    _roll(reload_nodes, c, nodes, environment)
+    _roll("reload", reload_nodes, c, nodes, environment)
 
 
-def _roll(action: Callable[..., Outcome], c: Any, nodes: str, environment: str) -> None:
+def _roll(name: str, action: Callable[..., Outcome], c: Any, nodes: str, environment: str) -> None:
     def run() -> None:
         inventory = _inventory(environment or None)
         settings = _host(inventory, c).settings
         action(c, nodes, path=settings.path, user=settings.owner_user, project=inventory.project, tell=_say)
 
-    _told(run)
+    _told(name, c, run)
 
 
 @task(help={"lines": "How many.", "environment": "An environment of multi.toml."})
@@ -145,10 +147,13 @@ def audit(c: Any, lines: int = 20, environment: str = "") -> None:
 
     def run() -> None:
         host = _host(_inventory(environment or None), c)
-        for record in auditing.read(_One(host, c, None).connect(host), lines):
-            sys.stdout.write(f"{host.name}  {record}\n")
+        records = auditing.read(_One(host, c, None).connect(host), lines)
+        for record in records:
+            sys.stdout.write(f"{host.name}  {auditing.told(record)}\n")
+        if not records:
+            sys.stdout.write(f"{host.name}  no deploy has done anything here yet\n")
 
-    _told(run)
+    _told("audit", c, run)
 
 
 #: The same as a collection: `ns = multi.deploy.tasks.ns` in a fabfile.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from multi.deploy.steps import Command
@@ -35,6 +36,14 @@ def entry(what: str, **more: Any) -> dict[str, Any]:
 
     who = os.environ.get("SUDO_USER") or _login()
     return {"at": round(time.time(), 1), "who": who, "from": os.uname().nodename, "what": what, **more}
+
+
+def told(record: Mapping[str, Any]) -> str:
+    """A record as a line for people."""
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(record.get("at") or 0)))
+    known = ("host", "at", "who", "from", "what")
+    more = ", ".join(f"{key} {value}" for key, value in record.items() if key not in known and value)
+    return f"{at}  {record.get('who', '?')}@{record.get('from', '?')}  {record.get('what', '?')}{f'  {more}' if more else ''}"
 
 
 def append(session: Session, record: dict[str, Any]) -> str | None:
