@@ -56,11 +56,22 @@ exit 75
 _RENEW = """
 set -eu
 cd "$1"
-read -r held < lock
-[ "$held" = "$2" ]
+held=
+read -r held < lock || :
+[ "$held" = "$2" ] || exit 75
 now=$(date +%s)
 { echo "$2"; echo "$((now + $3))"; tail -n +3 lock; } > "lock.new.$2"
 mv -f "lock.new.$2" lock
+"""
+
+#: folder, id. What is there instead is printed as for `show`.
+_HOLDS = """
+cd "$1" || exit 0
+held=
+read -r held < lock || :
+[ "$held" != "$2" ] || exit 0
+date +%s; cat lock
+exit 75
 """
 
 #: folder, id.
@@ -90,7 +101,9 @@ class Lock(NamedTuple):
     def __str__(self) -> str:
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
         why = f": {self.why}" if self.why else ""
-        ends = f"ends by itself in {round(self.left / 60)} min" if self.left > 0 else "expired"
+        ends = f"ends by itself in {_span(self.left)}" if self.left > 0 else "expired"
+        if self.left > 0 and self.is_abandoned:
+            ends = f"left by a process that is no more; {ends}"
         return f"{self.who} on {self.where} since {since}{why} ({ends})"
 
     @property
@@ -100,6 +113,23 @@ class Lock(NamedTuple):
         if not self.process or {**self.process, "pid": 0, "start": 0} != {**own, "pid": 0, "start": 0}:
             return False
         return _started(int(self.process["pid"])) != int(self.process["start"])
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the same person took it on this machine."""
+        return self.who == (os.environ.get("SUDO_USER") or _login()) and self.where == os.uname().nodename
+
+    def why_not_to_end(self) -> str:
+        """Why it must not be taken away without a word of force; "" where it may: nobody holds it any more, or it is one that
+        was taken by hand and is to be ended so, by who has taken it."""
+        if self.left <= 0 or self.is_abandoned or (self.is_own and not self.process):
+            return ""
+        if not self.is_own:
+            return f"locked by {self}; when you know that nobody deploys: --break"
+        return (
+            f"a deploy of yours is at it, or was (process {self.process.get('pid')}): {self}. Wait for it, or end it with Ctrl-C; "
+            "when you know that it is gone: --break"
+        )
 
     def json(self) -> dict[str, Any]:
         return {
@@ -120,6 +150,7 @@ class Holder:
         self.id = uuid.uuid4().hex[:12]
         self.expires = int(expires)
         self._renewed: dict[str, float] = {}
+        self._seen: dict[str, float] = {}
         self.text = json.dumps(
             {
                 "who": os.environ.get("SUDO_USER") or _login(),
@@ -154,6 +185,7 @@ class Holder:
             )
         _done(session, "lock", result)
         self._renewed[session.host.name] = time.monotonic()
+        self._seen[session.host.name] = time.monotonic()
         if result.out.strip():
             return f"an expired lock was taken over: {_parse('0' + chr(10) + result.out) or 'of nobody'}"
         return None
@@ -167,10 +199,27 @@ class Holder:
         last = self._renewed.get(session.host.name)
         if last is None or time.monotonic() - last < self.expires / 3:
             return
-        self._renewed[session.host.name] = time.monotonic()
         result = session.run(_script(session.host, _RENEW, session.host.settings.own, self.id, str(self.expires)))
-        if not result.ok and result.code is not None:
-            raise DeployLocked(f"{session.host.name}: the lock of this deploy was taken away; see multi deploy lock")
+        if result.code == _HELD:
+            self.confirm(session)
+        elif result.ok:
+            self._renewed[session.host.name] = self._seen[session.host.name] = time.monotonic()
+
+    def confirm(self, session: Session, *, age: float = 0.0) -> None:
+        """`DeployLocked` where somebody has taken the lock away. What was seen in the last `age` seconds holds."""
+        name = session.host.name
+        if name not in self._renewed or time.monotonic() - self._seen.get(name, -age) < age:
+            return
+        result = session.run(_script(session.host, _HOLDS, session.host.settings.own, self.id))
+        if result.code == _HELD:
+            held = _parse(result.out)
+            now = f"it is locked by {held}" if held is not None else "nobody has it locked"
+            raise DeployLocked(
+                f"{name}: the lock of this deploy was taken away ({now}): nothing more is done there, not even the way back; "
+                "the next push brings it into line"
+            )
+        if result.ok:
+            self._seen[name] = time.monotonic()
 
     def release(self, session: Session) -> None:
         """Give it back; one that is somebody else's by now stays."""
@@ -193,11 +242,6 @@ def remove(session: Session, lock: Lock) -> None:
     _done(session, "unlock", session.run(_script(session.host, _RELEASE, session.host.settings.own, lock.id)))
 
 
-def is_own(lock: Lock) -> bool:
-    """Whether the same person took it on this machine."""
-    return lock.who == (os.environ.get("SUDO_USER") or _login()) and lock.where == os.uname().nodename
-
-
 def _script(host: Host, script: str, *words: str) -> Command:
     return Command(("sh", "-c", script, "multi-lock", *words), user=host.settings.owner_user, timeout=60)
 
@@ -207,6 +251,9 @@ def _done(session: Session, what: str, result: Result) -> None:
         raise HostUnreachable(session.host.name, f"{what}: {result.err}")
     if "a password is required" in result.err:
         raise StepFailed(session.host.name, what, "sudo wants a password there; give it with --ask-sudo-password")
+    owner = session.host.settings.owner_user
+    if owner and ("unknown user" in result.err or "does not exist" in result.err):
+        raise StepFailed(session.host.name, what, f"there is no user {owner}, the owner; multi deploy setup makes it")
     if not result.ok:
         raise StepFailed(session.host.name, what, f"exit code {result.code}", result.tail)
 
@@ -230,6 +277,10 @@ def _parse(text: str) -> Lock | None:
         left,
         said.get("process") or {},
     )
+
+
+def _span(seconds: float) -> str:
+    return f"{round(seconds / 60)} min" if seconds >= 90 else f"{round(seconds)} s"
 
 
 def _login() -> str:

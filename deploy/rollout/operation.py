@@ -112,7 +112,8 @@ class Operation:
     # ---- the lock
 
     def _lock(self, holder: Holder, locked: list[Host]) -> dict[str, HostFacts]:
-        """Lock all hosts, the first one first, so that of two deploys one gets all. Those that can't be reached are left out."""
+        """Lock all hosts, the first one first, so that of two deploys one gets all. Those that can't be reached or aren't prepared
+        are left out."""
         met = each(self.backend, self.hosts, lambda session: None, self.max_parallel)
         lost = {name: error for name, error in met.items() if isinstance(error, HostUnreachable)}
         missing = {name: unreachable(name, error.reason) for name, error in lost.items()}
@@ -123,17 +124,19 @@ class Operation:
                 result = found[host.name]
                 if isinstance(result, HostUnreachable):
                     missing[host.name] = unreachable(host.name, result.reason)
+                elif isinstance(result, StepFailed):  # it isn't prepared for deploys: the others may be
+                    missing[host.name] = unreachable(host.name, " ".join(filter(None, (result.reason, result.output))))
                 elif not isinstance(result, MultiError):
                     locked.append(host)
                     if result:
                         self._tell(Event(NOTE, host.name, result))
             errors = [one for one in found.values() if isinstance(one, MultiError)]
-            errors = [one for one in errors if not isinstance(one, HostUnreachable)]
+            errors = [one for one in errors if not isinstance(one, HostUnreachable | StepFailed)]
             if errors:
                 raise next((one for one in errors if isinstance(one, DeployLocked)), errors[0])
         if not locked:
             told = "\n".join(f"  {name}: {facts.error}" for name, facts in missing.items())
-            raise DeployError(f"no host can be reached:\n{told}")
+            raise DeployError(f"there is no host that can be deployed to:\n{told}")
         return missing
 
     def _unlock(self, holder: Holder, locked: list[Host]) -> None:

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from multi.deploy.base import Backend, Result, Session
+from multi.deploy.base import Backend, Session
+from multi.deploy.rollout import acting, health
 from multi.deploy.rollout import canary as judging
-from multi.deploy.rollout import health
 from multi.deploy.rollout.report import (
     BEGIN,
     DONE,
@@ -27,7 +27,6 @@ from multi.deploy.rollout.report import (
     PHASE,
     PREPARED,
     REVERTED,
-    SENT,
     STUCK,
     UNCHANGED,
     UNREACHABLE,
@@ -36,34 +35,13 @@ from multi.deploy.rollout.report import (
     Report,
     Tell,
 )
-from multi.deploy.steps import (
-    FINISH,
-    PREPARE,
-    RELOAD,
-    RESTART,
-    START,
-    STOP,
-    SWITCH,
-    Build,
-    Command,
-    File,
-    Gate,
-    Link,
-    Plan,
-    Remove,
-    Restore,
-    Step,
-    Upload,
-)
+from multi.deploy.steps import FINISH, PREPARE, RESTART, START, SWITCH, Command, Gate, Plan, Step
 from multi.errors import DeployError, DeployLocked, HostUnreachable, MultiError, StepFailed
 
 if TYPE_CHECKING:
     from multi.deploy.hosts.inventory import Host
     from multi.deploy.hosts.settings import Canary
     from multi.deploy.rollout.locking import Holder
-
-#: Exit codes of `multi stopwait` and `systemctl stop` for what they don't know: it is stopped as well as can be.
-_NOT_THERE = (4, 5)
 
 
 class Settings(NamedTuple):
@@ -293,12 +271,12 @@ class Runner:
         self._tell(Event(BEGIN, report.host.name, step.title, step))
         try:
             try:
-                self._act(report, step, self._session(report), forced=forced)
+                acting.act(report, step, self._session(report), self._tell, None if forced else self.cancel)
             except HostUnreachable:
                 if not again:
                     raise
                 self._tell(Event(NOTE, report.host.name, "the connection was cut; connecting again", step))
-                self._act(report, step, self._session(report), forced=forced)
+                acting.act(report, step, self._session(report), self._tell, None if forced else self.cancel)
         except MultiError as error:
             reason = getattr(error, "reason", None) or str(error)
             self._tell(Event(FAULT, report.host.name, f"{step.title}: {reason}", step))
@@ -314,40 +292,6 @@ class Runner:
         if self._holder is not None:
             self._holder.renew(session)
         return session
-
-    def _act(self, report: HostReport, step: Step, session: Session, *, forced: bool) -> None:
-        do, name = step.do, report.host.name
-
-        def say(line: str) -> None:
-            self._tell(Event(LINE, name, line, step))
-
-        if isinstance(do, Command | Build):
-            result = session.run(do, say) if isinstance(do, Command) else session.build(do, say)
-            if isinstance(do, Command) and not result.ok and _is_too_often(step, result):
-                result = _start_all_the_same(do, session, say)
-            if result.code is None:
-                raise HostUnreachable(name, f"{step.title}: {result.err}")
-            if step.kind == STOP and result.code in _NOT_THERE:
-                return
-            if not result.ok:
-                output = "\n".join(filter(None, (result.tail, _last_words(report, step, session))))
-                raise StepFailed(name, step.title, f"exit code {result.code}", output)
-        elif isinstance(do, File):
-            session.put(do)
-        elif isinstance(do, Restore):
-            session.restore(do)
-        elif isinstance(do, Remove):
-            session.remove(do)
-        elif isinstance(do, Link):
-            session.link(do)
-        elif isinstance(do, Upload):
-
-            def sent(done: int, total: int) -> None:
-                self._tell(Event(SENT, name, f"{done} of {total} bytes", step, share=done / total if total else 1.0))
-
-            session.send(do, sent)
-        else:
-            health.wait(session, do, say, None if forced else self.cancel)
 
     # ---- many hosts
 
@@ -394,26 +338,6 @@ class Runner:
                 pass  # its turn will tell, or it is over
             except DeployLocked as error:
                 self._reason = str(error)
-
-
-def _is_too_often(step: Step, result: Result) -> bool:
-    """Whether systemd refuses only because this unit was started often of late: each deploy counts as a start there."""
-    return step.kind in (START, RESTART) and "reset-failed" in result.err
-
-
-def _start_all_the_same(command: Command, session: Session, say: Callable[[str], None]) -> Result:
-    words = ("start", "restart", "reload-or-restart")
-    reset = command._replace(argv=tuple("reset-failed" if word in words else word for word in command.argv))
-    session.run(reset)
-    return session.run(command, say)
-
-
-def _last_words(report: HostReport, step: Step, session: Session) -> str:
-    """What a node that doesn't come up has said itself: its manager only tells that it has failed."""
-    if step.node is None or step.kind not in (START, RESTART, RELOAD):
-        return ""
-    gate = next((one.do for one in report.plan.steps if isinstance(one.do, Gate) and step.node in one.do.nodes), None)
-    return health.output(session, gate, [step.node]) if gate is not None else ""
 
 
 def _raise_ours(future: Future[None]) -> None:
