@@ -3,12 +3,12 @@ systemd and supervisord."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Container, Sequence
 
 from multi.deploy.hosts.facts import NONE, PASSWORD, ROOT, HostFacts, NodeFact
 from multi.deploy.hosts.settings import AUTO, KEEPER, SUPERVISORD, SYSTEMD, SYSTEMD_USER, Settings
 from multi.deploy.steps import Command
+from multi.units.unit_names import stem, unescaped
 
 
 class Manager:
@@ -242,12 +242,10 @@ def node_of(project: str, fact: NodeFact, recorded: Container[str] = ()) -> str 
         if group and (group == project or fact.unit in recorded):
             return program
         return program.removeprefix(f"{project}-") if program.startswith(f"{project}-") else None
-    prefix, suffix = f"multi-{project}@", ".service"
+    prefix, suffix = f"{stem(project)}@", ".service"
     if not (fact.unit.startswith(prefix) and fact.unit.endswith(suffix)):
         return None
-    instance = fact.unit[len(prefix) : -len(suffix)]
-    raw = re.sub(rb"\\x([0-9a-f]{2})", lambda found: bytes([int(found[1], 16)]), instance.encode())
-    return raw.decode("utf-8", "replace")
+    return unescaped(fact.unit[len(prefix) : -len(suffix)])
 
 
 def _found(facts: HostFacts, *, root: bool, has_multi: bool) -> str | None:

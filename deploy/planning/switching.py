@@ -13,6 +13,7 @@ from multi.deploy.planning.wayback import WayBack
 from multi.deploy.releases.wanted import Kept, hook, kept_at
 from multi.deploy.steps import SWITCH, File, Gate, Link, Remove, Secret
 from multi.units.base import File as UnitFile
+from multi.units.unit_names import stem
 
 if TYPE_CHECKING:
     from multi.deploy.planning.hostplan import HostPlanner
@@ -350,8 +351,10 @@ class Switch:
     def _is_ours(self, path: str) -> bool:
         """Whether a file is one of this project's, and not of one whose name begins in the same way."""
         project = re.escape(self.planner.project)
-        slices = re.escape(self.planner.project.replace("-", "_"))
-        names = rf"multi-{project}(@[^/]*)?\.(service|target)|multi-{project}(\.[^/.]+)?\.conf|multi-{slices}\.slice"
+        units, slices = (
+            re.escape(stem(name)) for name in (self.planner.project, self.planner.project.replace("-", "_"))
+        )
+        names = rf"{units}(@[^/]*)?\.(service|target)|multi-{project}(\.[^/.]+)?\.conf|{slices}\.slice"
         is_named_so = re.fullmatch(rf".*/({names}|multi/{project}/[^/]+\.env)", path) is not None
         return is_named_so or path in self.facts.recorded_files
 

@@ -20,6 +20,7 @@ from multi.controller.places import Places
 from multi.controller.project import Project
 from multi.errors import ConfigurationError
 from multi.nodes.names import NodeName, this_host
+from multi.units.unit_names import stem, unescaped
 
 SYSTEMD, SUPERVISORD = "systemd", "supervisord"
 _SYSTEM = ("/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system")
@@ -48,7 +49,7 @@ def projects() -> list[str]:
     found = []
     for folder in (*_folders(user=False), *_folders(user=True)):
         paths = glob.glob(os.path.join(glob.escape(folder), "multi-*.target"))
-        found += [os.path.basename(path)[len("multi-") : -len(".target")] for path in paths]
+        found += [unescaped(os.path.basename(path)[len("multi-") : -len(".target")]) for path in paths]
     config = config_file.find()
     if config is not None:
         try:
@@ -80,7 +81,7 @@ def _of_systemd(project: Project, noted: installed.Installed | None, *, user: bo
 
     systemd = Systemd(user=user)
     units: list[Unit] = [SystemdUnit(systemd, unit, node) for unit, node in names.items()]
-    target = f"multi-{project.key}.target"
+    target = f"{stem(project.key)}.target"
     try:
         said = systemd.show([*names, target])
     except ManagerError as error:
@@ -115,23 +116,17 @@ def _in_folders(project: Project, folders: Sequence[str], *, only_wanted: bool =
     """Units by the names that `multi render systemd` gives them, multi-PROJECT@NODE.service: those that the project's target
     wants, and (but for `only_wanted`) those with a file of their own."""
     found = []
-    start = f"multi-{project.key}@"
+    start = f"{stem(project.key)}@"
     for folder in folders:
         paths = [] if only_wanted else glob.glob(os.path.join(folder, f"{glob.escape(start)}*.service"))
         units = [os.path.basename(path) for path in paths]
         try:
-            with open(os.path.join(folder, f"multi-{project.key}.target"), encoding="utf-8") as file:
+            with open(os.path.join(folder, f"{stem(project.key)}.target"), encoding="utf-8") as file:
                 units += re.findall(rf"^Wants=({re.escape(start)}\S+\.service)$", file.read(), re.MULTILINE)
         except OSError:
             pass  # there is none here
-        found += [(unit, _unescaped(node)) for unit in units if (node := unit[len(start) : -len(".service")])]
+        found += [(unit, unescaped(node)) for unit in units if (node := unit[len(start) : -len(".service")])]
     return found
-
-
-def _unescaped(text: str) -> str:
-    """A node's name, as it stands in the name of a unit."""
-    data = re.sub(rb"\\x([0-9a-f]{2})", lambda found: bytes([int(found[1], 16)]), text.encode())
-    return data.decode("utf-8", "replace")
 
 
 def _of_supervisord(project: Project, noted: installed.Installed | None, aside: str) -> list[Unit]:

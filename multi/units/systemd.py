@@ -20,6 +20,7 @@ from multi.units import programs
 from multi.units.base import File, Problem, Target, UnitFormat
 from multi.units.logrotate import SYSTEMS, log_file
 from multi.units.spans import stop_time
+from multi.units.unit_names import escaped, stem
 
 if TYPE_CHECKING:
     from multi.nodes.spec import NodeSpec
@@ -31,7 +32,6 @@ OLDEST = 239
 BURST, INTERVAL = 10, 300
 START_SECONDS = 90
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9@%_+=:,./-]+")
-_PLAIN_INSTANCE = re.compile(r"[A-Za-z0-9:_.-]+")
 _HOMES = ("/home/", "/root/", "/run/user/")
 _TEMPORARY = ("/tmp/", "/var/tmp/")
 SETTINGS = {
@@ -74,7 +74,7 @@ class SystemdFormat(UnitFormat):
         files = []
         common = _common(made)
         if common:
-            path = os.path.join(folder, f"multi-{target.project}@.service")
+            path = os.path.join(folder, f"{stem(target.project)}@.service")
             members = tuple(one.node.name.short for one in common)
             # which they are doesn't stand there, so that one more is no change of the others
             title = f"Nodes of {target.project} that differ in nothing but their names."
@@ -191,14 +191,14 @@ class SystemdFormat(UnitFormat):
     # ---- one unit
 
     def _rendered(self, node: NodeSpec, target: Target, texts: Templates) -> _Rendered:
-        is_plain = _PLAIN_INSTANCE.fullmatch(node.name.short) is not None
+        is_plain = escaped(node.name.short) == node.name.short
         one = _Rendered(node, unit_name(node, target), is_plain)
         # the title tells which nodes there are, and what they have in common must not depend on it
         return one._replace(body=self._service(one, target, texts, "", "%i"))
 
     def _service(self, one: _Rendered, target: Target, texts: Templates, title: str, example: str) -> str:
         version = target.manager_version or OLDEST
-        unit = f"multi-{target.project}@{'NODE' if example == '%i' else example}.service"
+        unit = f"{stem(target.project)}@{'NODE' if example == '%i' else example}.service"
         values = {"title": title, "example": unit, **self._values(one, target)}
         return texts.filled("systemd/service.j2", {**values, "since": lambda wanted: version >= wanted})
 
@@ -273,7 +273,7 @@ class SystemdFormat(UnitFormat):
 
 def unit_of(short: str, target: Target) -> str:
     """The unit of a node, by its short name."""
-    return f"multi-{target.project}@{escaped(short)}.service"
+    return f"{stem(target.project)}@{escaped(short)}.service"
 
 
 def unit_name(node: NodeSpec, target: Target) -> str:
@@ -283,22 +283,12 @@ def unit_name(node: NodeSpec, target: Target) -> str:
 
 def target_name(target: Target) -> str:
     """The unit that stands for all nodes."""
-    return f"multi-{target.project}.target"
+    return f"{stem(target.project)}.target"
 
 
 def slice_name(target: Target) -> str:
     """The slice of the project. A dash in a slice's name would put it into another one."""
-    return f"multi-{target.project.replace('-', '_')}.slice"
-
-
-def escaped(text: str) -> str:
-    """A node's name as part of a unit's name."""
-    if _PLAIN_INSTANCE.fullmatch(text):
-        return text
-    return "".join(
-        chr(byte) if chr(byte).isascii() and (chr(byte).isalnum() or chr(byte) in ":_.-") else f"\\x{byte:02x}"
-        for byte in text.encode()
-    )
+    return f"multi-{escaped(target.project.replace('-', '_'))}.slice"
 
 
 def quoted(text: str) -> str:
