@@ -15,6 +15,7 @@ from conftest import in_ci
 from support import celeries
 from support.mixed import ENGINES, Fleet, sign
 from support.servers import Redis
+from support.wait import until
 
 import multi
 
@@ -319,6 +320,23 @@ def test_a_chord_is_completed_once_beside_workers_of_an_older_celery(fleet: Flee
             assert [len(fleet.notes(note)) for note, _ in rounds] == [1] * 10
     finally:
         worker.stop()
+
+
+def test_a_chord_on_both_engines_survives_the_death_of_our_worker(make_fleet: Callable[..., Fleet]) -> None:
+    fleet = make_fleet(worker_lease=2)
+    theirs = fleet.worker("celery", "theirs", "theirs", "-c", "2")
+    first = fleet.worker("multi", "first", "ours", "-c", "2").wait_ready()
+    theirs.wait_ready()
+    kit = Kit(fleet, "celery", "ours")
+    parts = [kit.s("slow", kit.note, 0.5, queue="ours" if number % 2 else "theirs") for number in range(8)]
+    result = kit.chord(parts, kit.s("note", name=f"{kit.note}-body", queue="theirs")).apply_async()
+    until(lambda: sum(run["engine"] == "multi" for run in fleet.notes(kit.note)) >= 3, 15, what="parts at our worker")
+    first.kill()
+    fleet.worker("multi", "second", "ours", "-c", "2").wait_ready()
+    assert result.get(timeout=TIMEOUT) == ["celery", "multi"] * 4
+    kit.s("same", 1, queue="theirs").apply_async().get(timeout=TIMEOUT)
+    (body,) = fleet.notes(f"{kit.note}-body")
+    assert body["args"] == [["celery", "multi"] * 4]
 
 
 def test_chords_in_chords_run_on_both_engines(fleet: Fleet) -> None:

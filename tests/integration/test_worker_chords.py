@@ -55,6 +55,11 @@ DEADLY = """
         note(f"complaint {{task_id}}")
 
 
+    @app.task(name="once", acks_late=False)
+    def once():
+        os.kill(os.getpid(), 9)
+
+
     @app.task(name="part")
     def part(number, seconds=0):
         if seconds:
@@ -108,6 +113,20 @@ def test_a_child_that_dies_before_its_part_is_acknowledged_neither_loses_nor_rep
     assert worker.stop() == 0
 
 
+@pytest.mark.parametrize("fuse", ["fuse-part", "fuse-last"])
+def test_the_same_holds_where_broker_and_backend_are_apart(project: Project, redis_url: str, fuse: str) -> None:
+    with bench(project, f"sqlite:///{project.path}/queue.db", redis_url) as made:
+        chords = Chords(made)
+        (Path(project.path) / fuse).touch()
+        worker = chords.start()
+        result = chord(chords.parts(6), chords.s("gather")).apply_async()
+        assert result.get(timeout=30) == list(range(6))
+        assert f"killed at {fuse}" in made.notes()
+        assert chords.s("part", 7).apply_async().get(timeout=15) == 7
+        assert chords.gathered() == 1
+        assert worker.stop() == 0
+
+
 def test_a_power_cut_in_the_middle_of_a_chord_costs_nothing(chords: Chords) -> None:
     first = chords.start("-c", "3", name="w1")
     result = chord(chords.parts(9, 0.4), chords.s("gather")).apply_async()
@@ -123,7 +142,7 @@ def test_a_power_cut_in_the_middle_of_a_chord_costs_nothing(chords: Chords) -> N
 def test_parts_that_are_killed_fail_the_body_and_are_told_to_its_errback(chords: Chords) -> None:
     worker = chords.start()
     module = chords.made.module
-    for deadly in (f"{module}.limited", f"{module}.die", "nobody_knows_it"):
+    for deadly in (f"{module}.limited", f"{module}.die", "once", "nobody_knows_it"):
         after = chords.s("part")
         body = chords.s("gather").on_error(chords.s("complain"))
         result = chain(chord([*chords.parts(2), chords.s(deadly)], body), after).apply_async()
