@@ -68,7 +68,7 @@ def check(ctx: click.Context, /, file: str | None, *, as_json: bool, quiet: bool
 def findings(description: Description, nodes: Iterable[Described] | None = None) -> list[Problem]:
     """What is wrong with a description itself, and with what these of its nodes (all of them) need here."""
     chosen = list(description.nodes if nodes is None else nodes)
-    found = examine(description, chosen, _said_of)
+    found = examine(description, chosen, said_of)
     return sorted([*description.problems, *found], key=lambda problem: problem.line)
 
 
@@ -88,10 +88,11 @@ def _of_hosts(description: Description) -> list[Problem]:
     return list(dict.fromkeys(found))
 
 
-def _said_of(spec: NodeSpec) -> str:
-    """What the worker's own parser has to say about the options that it would get."""
-    if spec.engine != "multi" or spec.executable != sys.executable or spec.command:
-        return ""  # of another interpreter's multi nothing is known
+def said_of(spec: NodeSpec, *, anywhere: bool = False) -> str:
+    """What the worker's own parser has to say about the options that it would get. (Of another interpreter's multi nothing is
+    known; with `anywhere` it is taken to be like this one.)"""
+    if spec.engine != "multi" or spec.command or not (anywhere or spec.executable == sys.executable):
+        return ""
     from multi.cli.worker import check_options, worker
 
     try:

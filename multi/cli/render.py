@@ -13,6 +13,7 @@ from multi.cli import rendering
 from multi.cli.group import DONE, FAILED
 from multi.cli.nodes import NodesCommand, Request, json_option, state_dir_option
 from multi.cli.policy import SPAN, policy_options
+from multi.cli.remarks import remarks
 from multi.cli.screen import Screen, complain
 from multi.errors import ConfigurationError
 from multi.units.base import BASIC, ERROR, HARDENING, File, Problem, UnitFormat
@@ -134,7 +135,10 @@ def render(ctx: click.Context, /, format: str | None, nodes: tuple[str, ...], **
     chosen = rendering.checked(rendering.choose(request, nodes, given["chosen"]))
     target = rendering.target(request, kind, chosen, given)
     files = kind.render(chosen.specs, target)
-    notes = kind.notes(chosen.specs, target)
+    notes = [
+        *kind.notes(chosen.specs, target),
+        *remarks(kind, chosen.specs, target, agentless=bool(given["agentless"])),
+    ]
     problems = kind.check(files) if given["checked"] else []
     bad = any(problem.level == ERROR for problem in problems)
     if given["as_json"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ CELERY = """
     name = "shop"
     [nodes.c]
     app = "proj"
+    user = "shop"
     engine = "celery"
     python = "/srv/venv/bin/python"
 """
@@ -53,3 +55,38 @@ def test_a_variable_without_a_value_is_no_directory(project: Shop, option: str) 
     done = project.multi("render", "systemd", option, "", code=2)
     assert "is empty: name a directory" in done.stderr
     assert [one.name for one in project.path.iterdir()] == ["multi.toml"]
+
+
+@pytest.mark.parametrize("form", ["systemd", "supervisord", "compose", "kubernetes", "runit"])
+def test_without_multi_there_its_own_worker_is_said_to_need_the_package(project: Shop, form: str) -> None:
+    project.describe(
+        '[nodes.m]\napp = "proj"\nuser = "shop"\n[nodes.c]\napp = "proj"\nengine = "celery"\nuser = "shop"'
+    )
+    assert "note: m: runs multi's own worker" in project.multi("render", form, "--agentless").stderr
+    assert "multi's own worker" not in project.multi("render", form).stderr
+    assert "multi's own worker" not in project.multi("render", form, "--agentless", "--node", "c").stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("w1", "-A", "proj", "-P", "nonsense"), "w1: will not start: "),
+        (
+            ("w1", "w2", "-A", "proj", "-P:w2", "threads", "--time-limit:w2", "5"),
+            "w2: will not start: --time-limit can't be enforced in the pool 'threads'",
+        ),
+        (("b1", "b2", "-A", "proj", "--engine", "celery", "--kind", "beat"), "b1, b2: each run a beat of proj"),
+        (("w1", "w2", "-A", "proj"), "w1, w2: nothing says as whom"),
+    ],
+)
+def test_what_goes_wrong_under_every_manager_is_said_when_it_is_written_down(
+    project: Shop, words: tuple[str, ...], expected: str
+) -> None:
+    assert f"note: {expected}" in project.multi("render", "systemd", *words).stderr
+    assert expected in "".join(json.loads(project.multi("render", "supervisord", *words, "--json").stdout)["notes"])
+
+
+def test_nothing_is_said_where_nothing_goes_wrong(project: Shop) -> None:
+    for words in (("systemd", "--uid", "shop"), ("systemd", "--user", "-q"), ("compose", "--broker", "redis://h")):
+        assert "note:" not in project.multi("render", words[0], "w1", "-A", "proj", *words[1:]).stderr
+    assert "as whom" not in project.multi("render", "logrotate", "w1", "-A", "proj").stderr
