@@ -167,6 +167,8 @@ def disable(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None
         if would:
             continue
         gone = [node for node in every if node.name.short in names and node.manager is not None]
+        if given["force"]:
+            gone = [node for node in gone if not node.beyond]  # its manager is gone for good
         if given["now"] and not given["force"]:
             refuse_last_consumers(request.fleet, gone)
         boot.leave(places, home, one, names)

@@ -30,7 +30,9 @@ class Journal:
             raise ManagerError(f"the lines of {unit} are in the journal, and there is no journalctl here") from None
         said = " ".join(done.stderr.decode("utf-8", "replace").split())
         self._cursor = self._cut_cursor()
-        if not self._cursor and (done.returncode or "not seeing messages" in said):
+        # with nothing in the wanted time it ends with 1, and says nothing of it
+        is_empty = done.returncode == 1 and not said
+        if not self._cursor and not is_empty and (done.returncode or "not seeing messages" in said):
             self.close()
             raise ManagerError(
                 f"the journal of {unit} can't be read ({said or f'exit status {done.returncode}'}); read it as root, or as a "

@@ -202,7 +202,12 @@ def refuse_beyond(node: Node) -> None:
     """A node that a manager runs which can't be asked: done behind its back, it would be started twice, or not again."""
     if why := node.beyond:
         if os.geteuid() == 0:
-            raise ManagerSilent(f"{node}: {why}")
+            gone = (
+                f"; if that is gone for good: multi disable {node.name.short} --now --force"
+                if node.unit is not None
+                else ""
+            )
+            raise ManagerSilent(f"{node}: {why}{gone}")
         raise ManagerSilent(f"{node}: {why}; as root, or whoever owns it: sudo multi … {node.name.short}")
 
 

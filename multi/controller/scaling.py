@@ -65,6 +65,8 @@ def change(fleet: Fleet, target: Target) -> Change:
             f"no node {target.name}1, {target.name}2 … was ever started here; start the first one: "
             f"multi start {target.name}1 -A …"
         )
+    if units := [node for node in members.values() if node.manager is not None or node.beyond]:
+        raise _said_elsewhere(fleet, target, units)
     up = {number for number, node in members.items() if node.status().is_up}
     wanted = target.of(len(up))
     template = members[min(members)]
@@ -81,6 +83,19 @@ def change(fleet: Fleet, target: Target) -> Change:
     known = [members[number] for number in missing if number in members]
     surplus = [members[number] for number in sorted(up, reverse=True) if number > wanted]
     return Change(target.name, len(up), wanted, known, new, surplus, template)
+
+
+def _said_elsewhere(fleet: Fleet, target: Target, nodes: list[Node]) -> ConfigurationError:
+    """How many there are of nodes that units run is for the description to say."""
+    unit = nodes[0].manager or nodes[0].unit
+    manager = unit.manager if unit is not None else "systemd|supervisord"
+    up = sum(node.status().is_up for node in nodes)
+    path = project.find_file(fleet.cwd) or "multi.toml"
+    names = ", ".join(node.name.short for node in nodes)
+    return ConfigurationError(
+        f"{target.name}: {names} {'is' if len(nodes) == 1 else 'are'} run by {manager}, and how many there are is said by the "
+        f"description: write count = {target.of(up)} below [nodes.{target.name}] in {path}, and then: multi install {manager}"
+    )
 
 
 def renamed(spec: NodeSpec, name: NodeName) -> NodeSpec:

@@ -245,10 +245,20 @@ def test_a_keeper_that_is_killed_is_followed_by_one_that_takes_the_worker_over_a
 
 
 def test_where_supervisord_can_not_be_asked_its_nodes_are_neither_started_nor_stopped(installed: Shop) -> None:
+    said = installed.multi("scale", "w=3", code=2)
+    assert "write count = 3 below [nodes.w]" in said
+    assert "multi install supervisord" in said
+    installed.multi("stopwait", "v", "--force")
     text = installed.supervisord.config.read_text()
     installed.supervisord.config.write_text(text.replace("s.sock", "s.sock/away"))  # no permission needs another user
-    assert {(one["state"], one["run_by"]) for one in installed.status().values()} == {("running", "supervisord")}
+    found = installed.status()
+    assert {(one["state"], one["run_by"]) for one in found.values()} == {
+        ("running", "supervisord"),
+        ("unknown", "supervisord"),
+    }
     before = installed.pid("w1")
+    assert "has it: " in installed.multi("stop", "v", code=4)
+    assert "has it: " in installed.multi("disable", "v", "--now", code=4)
     for verb in ("stop", "stopwait", "restart", "start", "kill"):
         said = installed.multi(verb, "w1", code=4)
         assert "supervisord (shop-w1) runs it" in said, verb
@@ -258,4 +268,5 @@ def test_where_supervisord_can_not_be_asked_its_nodes_are_neither_started_nor_st
     assert "supervisord (shop-w1) runs it, of which nothing is known here" in installed.multi("restart", "w1", code=4)
     installed.supervisord.config.write_text(text)
     assert installed.pid("w1") == before
-    assert "Nothing to do" in installed.install("--dry-run")
+    said = installed.install("--dry-run")
+    assert "w1" not in said.partition("To do")[2]

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 import pwd
+import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from xmlrpc.client import Fault
 
 import pytest
 from support.wait import until
 
+from multi.cli.group import exit_code
 from multi.controller import installed, installing, places
 from multi.controller.installation import Host, target_here
 from multi.controller.installed import Installed
 from multi.controller.installing import CHANGED, GONE, NEW
+from multi.controller.journal import Journal
 from multi.controller.managers import config_file, supervisord, systemd
-from multi.controller.managers.base import ManagerDown, ManagerError, engine_of, silent
+from multi.controller.managers.base import ManagerDown, ManagerError, ManagerSilent, engine_of, silent
 from multi.controller.managers.systemd import Systemd
 from multi.controller.project import Project
 from multi.errors import ConfigurationError
@@ -201,3 +205,37 @@ def test_what_hides_a_template_is_in_the_way(tmp_path: Path) -> None:
     (found,) = installing.hidden(files, names, [])
     assert (found.path, found.action, found.is_foreign) == (str(foreign), GONE, True)
     assert installing.hidden(files, names, [str(foreign)]) == []
+
+
+def test_a_supervisord_that_gives_no_answer_is_waited_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisord, "_PATIENCE", 0.05)
+    with socket.socket(socket.AF_UNIX) as deaf, tempfile.TemporaryDirectory(prefix="multi-") as folder:
+        deaf.bind(f"{folder}/s")
+        deaf.listen()
+        daemon = supervisord.Supervisord(f"unix://{folder}/s")
+        with pytest.raises(ManagerSilent, match="no answer within"):
+            daemon.processes()
+        with pytest.raises(ManagerSilent, match="gives no answer$"):
+            daemon.processes()
+        unit = supervisord.SupervisordUnit(daemon, "shop-w1", "w1")
+        assert unit.standing.state == "unknown"
+    assert exit_code(ManagerSilent("it")) == 4
+
+
+@pytest.mark.parametrize(
+    ("script", "is_well"),
+    [("exit 1", True), ("echo no >&2; exit 1", False), ("echo 'x: you are not seeing messages' >&2", False)],
+)
+def test_a_journal_without_an_entry_of_that_time_is_an_empty_one(
+    script: str, is_well: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "journalctl"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    unit = systemd.SystemdUnit(Systemd(), "multi-shop@w1.service", "w1")
+    if is_well:
+        Journal(unit, lines=None, since=1.0).close()
+    else:
+        with pytest.raises(ManagerError, match="can't be read"):
+            Journal(unit, lines=None, since=1.0)

@@ -145,7 +145,10 @@ class Unit:
     def standing(self) -> Standing:
         """How it is, at most a fifth of a second ago."""
         if self._standing is None or time.monotonic() - self._asked > _FRESH:
-            self.ask()
+            try:
+                self.ask()
+            except MultiError as error:
+                self.told(silent(error))
         assert self._standing is not None
         return self._standing
 

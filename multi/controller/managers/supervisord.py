@@ -14,7 +14,7 @@ from multi.controller import places
 from multi.controller.keeper import proc
 from multi.controller.keeper.standing import BACKOFF, FAILED, RUNNING, STARTING, STOPPED, STOPPING
 from multi.controller.managers import config_file
-from multi.controller.managers.base import GONE, Errand, ManagerDown, ManagerError, Standing, Unit
+from multi.controller.managers.base import GONE, Errand, ManagerDown, ManagerError, ManagerSilent, Standing, Unit
 from multi.controller.places import Places
 from multi.controller.watch import Watch
 from multi.errors import ConfigurationError, MultiError
@@ -32,7 +32,8 @@ _STATES = {
     "FATAL": FAILED,
     "UNKNOWN": FAILED,
 }
-_PATIENCE = 30.0  # for an answer
+_PATIENCE = 10.0  # for an answer
+_GRUDGE = 30.0  # for so long one that gave no answer is not asked again
 _REAPING = 5.0  # how long supervisord may take to notice that a process has ended
 _LOOK = 0.01
 #: supervisord's faults, by their numbers.
@@ -51,6 +52,7 @@ class Supervisord:
         self._password = password
         self._proxy: Any = None
         self._transport: Any = None
+        self._silent_since = -_GRUDGE
 
     @classmethod
     def from_file(cls, path: str) -> Supervisord:
@@ -75,6 +77,10 @@ class Supervisord:
 
     def call(self, name: str, *arguments: object) -> Any:
         """Call a method of its interface; a `Fault` when it refuses, a `ManagerError` when it can't be reached."""
+        if time.monotonic() - self._silent_since < _GRUDGE:
+            raise ManagerSilent(
+                f"supervisord at {self.url} gives no answer"
+            )  # who was waited for once is not asked again
         if not self.url:
             self.url = self.from_file(self.config or "").url  # says what is wrong with its file
         if self._proxy is None:
@@ -94,7 +100,9 @@ class Supervisord:
         except ConnectionRefusedError:
             raise ManagerDown(f"supervisord does not run: nobody listens at {self.url}") from None
         except TimeoutError:
-            raise ManagerError(f"supervisord at {self.url} gives no answer within {_PATIENCE:g} s") from None
+            self.close()  # a late answer would be taken for that of the next question
+            self._silent_since = time.monotonic()
+            raise ManagerSilent(f"supervisord at {self.url} gives no answer within {_PATIENCE:g} s") from None
         except ProtocolError as error:
             if error.errcode == 401:
                 raise ManagerError(

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import IO
 
 from multi.controller.keeper.standing import BACKOFF, FAILED, RELOADING, RUNNING, STARTING, STOPPED, STOPPING
-from multi.controller.managers.base import GONE, Errand, ManagerDown, ManagerError, Standing, Unit
+from multi.controller.managers.base import GONE, Errand, ManagerDown, ManagerError, ManagerSilent, Standing, Unit
 from multi.controller.watch import Watch
 
 _STATES = {
@@ -81,7 +81,7 @@ class Systemd:
         except FileNotFoundError:
             raise ManagerDown(f"systemd can't be asked: there is no {self.program} here") from None
         except subprocess.TimeoutExpired:
-            raise ManagerError(f"systemd doesn't answer: `{' '.join(words)}` took longer than {timeout:g} s") from None
+            raise ManagerSilent(f"systemd doesn't answer: `{' '.join(words)}` took longer than {timeout:g} s") from None
         if done.returncode:
             raise self.refused(f"`systemctl {' '.join(words)}`", done.stderr or done.stdout)
         return done.stdout
