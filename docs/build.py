@@ -1,4 +1,5 @@
-"""Renders the documentation: `python docs/build.py build/docs`. With `--reference` it writes docs/multi.toml.md anew instead.
+"""Renders the documentation: `python docs/build.py build/docs`. With `--reference` it writes docs/multi.toml.md and
+docs/settings.md anew instead.
 
 Fails when a page points to a file, a heading or a module that isn't there. No site generator does that across the whole
 repository (README and the code belong to it here), and the pages need nothing else that one has.
@@ -173,12 +174,14 @@ class Site:
 
 
 def write_reference() -> int:
-    """The page of all keys of multi.toml, which a test compares with the table that it is made from."""
+    """The pages of all keys of multi.toml and of all settings, which tests compare with the tables that they are made from."""
+    from multi.config.reference import reference as settings
     from multi.nodes.description.reference import reference
 
-    path = Path(__file__).with_name("multi.toml.md")
-    path.write_text(reference())
-    print(f"{path} is written")
+    for name, text in (("multi.toml.md", reference()), ("settings.md", settings())):
+        path = Path(__file__).with_name(name)
+        path.write_text(text)
+        print(f"{path} is written")
     return 0
 
 
@@ -186,7 +189,9 @@ def main(words: list[str] | None = None) -> int:
     options = argparse.ArgumentParser(description="Render the documentation.")
     options.add_argument("folder", nargs="?", default="build/docs", help="where to (%(default)s)")
     options.add_argument("root", nargs="?", default=Path(__file__).parents[1], help="another repository than this one")
-    options.add_argument("--reference", action="store_true", help="write docs/multi.toml.md anew instead")
+    options.add_argument(
+        "--reference", action="store_true", help="write docs/multi.toml.md and docs/settings.md anew instead"
+    )
     given = options.parse_args(words)
     if given.reference:
         return write_reference()

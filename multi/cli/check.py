@@ -21,20 +21,32 @@ from multi.nodes.spec import NodeSpec, logical_cwd
 
 @click.command()
 @click.argument("file", required=False, metavar="[FILE]", type=click.Path())
+@click.option("--migration", metavar="PATH", type=click.Path(), help="Read a project of Celery's instead.")
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing when all is well.")
 @click.pass_context
-def check(ctx: click.Context, /, file: str | None, *, as_json: bool, quiet: bool) -> None:
+def check(ctx: click.Context, /, file: str | None, *, migration: str | None, as_json: bool, quiet: bool) -> None:
     """Check multi.toml and all that it needs on this machine; starts nothing.
 
     Every key and value, and then what they name: the interpreter runs, the app's module is found (it is not imported),
     directories and env files are there, users exist, programs are on the PATH, logs can be written. All findings at once.
     The exit code is 2 when there are errors, and 0 when there are only warnings.
 
+    With --migration it reads the Python files of a project that was written for Celery, without importing any, and says
+    what would not work with multi's own worker, what means something else, and what has no meaning: setting by setting,
+    task by task, late acknowledgement above all.
+
     \b
     multi check
     multi check deploy/multi.toml --json
+    multi check --migration .
     """
+    if migration is not None:
+        from multi.cli.migration import show
+
+        if file is not None:
+            raise ConfigurationError("FILE and --migration are two different checks; do one after the other")
+        ctx.exit(show(migration, as_json=as_json, quiet=quiet))
     here = logical_cwd()
     if file == "":
         raise ConfigurationError("FILE is empty (a variable that is not set?); leave it out, or name a file")

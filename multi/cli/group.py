@@ -39,6 +39,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "enable": ("multi.cli.enable:enable", "Let the nodes that run now come back after a reboot."),
     "disable": ("multi.cli.enable:disable", "No longer start nodes with the machine."),
     "check": ("multi.cli.check:check", "Validate multi.toml; starts nothing."),
+    "upgrade": ("multi.cli.upgrade:upgrade", "Give settings in a file their new names."),
+    "report": ("multi.cli.report:report", "Versions, the system and an app's settings, for a bug report."),
     "schema": ("multi.cli.check:schema", "The JSON schema of multi.toml, for editors."),
     "init": ("multi.cli.init:init", "Write a multi.toml: commented, from what runs, or from another tool's file."),
     "lint": ("multi.cli.lint:lint", "What in units of systemd, supervisord, compose and Kubernetes will lose tasks."),
@@ -71,7 +73,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "doctor",
     ),
     "As celery multi": ("show", "names", "expand", "get", "help"),
-    "More": ("lint", "adopt", "forget", "worker"),
+    "More": ("lint", "adopt", "forget", "worker", "upgrade", "report"),
 }
 
 #: What looks at nodes that are kept, or stops them: it goes on without a multi.toml that can't be read.

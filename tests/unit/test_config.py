@@ -493,3 +493,10 @@ def test_a_change_of_no_concern_to_the_broker_leaves_it_open() -> None:
     broker = app.broker
     app.conf.task_always_eager = True
     assert app.broker is broker
+
+
+def test_the_page_of_all_settings_is_that_of_the_table() -> None:
+    from multi.config.reference import reference
+
+    page = Path(__file__).parents[2] / "docs/settings.md"
+    assert page.read_text() == reference(), "python docs/build.py --reference"

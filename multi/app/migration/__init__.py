@@ -1,0 +1,1 @@
+"""The way from Celery: what a project of Celery's will find different here, and its settings under their new names."""
