@@ -127,8 +127,8 @@ class Lock(NamedTuple):
         if not self.is_own:
             return f"locked by {self}; when you know that nobody deploys: --break"
         return (
-            f"a deploy of yours is at it, or was (process {self.process.get('pid')}): {self}. Wait for it, or end it with Ctrl-C; "
-            "when you know that it is gone: --break"
+            f"a deploy of yours is at it, or was (process {self.process.get('pid')}): {self}. Wait for it, or end it with "
+            "Ctrl-C; when you know that it is gone: --break"
         )
 
     def json(self) -> dict[str, Any]:
@@ -210,7 +210,7 @@ class Holder:
         name = session.host.name
         if name not in self._renewed or time.monotonic() - self._seen.get(name, -age) < age:
             return
-        result = session.run(_script(session.host, _HOLDS, session.host.settings.own, self.id))
+        result = session.run(_script(session.host, _HOLDS, session.host.settings.own, self.id, name="multi-lock-holds"))
         if result.code == _HELD:
             held = _parse(result.out)
             now = f"it is locked by {held}" if held is not None else "nobody has it locked"
@@ -242,8 +242,8 @@ def remove(session: Session, lock: Lock) -> None:
     _done(session, "unlock", session.run(_script(session.host, _RELEASE, session.host.settings.own, lock.id)))
 
 
-def _script(host: Host, script: str, *words: str) -> Command:
-    return Command(("sh", "-c", script, "multi-lock", *words), user=host.settings.owner_user, timeout=60)
+def _script(host: Host, script: str, *words: str, name: str = "multi-lock") -> Command:
+    return Command(("sh", "-c", script, name, *words), user=host.settings.owner_user, timeout=60)
 
 
 def _done(session: Session, what: str, result: Result) -> None:
@@ -280,7 +280,7 @@ def _parse(text: str) -> Lock | None:
 
 
 def _span(seconds: float) -> str:
-    return f"{round(seconds / 60)} min" if seconds >= 90 else f"{round(seconds)} s"
+    return f"{round(seconds / 60)} min" if seconds >= 50 else f"{round(seconds)} s"
 
 
 def _login() -> str:

@@ -112,8 +112,8 @@ class Operation:
     # ---- the lock
 
     def _lock(self, holder: Holder, locked: list[Host]) -> dict[str, HostFacts]:
-        """Lock all hosts, the first one first, so that of two deploys one gets all. Those that can't be reached or aren't prepared
-        are left out."""
+        """Lock all hosts, the first one first, so that of two deploys one gets all. Those that can't be reached, or aren't
+        prepared for deploys, are left out."""
         met = each(self.backend, self.hosts, lambda session: None, self.max_parallel)
         lost = {name: error for name, error in met.items() if isinstance(error, HostUnreachable)}
         missing = {name: unreachable(name, error.reason) for name, error in lost.items()}

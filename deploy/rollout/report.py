@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from multi.deploy.steps import HostPlan, Plan, Step
-from multi.errors import HostUnreachable, MultiError, StepFailed
+from multi.errors import DeployLocked, HostUnreachable, MultiError, StepFailed
 
 if TYPE_CHECKING:
     from multi.deploy.hosts.inventory import Host
@@ -56,6 +56,7 @@ class HostReport:
         self.output = ""
         self.begun: set[str] = set()  # nodes that steps have touched
         self.has_switched = False  # some step of SWITCH has begun
+        self.is_lost = False  # somebody has taken the lock away
         self.current: str | None = plan.current  # what the host said last
         self.seconds = 0.0
         self.warnings: list[str] = []
@@ -67,6 +68,8 @@ class HostReport:
                 self.step, self.reason, self.output = error.step, error.reason, error.output
             else:
                 self.reason = error.reason if isinstance(error, HostUnreachable) else str(error)
+                self.reason = self.reason.removeprefix(f"{self.step}: ")
+        self.is_lost = self.is_lost or isinstance(error, DeployLocked)
         self.state = UNREACHABLE if isinstance(error, HostUnreachable) else FAILED
 
     def json(self) -> dict[str, Any]:

@@ -35,13 +35,17 @@ from multi.deploy.rollout.report import (
     Report,
     Tell,
 )
-from multi.deploy.steps import FINISH, PREPARE, RESTART, START, SWITCH, Command, Gate, Plan, Step
+from multi.deploy.steps import FINISH, ONCE, PREPARE, RESTART, START, STOP, SWITCH, Command, Gate, Plan, Step
 from multi.errors import DeployError, DeployLocked, HostUnreachable, MultiError, StepFailed
 
 if TYPE_CHECKING:
     from multi.deploy.hosts.inventory import Host
     from multi.deploy.hosts.settings import Canary
     from multi.deploy.rollout.locking import Holder
+
+
+#: A lock that was seen to be ours so lately (s) is not looked at again.
+_SEEN = 1.0
 
 
 class Settings(NamedTuple):
@@ -159,6 +163,7 @@ class Runner:
     def _switch_one(self, report: HostReport) -> None:
         try:
             new: list[str] = []
+            self._confirm(report)
             for step in report.plan.of(SWITCH):
                 self._may_begin(report, step)
                 report.has_switched = True
@@ -171,7 +176,7 @@ class Runner:
                         self._judge(report, tuple(new))
             if self._canary is not None and new:
                 self._judge(report, tuple(new))  # the host has fewer nodes than are wanted
-        except HostUnreachable:
+        except (HostUnreachable, DeployLocked):
             raise
         except DeployError as error:
             if self._is_tolerated(report):
@@ -214,6 +219,7 @@ class Runner:
                 one.state = DONE
 
     def _finish_one(self, report: HostReport) -> None:
+        self._confirm(report)
         for step in report.plan.of(FINISH):
             try:
                 self._do(report, step)
@@ -246,6 +252,15 @@ class Runner:
         """The way back, as far as it goes: one step that fails does not keep the others from being done."""
         errors: list[MultiError] = []
         was_gone = report.state == UNREACHABLE
+        try:
+            self._confirm(report)
+        except DeployLocked as error:  # whoever has it now may be at work there
+            if not report.is_lost:
+                report.warnings.append(str(error))
+            report.state, report.is_lost = STUCK, True
+            return
+        except HostUnreachable:
+            pass  # the first step tells
         for step in report.plan.back:
             if step.node is not None and step.node not in report.begun:
                 continue
@@ -270,6 +285,8 @@ class Runner:
         begun = time.monotonic()
         self._tell(Event(BEGIN, report.host.name, step.title, step))
         try:
+            if not forced and (step.phase == ONCE or step.kind in (START, RESTART, STOP)):
+                self._confirm(report)
             try:
                 acting.act(report, step, self._session(report), self._tell, None if forced else self.cancel)
             except HostUnreachable:
@@ -279,9 +296,16 @@ class Runner:
                 acting.act(report, step, self._session(report), self._tell, None if forced else self.cancel)
         except MultiError as error:
             reason = getattr(error, "reason", None) or str(error)
-            self._tell(Event(FAULT, report.host.name, f"{step.title}: {reason}", step))
+            if isinstance(error, HostUnreachable) and not report.reason and step.phase != FINISH:
+                report.step = step.title
+            self._tell(Event(FAULT, report.host.name, f"{step.title}: {reason.removeprefix(f'{step.title}: ')}", step))
             raise
         self._tell(Event(END, report.host.name, step.title, step, time.monotonic() - begun))
+
+    def _confirm(self, report: HostReport) -> None:
+        """`DeployLocked` where the lock is not ours any more."""
+        if self._holder is not None:
+            self._holder.confirm(self.backend.connect(report.host), age=_SEEN)
 
     def _may_begin(self, report: HostReport, step: Step) -> None:
         if self.cancel.is_set():
@@ -321,6 +345,10 @@ class Runner:
     def _count_failures(self) -> None:
         """Whether the deploy goes on. A host that was not there from the start does not count: it is left out."""
         if self._stopped():
+            return
+        lost = [one.reason for one in self.reports.values() if one.is_lost]
+        if lost:
+            self._reason = lost[0]
             return
         bad = [name for name, one in self.reports.items() if one.state in (FAILED, UNREACHABLE, REVERTED, STUCK)]
         if bad and len(bad) * 100 / self._total > self.settings.max_fail_percentage:

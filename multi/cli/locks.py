@@ -35,7 +35,9 @@ def lock(ctx: click.Context, /, **given: Any) -> None:
     from multi.nodes.policy import parse_span
 
     with Remote(ctx, given) as remote:
-        if given["why"]:
+        if given["why"] is not None:
+            if not given["why"].strip():
+                raise ConfigurationError("-m '': say why the hosts are locked; it is what others are told")
             span = parse_span(given["expires"]) if given["expires"] else remote.settings.lock_expires
             holder = locking.Holder(given["why"], span, lasting=True)
             found = remote.each(remote.hosts, lambda session: holder.take(session, breaking=given["breaking"]))
@@ -44,7 +46,8 @@ def lock(ctx: click.Context, /, **given: Any) -> None:
                 taken = [host for host in remote.hosts if not isinstance(found[host.name], MultiError)]
                 remote.each(taken, holder.release)
                 ctx.exit(code)
-            remote.screen.line(f"{len(found)} hosts are locked; multi deploy unlock ends it")
+            count = f"{len(found)} hosts are" if len(found) != 1 else "1 host is"
+            remote.screen.line(f"{count} locked; multi deploy unlock ends it")
             ctx.exit(DONE)
         if given["expires"] or given["breaking"]:
             raise ConfigurationError("--expires and --break are about a lock that is taken; say why with -m")
@@ -61,11 +64,13 @@ def lock(ctx: click.Context, /, **given: Any) -> None:
 
 
 @click.command()
-@click.option("--break", "breaking", is_flag=True, help="Also locks that somebody else has taken.")
+@click.option("--break", "breaking", is_flag=True, help="Also locks of others, and of a deploy that is at it.")
 @host_options
 @click.pass_context
 def unlock(ctx: click.Context, /, **given: Any) -> None:
-    """End the locks that you have taken.
+    """End the locks that you have taken with `multi deploy lock`, and those that nobody holds any more.
+
+    One that a running deploy holds stays; with --break it is taken away, and that deploy ends before it changes anything more.
 
     \b
     multi deploy unlock
@@ -77,10 +82,11 @@ def unlock(ctx: click.Context, /, **given: Any) -> None:
             held = locking.show(session)
             if held is None:
                 return "not locked"
-            if not given["breaking"] and not locking.is_own(held) and not held.is_abandoned:
-                raise DeployError(f"locked by {held}; when you know that nobody deploys: --break")
+            why_not = held.why_not_to_end()
+            if why_not and not given["breaking"]:
+                raise DeployError(why_not)
             locking.remove(session, held)
-            if not locking.is_own(held):
+            if why_not:
                 audit.append(session, audit.entry("lock broken", of=held.who, was=held.why))
             return f"unlocked; it was {held}"
 

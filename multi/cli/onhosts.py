@@ -27,7 +27,10 @@ def tell_errors(found: Mapping[str, Any]) -> int:
     code = DONE
     for name, result in found.items():
         if isinstance(result, MultiError):
-            complain(f"{name}: {getattr(result, 'reason', None) or result}")
+            text = str(getattr(result, "reason", None) or result)
+            complain(text if text.startswith((f"{name}: ", f"{name} is ")) else f"{name}: {text}")
+            for line in getattr(result, "output", "").splitlines():
+                complain(f"    {line}")
             code = FAILED
     return code
 

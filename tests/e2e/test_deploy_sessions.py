@@ -245,7 +245,7 @@ def test_a_lock_tells_whose_it_is_and_is_only_taken_from_who_is_gone_or_by_force
         second.take(session)
     found = locking.show(session)
     assert found is not None
-    assert (found.why, found.is_abandoned, locking.is_own(found)) == ("push 1", False, True)
+    assert (found.why, found.is_abandoned, found.is_own) == ("push 1", False, True)
     told = second.take(session, breaking=True)
     assert told is not None and "push 1" in told and "broken" in told
     first.release(session)  # it is somebody else's by now
