@@ -62,7 +62,20 @@ if not size or claim then return {0} end
 local wanted = tonumber(size) + tonumber(redis.call('GET', tkey) or 0)
 local count = ordered and redis.call('ZCARD', jkey) or redis.call('LLEN', jkey)
 if count < wanted then return {0} end
-if count > wanted then return {0} end
+if ordered then
+  -- before 5.7 a part that was delivered again with another result stands here twice
+  local seen = {}
+  local members = redis.call('ZRANGE', jkey, 0, -1, 'WITHSCORES')
+  for i = 1, #members, 2 do
+    local known = (whose(members[i]) or '') .. ':' .. members[i + 1]
+    if seen[known] then
+      redis.call('ZREM', jkey, members[i])
+      count = count - 1
+    end
+    seen[known] = true
+  end
+  if count < wanted then return {0} end
+end
 redis.call('RENAME', jkey, kept)
 redis.call('DEL', tkey, skey, dkey)
 local lasting = math.max(expires, 300)

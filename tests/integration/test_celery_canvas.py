@@ -3,6 +3,7 @@ whoever runs it, and a chain or a chord whose parts run on both sides completes 
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from typing import Any
 import celery
 import celery.exceptions
 import pytest
+import redis
 from conftest import in_ci
 from support import celeries
 from support.mixed import ENGINES, Fleet, sign
@@ -18,6 +20,7 @@ from support.servers import Redis
 from support.wait import until
 
 import multi
+from multi.backends.redis import RedisBackend
 
 TIMEOUT = 30
 QUEUES = {"celery": "theirs", "multi": "ours"}
@@ -320,6 +323,21 @@ def test_a_chord_is_completed_once_beside_workers_of_an_older_celery(fleet: Flee
             assert [len(fleet.notes(note)) for note, _ in rounds] == [1] * 10
     finally:
         worker.stop()
+
+
+def test_a_part_that_an_older_celery_counted_twice_is_one_part(redis_url: str) -> None:
+    backend = RedisBackend(redis_url)
+    server = redis.Redis.from_url(redis_url)
+    backend.store(backend.open_chord("g", 3, None))
+    for value in ("first", "delivered again"):
+        server.zadd("celery-taskset-meta-g.j", {json.dumps([1, "a", "SUCCESS", value]): 0})
+    parts = {name: json.dumps([1, name, "SUCCESS", name]).encode() for name in "bc"}
+    assert backend.join_chord("g", 1, "b", parts["b"], success=True) is None
+    joined = backend.join_chord("g", 2, "c", parts["c"], success=True)
+    assert joined is not None
+    assert [json.loads(part)[1] for part in joined.parts] == ["a", "b", "c"]
+    backend.close()
+    server.close()
 
 
 def test_a_chord_on_both_engines_survives_the_death_of_our_worker(make_fleet: Callable[..., Fleet]) -> None:

@@ -341,6 +341,12 @@ def test_a_result_that_cannot_be_stored_fails_the_chord(app: App, t: Any) -> Non
         result.get(timeout=TIMEOUT)
 
 
+def test_a_frozen_task_may_stand_in_a_header_twice(app: App, t: Any) -> None:
+    part = t.same.s(2)
+    part.freeze()
+    assert got(app, chord([part, part], t.total.s())()) == 4
+
+
 def test_parts_whose_results_nobody_keeps_are_counted(app: App, t: Any) -> None:
     parts = [t.same.s(1).set(ignore_result=True), t.same.s(2).set(ignore_result=True)]
     assert got(app, chord(parts, t.total.s())()) == 3

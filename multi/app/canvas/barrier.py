@@ -83,7 +83,7 @@ def _encoded(app: App, part: Part) -> bytes:
 
 def _values(app: App, joined: Joined) -> list[Any]:
     """The results of all parts in their order and structure. Raises the `ChordError` of the first that has failed."""
-    values: dict[str, Any] = {}
+    found: list[tuple[str, Any]] = []
     for text in joined.parts:
         _, task_id, state, value = app.recorder.load(text)
         if state in EXCEPTION_STATES:
@@ -92,9 +92,10 @@ def _values(app: App, joined: Joined) -> list[Any]:
             error = ChordError(f"Dependency {task_id} raised {value!r}")
             error.__cause__ = value if isinstance(value, BaseException) else None
             raise error
-        values[task_id] = value
+        found.append((task_id, value))
     if joined.tree is None:
-        return list(values.values())
+        return [value for _, value in found]
+    values = dict(found)
     _, members = app.recorder.load(joined.tree)["result"]
     return [*_structured(members, values), *values.values()]  # those that were added later come last
 
