@@ -44,17 +44,27 @@ def after_failure(
     dispatch = Dispatch(app, {"parent_id": task_id, "root_id": root_id})
     raised: list[BaseException] = []
     for errback in embed.get("errbacks") or ():
-        task = app._tasks.get(errback["task"]) if not errback.get("subtask_type") else None
-        if task is not None and not task._bound and _takes_more(task.run, errback):
-            given = tuple(errback.get("args") or ())
-            args = given if errback.get("immutable") else (request, error, traceback, *given)
+        if takes_the_error(app, errback):
             try:
-                task(*args, **(errback.get("kwargs") or {}))
+                call_here(app, errback, request, error, traceback)
             except Exception as failure:  # an errback of anybody's; the task's own failure is what counts
                 raised.append(failure)
         else:
             dispatch.lay(errback, (task_id,))
     return dispatch.publications, dispatch.stores, raised
+
+
+def takes_the_error(app: App, errback: Mapping[str, Any]) -> bool:
+    """Whether an errback takes (request, exc, traceback): those are called where the task has failed."""
+    task = app._tasks.get(errback["task"]) if not errback.get("subtask_type") else None
+    return task is not None and not task._bound and _takes_more(task.run, errback)
+
+
+def call_here(app: App, errback: Mapping[str, Any], request: Any, error: Any, traceback: str | None) -> None:
+    """Call such an errback."""
+    given = tuple(errback.get("args") or ())
+    args = given if errback.get("immutable") else (request, error, traceback, *given)
+    app._tasks[errback["task"]](*args, **(errback.get("kwargs") or {}))
 
 
 def _takes_more(function: Any, errback: Mapping[str, Any]) -> bool:

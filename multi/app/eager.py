@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from multi import identity
+from multi.app import aftermath, ending
 from multi.app.job import Job
 from multi.app.plan import executor
 from multi.app.result import AsyncResult, RemoteTraceback
@@ -44,6 +45,10 @@ class EagerResult(AsyncResult[R]):
 
     wait = get
 
+    def ready(self) -> bool:
+        """True: it has run."""
+        return True
+
     def forget(self) -> None:
         """There is no record to delete."""
 
@@ -54,9 +59,10 @@ class EagerResult(AsyncResult[R]):
 class EagerJob(Job):
     """A run without a message behind it: its callbacks are applied, its retries made at once."""
 
-    __slots__ = ("replaced", "retrying")
+    __slots__ = ("options", "replaced", "retrying")
 
     not_the_tasks = (KeyboardInterrupt, GeneratorExit)  # they are meant for the program that runs it
+    options: Mapping[str, Any]
     retrying: tuple[Any, Any] | None
     replaced: Any
 
@@ -64,6 +70,11 @@ class EagerJob(Job):
         request = super()._make_request()
         request.is_eager = True
         request.delivery_info = {**(request.delivery_info or {}), "is_eager": True}
+        options = self.options
+        request.loglevel, request.logfile = options.get("loglevel"), options.get("logfile")
+        links, errbacks = options.get("link"), options.get("link_error")
+        request.callbacks = [links] if isinstance(links, Mapping) else links
+        request.errbacks = [errbacks] if isinstance(errbacks, Mapping) else errbacks
         return request
 
 
@@ -103,7 +114,12 @@ def _run(task: Task, task_id: str, args: Any, kwargs: Any, options: Mapping[str,
         call = signature(link, app=task.app)
         if outcome.state == "SUCCESS":
             call.apply((outcome.result,))
-        else:
+        elif outcome.state == "FAILURE" and aftermath.takes_the_error(task.app, call):
+            try:
+                aftermath.call_here(task.app, call, job.request, outcome.result, outcome.traceback)
+            except Exception as trouble:  # an errback of anybody's; the task's own failure is what counts
+                ending.complain(job, trouble)
+        elif outcome.state == "FAILURE":
             call.apply((task_id,))
     return outcome
 
@@ -120,14 +136,21 @@ def _job(task: Task, task_id: str, args: Any, kwargs: Any, options: Mapping[str,
         "task": task.name,
         "id": task_id,
         "root_id": options.get("root_id") or task_id,
+        "parent_id": options.get("parent_id"),
+        "group": options.get("group_id"),
+        "group_index": options.get("group_index"),
+        "shadow": options.get("shadow"),
         "retries": retries,
         "ignore_result": options.get("ignore_result"),
         **(options.get("headers") or {}),
     }
     message = Message(headers, b"", properties={"correlation_id": task_id, "priority": options.get("priority")})
-    return EagerJob(
-        app, ex, plan, message, headers, task_id, list(args), dict(kwargs), {}, "", False, identity.origin()
+    queue = getattr(options.get("queue"), "name", options.get("queue")) or options.get("routing_key") or ""
+    job = EagerJob(
+        app, ex, plan, message, headers, task_id, list(args), dict(kwargs), {}, queue, False, identity.origin()
     )
+    job.options = options
+    return job
 
 
 def failed(call: Any, error: BaseException, parent: Any = None) -> EagerResult[Any]:
