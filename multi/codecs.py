@@ -257,6 +257,8 @@ def codec(name: str) -> Codec:
             found = plugins.find("multi.serializers", name)
         except ConfigurationError:
             known = sorted({*CODECS, *plugins.names("multi.serializers")})
+            if name in ("auth", "application/data"):
+                raise ConfigurationError("the serializer 'auth' is there after app.setup_security()") from None
             raise ConfigurationError(f"no serializer is called {name!r}; there are: {', '.join(known)}") from None
         assert isinstance(found, Codec)
         CODECS[name] = _BY_TYPE[found.content_type] = found
@@ -289,7 +291,12 @@ def register(
         except Exception as error:  # as above
             raise DecodeError(f"not readable by the serializer {name!r}: {error}") from error
 
-    CODECS[name] = _BY_TYPE[content_type] = Codec(name, content_type, content_encoding, dumps, loads)
+    install(Codec(name, content_type, content_encoding, dumps, loads))
+
+
+def install(codec: Codec) -> None:
+    """Have this serializer known under its name and its content type."""
+    CODECS[codec.name] = _BY_TYPE[codec.content_type] = codec
 
 
 _BINARY = ("binary", "ascii-8bit")

@@ -18,7 +18,8 @@
     ├─ SerializationError
     │   ├─ EncodeError
     │   ├─ DecodeError
-    │   └─ ContentDisallowed
+    │   ├─ ContentDisallowed
+    │   └─ SecurityError                           a signature, or a certificate, that can't be trusted
     ├─ TaskError
     │   ├─ NotRegistered                           also KeyError
     │   ├─ AlreadyRegistered
@@ -160,6 +161,10 @@ class DecodeError(SerializationError):
 
 class ContentDisallowed(SerializationError):
     """A content type that `accept_content` doesn't list."""
+
+
+class SecurityError(SerializationError):
+    """A signature that is not that of somebody who may sign, or a certificate that isn't valid."""
 
 
 class TaskError(MultiError):
@@ -371,6 +376,7 @@ _WIRE: dict[type[BaseException], tuple[str, str]] = {
     EncodeError: (_KOMBU, "EncodeError"),
     DecodeError: (_KOMBU, "DecodeError"),
     ContentDisallowed: (_KOMBU, "ContentDisallowed"),
+    SecurityError: (_CELERY, "SecurityError"),
     BrokerUnavailable: (_KOMBU, "OperationalError"),
 }
 

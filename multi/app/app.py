@@ -121,6 +121,25 @@ class App(Sender, Moments):
         self.config_from_object(module, silent=silent, force=force)
         return True
 
+    def setup_security(
+        self,
+        allowed_serializers: Iterable[str] | None = None,
+        key: str | None = None,
+        key_password: str | bytes | None = None,
+        cert: str | None = None,
+        store: str | None = None,
+        digest: str | None = None,
+        serializer: str = "json",
+    ) -> None:
+        """Sign every message, and take signed ones only; what isn't given is what the settings `security_*` say.
+
+        Needs `task_serializer="auth"` and `accept_content=["auth"]`. `serializer` is that of what is signed. Serializers
+        besides it are accepted if both `allowed_serializers` and `accept_content` name them. See `multi.security.setup`.
+        """
+        from multi.app.securing import set_up
+
+        set_up(self, allowed_serializers or (), key, key_password, cert, store, digest, serializer)
+
     def add_defaults(self, mapping: Mapping[str, Any] | Callable[[], Mapping[str, Any]]) -> None:
         """Set values where nothing else does."""
         for name, value in (mapping() if callable(mapping) else mapping).items():
