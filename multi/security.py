@@ -1,8 +1,8 @@
 """Signed messages: the serializer `auth`, in Celery's form, so that programs of both read each other's.
 
-A body is base64 of five fields with `SEPARATOR` between them: the signer (issuer and serial number of its certificate) and the
-signature, both in base64 again, then content type, encoding and content as another serializer made them. Signatures are RSA-PSS over
-the content. What is read is taken from signers only whose certificate lies in the store and is valid at that moment.
+A body is base64 of five fields with `SEPARATOR` between them: the signer (issuer and serial number of its certificate) and
+the signature, both in base64 again, then content type, encoding and content as another serializer made them. Signatures are
+RSA-PSS over the content. What is read is taken from signers only whose certificate lies in the store and is valid then.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def setup(
     digest: str = "sha256",
     inner: str = "json",
 ) -> None:
-    """Have the serializer `auth` sign with the key and certificate of these files, and take what the certificates of `store` sign.
+    """Have the serializer `auth` sign with the key and certificate of these files, and take what those of `store` sign.
 
     `inner` is the serializer of what is signed. Raises `ConfigurationError` for files that can't be used and for a certificate of
     another key, `SecurityError` for a certificate that is not valid now, `MissingExtra` without the package cryptography.
