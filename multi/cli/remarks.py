@@ -55,6 +55,6 @@ def _packages(kind: UnitFormat, specs: Sequence[NodeSpec]) -> Iterator[str]:
     if shorts:
         where = "the image" if kind.name in ("compose", "kubernetes") else "that machine"
         yield (
-            f"{', '.join(shorts)}: runs multi's own worker, so on {where} its interpreter needs the package multi-workers all the "
-            'same; for a Celery project without it: engine = "celery" (--engine celery)'
+            f"{', '.join(shorts)}: runs multi's own worker, so its interpreter on {where} needs the package multi-workers "
+            'all the same; for a Celery project without it: engine = "celery" (--engine celery)'
         )

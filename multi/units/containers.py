@@ -176,6 +176,10 @@ def notes(nodes: Sequence[NodeSpec], target: Target) -> list[str]:
             for option in ("pidfile", "logfile")
             if node.options.get(option)
         ]
+        if node.nice is not None:
+            found.append(f"{group.name}: nice: left out; a container has its share of the processors instead")
+        if target.multi is None:
+            found += [f"{group.name}: {text}" for text in _without_keeper(node)]
         if node.command and os.path.isabs(node.command[0]):
             found.append(
                 f"{group.name}: {node.command[0]} is a program of this machine; the image has to have it there, too"
@@ -190,6 +194,22 @@ def notes(nodes: Sequence[NodeSpec], target: Target) -> list[str]:
                 f"{group.name}: nothing here says which broker it has; one inside the container (SQLite, the default) is not "
                 "shared by several of them"
             )
+    return found
+
+
+def _without_keeper(node: NodeSpec) -> list[str]:
+    """What is lost where the image has no multi."""
+    found = []
+    keepers = [key for key in ("watchdog", "max_age") if node.policy.get(key)] + (["hooks"] if node.hooks else [])
+    if node.policy.get("quit_after") is not None and node.engine != "multi":
+        keepers.append("stop.quit_after")
+    if keepers:
+        found.append(f"a container has nothing for {', '.join(keepers)}; a keeper has, where multi is in the image")
+    if node.policy.get("max_memory"):
+        found.append(
+            "max_memory is the limit of the container alone, at which it is killed; a keeper replaces the node before that, where "
+            "multi is in the image"
+        )
     return found
 
 

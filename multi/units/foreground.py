@@ -90,6 +90,8 @@ def notes(spec: NodeSpec, target: Target, manager: str, *, has_order: bool = Tru
         return found
     keepers = [key for key in ("watchdog", "max_memory", "max_age", "quit_after") if spec.policy.get(key)]
     keepers += ["hooks"] if spec.hooks else []
+    if spec.engine == "multi":  # its own worker hands back at that time
+        keepers = [key for key in keepers if key != "quit_after"]
     if keepers:
         text = f"{manager} has nothing for {', '.join(keepers)}; a keeper has, where multi is on that machine"
         found.append(f"{name}: {text}")

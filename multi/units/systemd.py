@@ -143,6 +143,14 @@ class SystemdFormat(UnitFormat):
                 )
             if log_file(node, target) and node.options.get("logfile") and version >= 240:
                 folders.setdefault(os.path.dirname(log_file(node, target) or ""), []).append(node.name.short)
+            if node.policy.get("watchdog") and not programs.watchdog(node, target):
+                found.append(
+                    f"{node.name.short}: no WatchdogSec=, since its program doesn't tell systemd that it lives"
+                )
+            if node.policy.get("quit_after") is not None and node.engine != "multi":
+                found.append(
+                    f"{node.name.short}: systemd sends no QUIT between TERM and KILL: stop.quit_after is added to TimeoutStopSec="
+                )
             if target.user and (node.user or node.group):
                 found.append(
                     f"{node.name.short}: in a user's own systemd it runs as that user, not as {node.user or node.group}"
