@@ -47,7 +47,7 @@ def apply(engine: ModuleType, errors: Any, app: Any, how: str, options: dict[str
             if not (options.get("throw") or app.conf.task_eager_propagates):  # Celery leaves it out then
                 told.append(("failure", repr(exc), task_id, list(args), kwargs, str(einfo).splitlines()[-1]))
 
-    @app.task(bind=True, base=Told, name="proj.own", max_retries=2)
+    @app.task(bind=True, base=Told, name="proj.own", max_retries=2)  # type: ignore[untyped-decorator]  # as above
     def own(self: Any, how: str, n: int = 0) -> Any:
         request = self.request
         told.append((request.id, request.retries, list(request.args), dict(request.kwargs), request.root_id))
