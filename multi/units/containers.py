@@ -207,8 +207,8 @@ def _without_keeper(node: NodeSpec) -> list[str]:
         found.append(f"a container has nothing for {', '.join(keepers)}; a keeper has, where multi is in the image")
     if node.policy.get("max_memory"):
         found.append(
-            "max_memory is the limit of the container alone, at which it is killed; a keeper replaces the node before that, where "
-            "multi is in the image"
+            "max_memory is the limit of the container alone, at which it is killed; a keeper replaces the node before that, "
+            "where multi is in the image"
         )
     return found
 
