@@ -22,7 +22,7 @@ from multi.compression import compress, content_type
 from multi.errors import ConfigurationError, EncodeError, UnsupportedOption
 from multi.message import Message
 from multi.outcome import Publication
-from multi.topology import mode
+from multi.topology import FANOUT, mode
 
 if TYPE_CHECKING:
     from multi.app.app import App
@@ -132,7 +132,7 @@ class Publisher:
         delivery_mode: Any,
         told: dict[str, Any],
     ) -> Template:
-        to = self.routes.destination(told)
+        to = self._allowed(self.routes.destination(told))
         return Template(
             headers,
             codec(serializer) if serializer else self.codec,
@@ -340,12 +340,23 @@ class Publisher:
         due = clock.to_epoch(eta) if eta is not None and self.park else 0.0
         return Publication(to.queue, message, due, to.exchange)
 
+    def _allowed(self, to: Destination) -> Destination:
+        """Refuse to send to all where the broker can't."""
+        if to.exchange and self.routes.topology.kind(to.exchange) == FANOUT:
+            broker = self.app.broker
+            if not broker.abilities.fanout:
+                raise ConfigurationError(
+                    f"the exchange {to.exchange!r} sends to all its queues, which {broker.masked} can't: send to each queue "
+                    "by its name, or use a broker that can (redis://, amqp://, sqlite:///)"
+                )
+        return to
+
     def _destination(self, options: Mapping[str, Any], told: dict[str, Any], template: Template) -> Destination:
         """Where a call goes: its own options first, then what the task and its route say."""
         given = {key: options[key] for key in DESTINATION if options.get(key) is not None}
         if not given and told is template.told:
             return Destination(template.queue, template.exchange, template.delivery_mode)
-        found = self.routes.destination({**told, **given})
+        found = self._allowed(self.routes.destination({**told, **given}))
         return Destination(found.queue, found.exchange, found.delivery_mode or template.delivery_mode)
 
 

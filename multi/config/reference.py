@@ -15,10 +15,10 @@ _INTRODUCTION = """\
 
 <!-- made from multi/config/groups by docs/build.py with the option reference; edit there -->
 
-All {count} settings: the {celerys} that Celery 5.7 has, and {own} that only multi has. {acted} are acted upon; {noted} are
-accepted and have no meaning here, each for the reason that its row gives, and a worker says so in one line at its start where
-one is set to anything unusual. {removed} that Celery itself has removed are refused, with what has taken their place; of these,
-names that a project may have for other programs ({others}) are its own.
+All {count} settings: the {celerys} that Celery 5.7 has, and {own} that only multi has. {acted} are acted upon; {noted}
+are accepted and have no meaning here, each for the reason that its row gives, and a worker says so in one line at its
+start where one is set to anything unusual. {removed} that Celery itself has removed are refused, with what has taken
+their place; of these, names that a project may have for other programs ({others}) are its own.
 
 ## Where settings come from
 
@@ -34,25 +34,29 @@ Strongest first:
    `celeryconfig`, if there is one.
 5. The default. `app.add_defaults(…)` sets values where nothing else does.
 
-They are read when the first one is asked for. All that is wrong is then an error: a value of the wrong type, a name that is nearly
-one of these (it says which), an unknown name with a prefix of Celery's. Any other name is the project's own, and is there as
-`app.conf.NAME`.
+They are read when the first one is asked for. All that is wrong is then an error: a value of the wrong type, a name
+that is nearly one of these (it says which), an unknown name with a prefix of Celery's. Any other name is the project's
+own, and is there as `app.conf.NAME`.
 
-`app.start()` runs the command line with this app, as `multi` does, and `app.worker_main(["worker", "-l", "INFO"])` a worker.
+`app.start()` runs the command line with this app, as `multi` does, and `app.worker_main(["worker", "-l", "INFO"])` a
+worker.
 
 ## Old names and new ones
 
-A setting has its new name (`worker_concurrency`) and the one from before Celery 4 (`CELERYD_CONCURRENCY`). Both are understood
-everywhere, and so is the new one in capitals with `CELERY_` before it (`CELERY_WORKER_CONCURRENCY`), which Celery takes with
-`namespace="CELERY"` only and otherwise drops without a word. With `config_from_object(…, namespace="CELERY")`, as Django's projects
-have it, the settings are the names under that prefix, and all others are the project's own.
+A setting has its new name (`worker_concurrency`) and the one from before Celery 4 (`CELERYD_CONCURRENCY`). Both are
+understood everywhere, and so is the new one in capitals with `CELERY_` before it (`CELERY_WORKER_CONCURRENCY`), which
+Celery takes with `namespace="CELERY"` only and otherwise drops without a word. With `config_from_object(…,
+namespace="CELERY")`, as Django's projects have it, the settings are the names under that prefix, and all others are the
+project's own.
 
-Celery refuses a configuration that mixes old and new names. Here a mixed one is read as it is meant; only two names of one setting
-with different values are an error. `multi upgrade settings FILE` rewrites old names: comments and everything else stay as they are,
-`--dry-run` shows the change as a diff, `--django` writes them as Django's settings have them. Doing it again changes nothing.
+Celery refuses a configuration that mixes old and new names. Here a mixed one is read as it is meant; only two names of
+one setting with different values are an error. `multi upgrade settings FILE` rewrites old names: comments and
+everything else stay as they are, `--dry-run` shows the change as a diff, `--django` writes them as Django's settings
+have them. Doing it again changes nothing.
 
-`multi check --migration PATH` reads a project of Celery's without importing it and says what will be different, setting by setting
-and task by task; [migrating.md](migrating.md) explains it. `multi report -A proj` shows what is set, with secrets masked.
+`multi check --migration PATH` reads a project of Celery's without importing it and says what will be different, setting
+by setting and task by task; [migrating.md](migrating.md) explains it. `multi report -A proj` shows what is set, with
+secrets masked.
 
 """
 

@@ -8,6 +8,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
+import msgspec
 import pytest
 from support.inline import make_app
 
@@ -294,3 +295,11 @@ def test_queues_take_kombus_arguments() -> None:
     assert [each.routing_key for each in queue.all_bindings] == ["a", "b"]
     with pytest.raises(TypeError, match="colour"):
         Queue("q", colour="red")  # type: ignore[call-arg]
+
+
+def test_a_broker_that_cannot_send_to_all_says_so() -> None:
+    app = routed(task_queues=[Queue("a"), Broadcast("reload")])
+    app.broker.abilities = msgspec.structs.replace(app.broker.abilities, fanout=False)
+    assert goes(app, "t", queue="a") == ("", "a")
+    with pytest.raises(ConfigurationError, match=r"'reload' sends to all its queues, which memory://\S+ can't"):
+        goes(app, "t", queue="reload")
