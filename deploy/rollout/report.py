@@ -67,8 +67,8 @@ class HostReport:
             if isinstance(error, StepFailed):
                 self.step, self.reason, self.output = error.step, error.reason, error.output
             else:
-                self.reason = error.reason if isinstance(error, HostUnreachable) else str(error)
-                self.reason = self.reason.removeprefix(f"{self.step}: ")
+                text = error.reason if isinstance(error, HostUnreachable) else str(error)
+                self.reason = text.removeprefix(f"{self.host.name}: ").removeprefix(f"{self.step}: ")
         self.is_lost = self.is_lost or isinstance(error, DeployLocked)
         self.state = UNREACHABLE if isinstance(error, HostUnreachable) else FAILED
 

@@ -256,7 +256,7 @@ class Runner:
             self._confirm(report)
         except DeployLocked as error:  # whoever has it now may be at work there
             if not report.is_lost:
-                report.warnings.append(str(error))
+                report.warnings.append(str(error).removeprefix(f"{report.host.name}: "))
             report.state, report.is_lost = STUCK, True
             return
         except HostUnreachable:
@@ -295,7 +295,7 @@ class Runner:
                 self._tell(Event(NOTE, report.host.name, "the connection was cut; connecting again", step))
                 acting.act(report, step, self._session(report), self._tell, None if forced else self.cancel)
         except MultiError as error:
-            reason = getattr(error, "reason", None) or str(error)
+            reason = getattr(error, "reason", None) or str(error).removeprefix(f"{report.host.name}: ")
             if isinstance(error, HostUnreachable) and not report.reason and step.phase != FINISH:
                 report.step = step.title
             self._tell(Event(FAULT, report.host.name, f"{step.title}: {reason.removeprefix(f'{step.title}: ')}", step))
@@ -346,7 +346,7 @@ class Runner:
         """Whether the deploy goes on. A host that was not there from the start does not count: it is left out."""
         if self._stopped():
             return
-        lost = [one.reason for one in self.reports.values() if one.is_lost]
+        lost = [f"{name}: {one.reason}" for name, one in self.reports.items() if one.is_lost]
         if lost:
             self._reason = lost[0]
             return

@@ -235,3 +235,11 @@ def test_the_first_node_of_a_release_is_judged_by_its_tasks(failed: int, *, pass
         assert fleet.of("h1") == ["prepare", "switch", "restart w1", "unswitch", "return w1"]
         assert fleet.of("h2") == ["prepare"]
         assert "60 of 100 tasks have failed" in report.hosts["h1"].reason
+
+
+@pytest.mark.parametrize("step", ["prepare", "restart w1"])
+def test_the_report_says_in_which_step_a_host_was_cut_off(step: str) -> None:
+    report = Fleet(2, [Fault(step, "h2", None, None), Fault("unswitch", "h2", None, None)]).run()
+    found = report.hosts["h2"].json()
+    assert (found["state"], found["step"]) == (UNREACHABLE, step.partition(" ")[0])
+    assert found["reason"] == "the connection was cut"
