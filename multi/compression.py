@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any
@@ -115,7 +116,8 @@ def _brotli() -> ModuleType:
 
 
 def _zstd() -> ModuleType:
-    return _extra("zstandard", "zstd")
+    # in Python from 3.14 on; before that its backport, which Celery's users have, too
+    return _extra("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd", "zstd")
 
 
 def _extra(module: str, name: str) -> ModuleType:

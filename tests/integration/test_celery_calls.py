@@ -155,7 +155,7 @@ def test_a_result_that_json_does_not_know_is_a_failure_that_says_so(client: Any,
     assert "Object of type object is not JSON serializable" in str(error)
 
 
-@pytest.mark.parametrize("compression", ["zlib", "gzip", "bzip2"])
+@pytest.mark.parametrize("compression", ["zlib", "gzip", "bzip2", "lzma", "brotli", "zstd"])
 def test_compressed_messages_are_understood(client: Any, queue: str, compression: str) -> None:
     text = "compress me " * 1000
     assert ask(client, "same", (text,), queue=queue, compression=compression).get(timeout=TIMEOUT) == text

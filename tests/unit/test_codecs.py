@@ -153,7 +153,7 @@ def test_content_that_is_not_accepted_is_told_with_what_is() -> None:
         codecs.pick(accept, "application/x-python-serialize")
 
 
-@pytest.mark.parametrize("name", ["zlib", "gzip", "bzip2", "bzip", "lzma", "xz"])
+@pytest.mark.parametrize("name", ["zlib", "gzip", "bzip2", "bzip", "lzma", "xz", "brotli", "zstd", "zstandard"])
 def test_compression_brings_back_what_went_in(name: str) -> None:
     kind = compression.content_type(name)
     assert compression.decompress(compression.compress(b"a" * 1000, kind), kind) == b"a" * 1000
