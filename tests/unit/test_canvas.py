@@ -6,6 +6,7 @@ import copy
 import io
 import json
 import pickle
+import random
 from typing import Any
 
 import pytest
@@ -289,6 +290,86 @@ def test_large_canvases_are_no_burden(app: App, t: Any) -> None:
     assert got(app, chord([t.same.s(i) for i in range(500)], t.total.s()).delay()) == sum(range(500))
     steps = [t.same.s(0)] + [t.add.s(1) for _ in range(150)]
     assert got(app, chain(*steps).delay()) == 150
+
+
+def anything(choice: random.Random, depth: int) -> Any:
+    """A canvas as plain data: a number is a task that appends it to its arguments."""
+    sort = choice.random()
+    if depth == 0 or sort < 0.4:
+        return choice.randrange(100)
+    kind = "chain" if sort < 0.6 else "group" if sort < 0.8 else "chord"
+    inside = [anything(choice, depth - 1) for _ in range(choice.randrange(2 if kind == "group" else 1, 4))]
+    return (kind, inside, anything(choice, depth - 1)) if kind == "chord" else (kind, inside)
+
+
+def built(t: Any, form: Any) -> Any:
+    if isinstance(form, int):
+        return t.see.s(form)
+    if form == "fail":
+        return t.fail.s()
+    inside = [built(t, each) for each in form[1]]
+    return chord(inside, built(t, form[2])) if form[0] == "chord" else (chain if form[0] == "chain" else group)(*inside)
+
+
+def flat(inside: list[Any]) -> list[Any]:
+    """The members of a group, those of the groups in it included."""
+    found = []
+    for each in inside:
+        found += flat(each[1]) if isinstance(each, tuple) and each[0] == "group" else [each]
+    return found
+
+
+def meaning(form: Any, args: list[Any]) -> Any:
+    """What a canvas leads to, worked out here."""
+    if isinstance(form, int):
+        return [*args, form]
+    if form[0] == "chain":
+        for step in form[1]:
+            args = [meaning(step, args)]
+        return args[0]
+    results = [meaning(each, args) for each in flat(form[1])]
+    return results if form[0] == "group" else meaning(form[2], [results])
+
+
+@pytest.mark.parametrize("seed", range(0, 120, 10))
+def test_any_canvas_means_what_it_says(app: App, t: Any, seed: int) -> None:
+    for number in range(seed, seed + 10):
+        form = anything(random.Random(number), 3)
+        made = built(t, form)
+        if number % 2:
+            made = signature(json.loads(json.dumps(made)), app=app)
+        assert json.loads(json.dumps(got(app, made.apply_async()))) == meaning(form, []), form
+
+
+def poisoned(form: Any, left: list[int]) -> Any:
+    """The same canvas with a task that fails in the place of the one whose turn it is."""
+    if isinstance(form, int):
+        left[0] -= 1
+        return "fail" if left[0] == 0 else form
+    return (form[0], [poisoned(each, left) for each in form[1]], *(poisoned(each, left) for each in form[2:]))
+
+
+def everything(result: Any) -> list[Any]:
+    """All results that a sender holds: those of members and of what came before, too."""
+    if result is None:
+        return []
+    inner = [leaf for each in result for leaf in everything(each)] if isinstance(result, GroupResult) else [result]
+    return [*inner, *everything(result.parent)]
+
+
+@pytest.mark.parametrize("seed", range(0, 120, 10))
+def test_any_canvas_with_a_failure_comes_to_an_end(app: App, t: Any, seed: int) -> None:
+    for number in range(seed, seed + 10):
+        choice = random.Random(number)
+        form = anything(choice, 3)
+        left = [10**6]
+        poisoned(form, left)
+        made = built(t, poisoned(form, [choice.randrange(10**6 - left[0]) + 1]))
+        result = made.apply_async()
+        work(app)
+        with pytest.raises((ValueError, ChordError), match="no|Dependency"):
+            result.get(timeout=TIMEOUT)
+        assert [leaf.id for leaf in everything(result) if not leaf.ready()] == [], form
 
 
 # failures

@@ -32,7 +32,7 @@ class Chain(Signature):
         steps = []
         for task in tasks:
             for step in _steps(signature(task, app=app)):
-                _add(steps, step)
+                _add(steps, single(step) if steps else step)
         # the app of the tasks is meant, which need not be the current one
         super().__init__("celery.chain", (), {"tasks": steps}, options, app=app or _app_of(steps), subtask_type="chain")
 
