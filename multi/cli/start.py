@@ -303,11 +303,11 @@ def show(screen: Screen, result: Result, timeout: float, *, restarted: bool = Fa
             if result.kept
             else f"{node} is not kept, since it never ran"
         )
-    if any(line.endswith(_NO_MULTI) for line in result.lines):
+    if result.wanted and any(line.endswith(_NO_MULTI) for line in result.lines):  # of a unit nothing is known here
         again = (
             f"multi start {node.name.short} --engine celery" if result.kept == result.wanted else "add --engine celery"
         )
-        python = (result.wanted or {}).get("executable")
+        python = result.wanted.get("executable")
         complain(
             f"{node}: {python} has no multi. Where it is a Celery project's: {again}; where it is one of multi's, install multi "
             "there, or leave out --executable"

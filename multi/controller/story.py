@@ -34,6 +34,12 @@ def read(node: Node) -> list[Event]:
     events = [
         event for name in ("history.1.jsonl", "history.jsonl") for event in _lines(os.path.join(node.place.kept, name))
     ]
+    unit = node.manager
+    if unit is not None and not node.has_own_keeper:
+        from multi.controller import unit_story
+
+        events += unit_story.read(unit)
+        events.sort(key=lambda event: event["at"])
     return events or _from_status(node.status())
 
 
@@ -132,6 +138,8 @@ def _good(event: Event) -> bool | None:
     what = event["event"]
     if what in ("ready", "reloaded"):
         return GOOD
+    if what == "unit":
+        return event.get("good")
     if what == "exit":
         return None if event.get("kind") == "stop" and not event.get("oom") else BAD
     if what == "climbing":
@@ -295,6 +303,7 @@ _SENTENCES: dict[str, Callable[[Event, float | None], str]] = {
     "paused": _paused,
     "resumed": _paused,
     "adopted": _adopted,
+    "unit": lambda event, lived: str(event.get("text")),
     "memory": _memory,
     "age": lambda event, lived: f"it was {span(event.get('seconds', 0))} old; at that age it is replaced",
     "watchdog": lambda event, lived: f"it was silent for {span(event.get('silent', 0))}; its keeper ended it",
@@ -361,6 +370,9 @@ def present(status: Status, events: list[Event]) -> list[str]:
         found[0] += f": {mask_passwords(status.message)}"
     if last_end is not None and is_bad(last_end):
         found.append(f"{tell([last_end])[0].text} ({span(time.time() - last_end['at'])} ago)")
+    elif record.get("restarts") and last_end is None:
+        times = record["restarts"]
+        found.append(f"it was started again {times} time{'s' * (times != 1)} since somebody started it")
     reload = record.get("reload") or {}
     if reload.get("state") == "failed":
         found.append(f"its last reload has failed: {mask_passwords(str(reload.get('message')))}")

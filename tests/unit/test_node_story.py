@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from multi.controller import story
+from multi.controller import story, unit_story
 from multi.controller.keeper import proc
 from multi.controller.node import Node, Status
 from multi.controller.places import Places
@@ -244,4 +244,39 @@ def test_a_node_that_runs_again_tells_its_last_crash_and_its_failed_reload() -> 
         "the worker (pid 7) ended: exit status 1 (5 min ago)",
         "its last reload has failed: no",
         "it stopped consuming from the queue a",
+    ]
+
+
+def test_what_systemd_did_with_a_node_is_told_from_its_journal() -> None:
+    def entry(at: int, message: str, boot: str = "b1", **more: str) -> str:
+        return json.dumps(
+            {"__REALTIME_TIMESTAMP": str(at * 1_000_000), "MESSAGE_ID": message, "_BOOT_ID": boot, **more}
+        )
+
+    lines = [
+        entry(1, "39f53479d3a045ac8e11786248231fbf"),
+        entry(
+            5,
+            "98e322203f7a4ed290d09fe03c09fe15",
+            EXIT_CODE="killed",
+            EXIT_STATUS="9",
+            MESSAGE="x.service: Main process exited, code=killed, status=9/KILL",
+        ),
+        entry(5, "d9b373ed55a64feb8242e02dbe79a49c", UNIT_RESULT="signal"),
+        entry(6, "5eb03494b6584870a536b337290809b3", N_RESTARTS="1"),
+        entry(6, "9d1aaa27d60140bd96365438aad20286", JOB_TYPE="restart"),
+        "cut off",
+        entry(9, "d9b373ed55a64feb8242e02dbe79a49c", UNIT_RESULT="watchdog"),
+        entry(20, "39f53479d3a045ac8e11786248231fbf", "b2"),
+        entry(30, "9d1aaa27d60140bd96365438aad20286", "b2", JOB_TYPE="stop"),
+    ]
+    found = story.tell(unit_story.events(lines))
+    assert [(one.at, one.text, one.good) for one in found] == [
+        (1.0, "systemd has started it, and it was ready", True),
+        (5.0, "the worker ended: killed by KILL", False),
+        (6.0, "systemd starts it again (restart 1 in a row)", None),
+        (9.0, "its main loop said nothing for too long, and it was ended", False),
+        (20.0, "the machine was restarted", None),
+        (20.0, "systemd has started it, and it was ready", True),
+        (30.0, "everything of it has ended", None),
     ]

@@ -223,7 +223,11 @@ class SupervisordUnit(Unit):
         group, _, node = self.id.rpartition(":")
         project = group or node.removesuffix(f"-{self.node}")
         name = f"multi-{project}.{self.node}.conf"
-        paths = [*config_file.files(self.supervisord.config), os.path.join(self.aside, name)]
+        try:
+            paths = config_file.files(self.supervisord.config)
+        except (ManagerError, ConfigurationError):
+            paths = []  # which is told where it is asked how the node is
+        paths.append(os.path.join(self.aside, name))
         return next((_places(path) for path in paths if os.path.basename(path) == name and os.path.exists(path)), None)
 
     @property

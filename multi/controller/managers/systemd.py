@@ -31,7 +31,7 @@ _SHOWN = (
     *("ExecMainStartTimestampMonotonic", "CanReload"),
 )
 #: What systemd's words for the end of a unit mean to people.
-_RESULTS = {
+RESULTS = {
     "exit-code": "it ended with exit status {status}",
     "signal": "it was ended by signal {status}",
     "core-dump": "it was ended by signal {status}, and has left a core dump",
@@ -265,7 +265,7 @@ def standing(values: Mapping[str, str]) -> Standing:
         state = FAILED
     message = values.get("StatusText", "") if state in (RUNNING, STARTING, STOPPING, RELOADING) else ""
     if state in (FAILED, BACKOFF):
-        text = _RESULTS.get(result, f"systemd says {result!r} of it")
+        text = RESULTS.get(result, f"systemd says {result!r} of it")
         message = text.format(status=values.get("ExecMainStatus", "?"))
     load = values.get("LoadState", "loaded")
     if load not in ("loaded", "not-found"):
