@@ -232,6 +232,17 @@ class Gate(NamedTuple):
         return f"{', '.join(self.nodes)} up for {self.healthy:g} s{also}, within {self.deadline:g} s"
 
 
+class Watch(NamedTuple):
+    """What is looked at while a manager stops or starts nodes: these, by its names for them. They may take `stop` seconds to end,
+    and are to be up `start` seconds after their start."""
+
+    manager: str
+    nodes: tuple[str, ...]
+    units: tuple[str, ...]
+    stop: float
+    start: float
+
+
 Do = Command | File | Restore | Remove | Link | Upload | Build | Gate
 
 
@@ -247,6 +258,7 @@ class Step(NamedTuple):
     phase: str = SWITCH
     node: str | None = None
     also: tuple[str, ...] = ()
+    watch: Watch | None = None
 
     def json(self) -> dict[str, Any]:
         found: dict[str, Any] = {

@@ -27,6 +27,7 @@ from multi.deploy.steps import (
     Secret,
     Step,
     Upload,
+    Watch,
 )
 from multi.errors import ConfigurationError
 from multi.units.base import File as UnitFile
@@ -312,8 +313,9 @@ class HostPlanner:
         phase: str = SWITCH,
         node: str | None = None,
         also: tuple[str, ...] = (),
+        watch: Watch | None = None,
     ) -> None:
-        self.steps.append(Step(self.host.name, kind, title, reason, do, phase, node, also))
+        self.steps.append(Step(self.host.name, kind, title, reason, do, phase, node, also, watch))
 
     def hooks(self, moment: str, release: Release, phase: str, reason: str) -> None:
         for words in self.settings.hooks.get(moment, ()):

@@ -11,7 +11,7 @@ from multi.deploy.hosts.settings import SUPERVISORD, SYSTEMD, SYSTEMD_USER
 from multi.deploy.planning.managers import Keepers, Manager, Supervisord, Systemd, node_of
 from multi.deploy.planning.wayback import WayBack
 from multi.deploy.releases.wanted import Kept, hook, kept_at
-from multi.deploy.steps import SWITCH, File, Gate, Link, Remove, Secret
+from multi.deploy.steps import SWITCH, File, Gate, Link, Remove, Secret, Watch
 from multi.units.base import File as UnitFile
 from multi.units.unit_names import stem
 
@@ -231,7 +231,8 @@ class Switch:
 
     def _stop(self, fact: NodeFact, node: str | None, reason: str) -> None:
         command = self.manager_of(fact).stop(fact.unit, self.time(node))
-        self.planner.add(kinds.STOP, f"stop {node}", reason, command, node=node)
+        watch = self.watch(fact.manager, [node or fact.unit], [fact.unit])
+        self.planner.add(kinds.STOP, f"stop {node}", reason, command, node=node, watch=watch)
 
     def _add_files(self) -> None:
         planner = self.planner
@@ -304,11 +305,13 @@ class Switch:
                 done.add(together)
                 reason = "supervisord takes changes over for a whole group" if len(nodes) > 1 else turn.reason
                 title, others = f"{turn.kind} {', '.join(nodes)}", tuple(one for one in nodes if one != node)
-                self.planner.add(turn.kind, title, reason, apply, node=node, also=others)
+                self.planner.add(turn.kind, title, reason, apply, node=node, also=others, watch=self._watch(nodes))
             else:
                 nodes = [node]
                 act = self.manager.start if turn.kind == kinds.START else self.manager.restart
-                self.planner.add(turn.kind, f"{turn.kind} {node}", turn.reason, act(unit, timeout), node=node)
+                command = act(unit, timeout)
+                title = f"{turn.kind} {node}"
+                self.planner.add(turn.kind, title, turn.reason, command, node=node, watch=self._watch(nodes))
             turned.update(nodes)
             if not self.manager.waits and not turned.issuperset(self.turns):
                 # the next one goes only when this one works; after the last one the whole host is looked at
@@ -339,6 +342,14 @@ class Switch:
     def time(self, node: str | None) -> float:
         """How long a stop or a restart of the node may take (s)."""
         return self.rendered.stop_times.get(node or "", 600) + MARGIN
+
+    def _watch(self, nodes: list[str]) -> Watch:
+        return self.watch(self.manager.name, nodes, [self.rendered.units[node] for node in nodes])
+
+    def watch(self, manager: str, nodes: list[str], units: list[str]) -> Watch:
+        """How these are looked at while their manager stops or starts them."""
+        stop = max(self.time(node) - MARGIN for node in nodes)
+        return Watch(manager, tuple(nodes), tuple(units), stop, self.settings.healthy_deadline)
 
     @staticmethod
     def _file(file: UnitFile) -> File:

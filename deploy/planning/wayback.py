@@ -83,4 +83,8 @@ class WayBack:
         self._add(kinds.START, f"start {node}", manager.start(fact.unit, switch.time(node)), node)
 
     def _add(self, kind: str, title: str, do: Do, node: str | None = None) -> None:
-        self._steps.append(Step(self.switch.planner.host.name, kind, title, "as it was before", do, SWITCH, node))
+        switch, watch = self.switch, None
+        if node is not None and kind in (kinds.STOP, kinds.RESTART) and node in switch.rendered.units:
+            watch = switch.watch(switch.manager.name, [node], [switch.rendered.units[node]])
+        host = switch.planner.host.name
+        self._steps.append(Step(host, kind, title, "as it was before", do, SWITCH, node, watch=watch))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 from multi.deploy.base import Result, Session
-from multi.deploy.rollout import health
+from multi.deploy.rollout import health, watching
 from multi.deploy.rollout.report import LINE, SENT, Event, HostReport, Tell
 from multi.deploy.steps import (
     RELOAD,
@@ -68,7 +69,13 @@ def _run(
     say: Callable[[str], None],
     cancel: threading.Event | None,
 ) -> None:
-    result = session.run(command, say)
+    begun = time.monotonic()
+    result = (
+        watching.run(session, step, command, step.watch, say) if step.watch is not None else session.run(command, say)
+    )
+    if step.watch is not None and step.kind in (STOP, RESTART) and result.code is not None:
+        for node in watching.killed(session, step.watch, time.monotonic() - begun):
+            _note_killed(report, node, f"within {step.watch.stop:g} s")
     if not result.ok and _is_too_often(step, result):
         result = _start_all_the_same(command, session, say)
     if step.kind == STOP and result.code in _NOT_THERE:
@@ -79,12 +86,17 @@ def _run(
         nodes = (step.node or "",)
         units = tuple(unit for node, unit in zip(gate.nodes, gate.units, strict=False) if node in nodes)
         health.wait(session, gate._replace(nodes=nodes, units=units, healthy=0, command=None), say, cancel)
-        report.warnings.append(
-            f"{step.node} did not end what it was running in its time, and was killed; it is up again, and the broker delivers "
-            "that once more"
-        )
+        _note_killed(report, step.node or "", "in its time")
         return
     _check(report, step, session, result)
+
+
+def _note_killed(report: HostReport, node: str, time_given: str) -> None:
+    report.killed.append(node)
+    report.warnings.append(
+        f"{node} did not end what it was running {time_given}, and was killed; the broker delivers that once more where tasks "
+        "are acknowledged late"
+    )
 
 
 def _check(report: HostReport, step: Step, session: Session, result: Result) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from multi.deploy.base import Backend, Session
@@ -182,7 +183,8 @@ class Operation:
             report = Report(plan, reports, False, str(error), time.monotonic() - begun)
         result = "done" if report.ok else f"failed: {report.reason}" if report.reason else "not done everywhere"
         there = [host for host in locked if report.hosts[host.name].state != UNREACHABLE]
-        current = self._note(there, audit.entry(f"{self.what} ends", **record, result=result))
+        killed = {name: ", ".join(one.killed) for name, one in report.hosts.items() if one.killed}
+        current = self._note(there, audit.entry(f"{self.what} ends", **record, result=result), killed)
         for name, one in report.hosts.items():
             if one.has_switched and name in current:
                 one.current = current[name]  # by the host's own word
@@ -213,9 +215,17 @@ class Operation:
         known = {host.name: host for host in self.hosts}
         return {name: HostReport(one, known[name]) for name, one in plan.hosts.items()}
 
-    def _note(self, hosts: Iterable[Host], record: dict[str, Any]) -> dict[str, str | None]:
-        """Write into the audit logs, and the hosts' releases; where that can't be, it is told, and nothing else happens."""
-        found = each(self.backend, hosts, lambda session: audit.append(session, record), self.max_parallel)
+    def _note(
+        self, hosts: Iterable[Host], record: dict[str, Any], killed: Mapping[str, str] = MappingProxyType({})
+    ) -> dict[str, str | None]:
+        """Write into the audit logs, and the hosts' releases; where that can't be, it is told, and nothing else happens.
+        `killed` are nodes that were ended by force, by host."""
+
+        def append(session: Session) -> str | None:
+            name = session.host.name
+            return audit.append(session, {**record, "killed": killed[name]} if name in killed else record)
+
+        found = each(self.backend, hosts, append, self.max_parallel)
         for name, result in found.items():
             if isinstance(result, MultiError):
                 self._tell(Event(NOTE, name, f"the audit log was not written: {result}"))

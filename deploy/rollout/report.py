@@ -60,6 +60,7 @@ class HostReport:
         self.current: str | None = plan.current  # what the host said last
         self.seconds = 0.0
         self.warnings: list[str] = []
+        self.killed: list[str] = []  # nodes that were ended by force, with what they ran
 
     def fail(self, error: MultiError) -> None:
         """Note the first thing that went wrong."""
@@ -82,6 +83,7 @@ class HostReport:
             "output": self.output or None,
             "seconds": round(self.seconds, 3),
             "warnings": self.warnings,
+            "killed": self.killed,
         }
 
 
