@@ -120,9 +120,12 @@ def pytest_configure(config: pytest.Config) -> None:
             compileall.compile_dir(TESTS.parent / folder, quiet=2)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests that need the same RabbitMQ in one process of a parallel run: it takes seconds and 120 MB to start."""
     for item in items:
+        if " at 0x" in item.name:  # processes of a parallel run would not agree on what there is
+            raise pytest.UsageError(f"{item.nodeid} holds an address: give its parameters ids that are always the same")
         for server in ("fragile_rabbitmq", "rabbitmq_server"):
             if server in getattr(item, "fixturenames", ()):
                 item.add_marker(pytest.mark.xdist_group(server))

@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 from support import distribution
 
+#: What is built takes some seconds, so one process of a parallel run does all of it.
+pytestmark = pytest.mark.xdist_group("distribution")
+
 
 def run(*command: object, cwd: Path | None = None) -> str:
     """The output of a command that has to succeed."""

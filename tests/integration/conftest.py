@@ -55,6 +55,7 @@ def own_fleet(make_fleet: Callable[..., Fleet]) -> Fleet:
     return make_fleet()
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of the common fleet in one process of a parallel run."""
     for item in items:
