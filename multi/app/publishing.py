@@ -81,6 +81,7 @@ class Publisher:
         self.delivery_mode = mode(conf.task_default_delivery_mode)
         self._templates: dict[str, Template] = {}
         self._by_name: dict[str, Template] = {}
+        self._by_queue: dict[str, Destination] = {}
         self._plain: Template | None = None
 
     def template(self, name: str, task: Task | None) -> Template:
@@ -353,11 +354,27 @@ class Publisher:
 
     def _destination(self, options: Mapping[str, Any], told: dict[str, Any], template: Template) -> Destination:
         """Where a call goes: its own options first, then what the task and its route say."""
+        queue = options.get("queue")
+        if (
+            options.get("exchange") is None
+            and options.get("routing_key") is None
+            and options.get("exchange_type") is None
+            and template.delivery_mode == self.delivery_mode
+            and (queue is None or (type(queue) is str and not told))
+        ):
+            # nothing but the name of a queue, or not even that: worked out once
+            if queue is None and told is template.told:
+                return Destination(template.queue, template.exchange, template.delivery_mode)
+            found = self._by_queue.get(queue) if queue is not None else None
+            if found is not None:
+                return found
         given = {key: options[key] for key in DESTINATION if options.get(key) is not None}
-        if not given and told is template.told:
-            return Destination(template.queue, template.exchange, template.delivery_mode)
-        found = self._allowed(self.routes.destination({**told, **given}))
-        return Destination(found.queue, found.exchange, found.delivery_mode or template.delivery_mode)
+        to = self._allowed(self.routes.destination({**told, **given}))
+        found = Destination(to.queue, to.exchange, to.delivery_mode or template.delivery_mode)
+        if type(queue) is str and len(given) == 1 and not told and template.delivery_mode == self.delivery_mode:
+            if len(self._by_queue) < _REMEMBERED:
+                self._by_queue[queue] = found
+        return found
 
 
 def _expecting(app: App) -> Backend | None:
