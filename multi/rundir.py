@@ -10,6 +10,7 @@ stats.<n>       the stats page of the node's n-th worker process
 control.<n>     socket of that worker process: orders of its keeper
 stacks.<n>      what its processes do, as `multi stack` has them write it
 exit.<n>.json   why that worker process ended, in its own words
+reload          how the last reload went, of a worker that has no keeper
 ```
 
 Each worker process of a node has its own number, the generation: two of them live at once during a reload, and what
@@ -118,6 +119,23 @@ class RunDir:
     def exit_file(self) -> str:
         """Where the worker of this generation says why it ends."""
         return os.path.join(self.files, f"exit.{self.generation}.json")
+
+    @property
+    def reload(self) -> str:
+        """Where a worker that has no keeper says how its reload went."""
+        return os.path.join(self.path, "reload")
+
+    def tell_reload(self, trouble: str = "") -> None:
+        """Say it, where no keeper does: without `trouble` all is well."""
+        if self.has_keeper:
+            return
+        temporary = f"{self.reload}.{os.getpid()}"
+        try:
+            with open(temporary, "w", encoding="utf-8") as file:
+                file.write(f"{trouble}\n")
+            os.replace(temporary, self.reload)
+        except OSError:
+            pass  # the directory is gone, and with it who could read it
 
     def variables(self, generation: int) -> dict[str, str]:
         """What tells another worker process to have its files here."""

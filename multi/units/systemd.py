@@ -242,6 +242,7 @@ class SystemdFormat(UnitFormat):
             "notifies": programs.notifies(node, target),
             "notify_access": "main" if node.engine in ("multi", "celery") else "all",
             "command": _command(one, target),
+            "reloader": _word(one, node.executable),
             "reloads": programs.reloads(node) and not node.singleton,
             "directory": doubled(node.cwd),
             "owner": owner,

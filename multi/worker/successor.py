@@ -64,7 +64,7 @@ class Successor:
         notifier: Notifier,
         pidfile: PidFile | None,
         on_ready: Callable[[], None],
-        on_failed: Callable[[], None],
+        on_failed: Callable[[str], None],
         directory: str | None = None,
         rundir: RunDir | None = None,
     ) -> None:
@@ -113,7 +113,7 @@ class Successor:
     def _ended(self) -> None:
         self._close()
         logger.error("The successor (pid %d) has ended before it was ready: this worker goes on", self._pid)
-        self._on_failed()
+        self._on_failed(f"the new worker (pid {self._pid}) has ended before it was ready")
 
     def _close(self) -> None:
         self._loop.forget(self._ears.fileno())

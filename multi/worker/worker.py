@@ -469,14 +469,18 @@ class Worker:
             )
         except OSError as error:
             logger.error("The reload has failed, this worker goes on: %s", error)
-            self._not_succeeded()
+            self._not_succeeded(str(error))
 
     def _succeeded(self) -> None:
+        if self.rundir is not None:
+            self.rundir.tell_reload()
         self.notifier.close()
         self.stop()
 
-    def _not_succeeded(self) -> None:
+    def _not_succeeded(self, trouble: str) -> None:
         self._successor = None
+        if self.rundir is not None:
+            self.rundir.tell_reload(trouble)
         self.notifier.ready()
 
     def dump(self) -> None:

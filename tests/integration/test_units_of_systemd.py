@@ -112,6 +112,23 @@ def test_a_stop_after_a_reload_is_as_warm_as_before(service: Service) -> None:
     assert service.show("Result") == "success"
 
 
+def test_a_reload_with_code_that_cant_be_loaded_fails_and_the_worker_goes_on(service: Service) -> None:
+    service.systemctl("start", UNIT)
+    first = service.pid
+    proj = service.project.path / "proj.py"
+    good = proj.read_text()
+    proj.write_text(f"{good}\n1 / 0\n")
+    service.systemctl("reload", UNIT, code=1)
+    done = service.systemd.multi("reload", "w1", cwd=service.project.path, code=1)
+    assert "FAILED, the present worker goes on" in done.stdout
+    assert "the new generation did not get ready" in done.stderr
+    assert (service.pid, service.show("ActiveState")) == (first, "active")
+    proj.write_text(good)
+    service.systemctl("reload", UNIT)
+    assert service.pid not in (0, first)
+    assert service.show("ActiveState") == "active"
+
+
 def test_a_worker_that_crashes_or_hangs_is_replaced(service: Service) -> None:
     service.systemctl("start", UNIT)
     first = service.pid

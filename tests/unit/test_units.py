@@ -94,7 +94,7 @@ def test_a_worker_of_ours_says_when_it_is_ready_and_that_it_lives() -> None:
     assert said["Type"] == ["notify"]
     assert said["NotifyAccess"] == ["main"]
     assert said["ExecStart"] == ["/srv/shop/venv/bin/python -m multi worker -A shop.tasks:app -c 4 -n %i@%%h"]
-    assert said["ExecReload"] == ["/bin/kill -HUP $MAINPID", "/bin/sleep 1"]
+    assert said["ExecReload"] == ["/srv/shop/venv/bin/python -m multi.worker.reloading $MAINPID"]
     assert said["WatchdogSec"] == ["60"]
     assert said["KillMode"] == ["mixed"]
     assert said["RuntimeDirectory"] == ["multi-shop/%i"]
