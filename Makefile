@@ -7,8 +7,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CODE := multi deploy tests benchmarks examples docs
-# processes of a test run; the tests start many of their own, so a few suffice
-JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 4 ] && echo 4 || echo $$n)
+# processes of a test run: one more than there are processors, since tests wait a third of their time; but they start many of
+# their own, so a few suffice
+JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -ge 4 ] && echo 4 || echo $$((n + 1)))
 # more arguments for pytest: make test ARGS='-k redis -x'
 ARGS ?=
 

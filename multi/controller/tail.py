@@ -19,7 +19,7 @@ from multi.controller.keeper import cutting, libc
 from multi.controller.keeper.copies import ENDING, Copies
 
 _BLOCK = 65536
-_AT_ONCE = 4 * 1024 * 1024  # bytes that are read in one go of what was added
+_AT_ONCE = 256 * 1024  # bytes that are read in one go of what was added
 _TRIES, _PAUSE = 100, 0.01  # how often and for how many seconds a cut is waited for that others are making
 _HEAD = 128  # bytes by which a log is known again under another number
 _IN_CREATE, _IN_MOVED_TO = 0x100, 0x80
