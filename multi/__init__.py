@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from multi.app import states
     from multi.app.app import App
     from multi.app.app import App as Celery
+    from multi.app.awaiting import allow_join_result
     from multi.app.canvas import (
         Signature,
         StampingVisitor,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     )
     from multi.app.eager import EagerResult
     from multi.app.result import AsyncResult
-    from multi.app.resultset import GroupResult, ResultSet
+    from multi.app.resultset import GroupResult, ResultSet, result_from_tuple
     from multi.app.shared import current_app, current_task, shared_task
     from multi.app.task import Task
     from multi.errors import (
@@ -64,6 +65,8 @@ _PLACES = {
     "Task": "multi.app.task",
     "GroupResult": "multi.app.resultset",
     "ResultSet": "multi.app.resultset",
+    "allow_join_result": "multi.app.awaiting",
+    "result_from_tuple": "multi.app.resultset",
     "StampingVisitor": "multi.app.canvas",
     "chain": "multi.app.canvas",
     "chord": "multi.app.canvas",
@@ -115,6 +118,7 @@ __all__ = [
     "TimeLimitExceeded",
     "TimeoutError",
     "WorkerLostError",
+    "allow_join_result",
     "binding",
     "chain",
     "chord",
@@ -125,6 +129,7 @@ __all__ = [
     "get_task_logger",
     "group",
     "maybe_signature",
+    "result_from_tuple",
     "shared_task",
     "signals",
     "signature",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import builtins
 import time
 from collections.abc import AsyncIterator, Coroutine, Generator, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from multi.app.request import running
@@ -133,8 +135,23 @@ class Awaiting(Generic[R]):
             pass  # another turn, unless nobody waits any more
 
 
+_allowed: ContextVar[bool] = ContextVar("multi_join_allowed", default=False)
+
+
+@contextmanager
+def allow_join_result() -> Iterator[None]:
+    """`with allow_join_result(): result.get()` waits inside a task, as `disable_sync_subtasks=False` does."""
+    token = _allowed.set(True)
+    try:
+        yield
+    finally:
+        _allowed.reset(token)
+
+
 def refuse_in_task() -> None:
-    """Raise the `RuntimeError` of one who waits inside a task."""
+    """Raise the `RuntimeError` of one who waits inside a task, unless that is allowed here."""
+    if _allowed.get():
+        return
     raise RuntimeError(
         "Never call result.get() within a task! The worker that waits may be the one that should run it. Link the tasks, "
         "or allow it with disable_sync_subtasks=False"

@@ -12,9 +12,21 @@ from typing import Any
 import pytest
 from support.inline import make_app, work
 
-from multi import App, GroupResult, StampingVisitor, chain, chord, chunks, group, signature, xmap
+from multi import (
+    App,
+    GroupResult,
+    StampingVisitor,
+    allow_join_result,
+    chain,
+    chord,
+    chunks,
+    group,
+    result_from_tuple,
+    signature,
+    xmap,
+)
 from multi.app.canvas import Signature
-from multi.app.resultset import ResultSet, result_from_tuple
+from multi.app.resultset import ResultSet
 from multi.errors import BackendDisabled, ChordError, ConfigurationError, TimeoutError, UnsupportedOption  # noqa: A004
 
 TIMEOUT = 5
@@ -692,6 +704,23 @@ def test_parents_are_followed_and_told(app: App, t: Any) -> None:
     assert len(result.as_list()) == 4
     assert got(app, result) == 3
     assert got(app, result.parent.parent) == [1, 1]
+
+
+def test_waiting_inside_a_task_is_refused_unless_it_is_allowed(app: App, t: Any) -> None:
+    done = group(t.same.s(1), t.same.s(2))()
+
+    @app.task(name="waits")
+    def waits(allowed: bool) -> Any:
+        if not allowed:
+            return done.get(timeout=TIMEOUT)
+        with allow_join_result():
+            return done.get(timeout=TIMEOUT)
+
+    result = waits.delay(False)
+    work(app)
+    with pytest.raises(RuntimeError, match="within a task"):
+        result.get(timeout=TIMEOUT)
+    assert got(app, waits.delay(True)) == [1, 2]
 
 
 def test_the_graph_of_a_result_can_be_drawn(app: App, t: Any) -> None:

@@ -35,7 +35,7 @@ class _Batch(Signature):
             return
         call = signature(task, app=app)
         super().__init__(
-            self.builtin, (), {"task": call, "it": list(it)}, options, app=app or call._app, immutable=True
+            self.builtin, (), {"task": dict(call), "it": list(it)}, options, app=app or call._app, immutable=True
         )
 
     def apply_async(
@@ -73,7 +73,7 @@ class chunks(Signature):  # noqa: N801 - Celery's name
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
             raise ValueError(f"chunks have a size of 1 or more, not {n!r}")
         call = signature(task, app=app)
-        given = {"task": call, "it": list(it), "n": n}
+        given = {"task": dict(call), "it": list(it), "n": n}
         super().__init__("celery.chunks", (), given, options, app=app or call._app, immutable=True)
 
     def group(self) -> Group:
