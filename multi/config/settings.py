@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from typing import Any
 
 from multi.config import environment
@@ -181,6 +182,21 @@ class Settings(MutableMapping[str, Any]):
 
     def __delattr__(self, key: str) -> None:
         del self[key]
+
+    @contextmanager
+    def changed(self, **values: Any) -> Iterator[Settings]:
+        """These settings have other values within the block."""
+        self._fill()
+        before, own = dict(self._changes), dict(self._own)
+        try:
+            for name, value in values.items():
+                self[name] = value
+            yield self
+        finally:
+            for kept, values_before in ((self._changes, before), (self._own, own)):
+                kept.clear()
+                kept.update(values_before)
+            self._changed(None)
 
     # reports ---------------------------------------------------------------------------------------------------------
 

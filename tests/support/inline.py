@@ -1,4 +1,4 @@
-"""A worker of one thread for unit tests: claims from the memory broker, runs, settles, all in the calling thread."""
+"""Messages and their runs for unit tests, on the memory broker, in the calling thread."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from multi.app.app import App
-from multi.app.execute import prepare, stores
-from multi.app.job import Job
 from multi.brokers.base import Settlement, WatchEvents
 from multi.loop import Loop
 from multi.message import Message
 from multi.outcome import Outcome
+from multi.testing import LocalWorker
 
 
 def make_app(main: str = "proj", **settings: Any) -> App:
@@ -55,32 +54,4 @@ def claim(app: App, queues: Sequence[str] = ("celery",)) -> Message:
 
 def work(app: App, queues: Sequence[str] = ("celery",)) -> list[Outcome]:
     """Run what waits in the queues, and what follows from it, until nothing waits any more."""
-    outcomes = []
-    with lane(app, queues) as opened:
-        settled: list[Settlement] = []
-        while deliveries := opened.exchange(settled, 1):
-            (delivery,) = deliveries
-            found = prepare(
-                app,
-                delivery.message,
-                queue=delivery.queue,
-                redelivered=delivery.redelivered,
-                starts=delivery.starts,
-                hostname="w1@test",
-            )
-            outcome = found.run() if isinstance(found, Job) else found
-            records = stores(app, outcome)
-            settled = [
-                Settlement(
-                    delivery.tag,
-                    delivery.fence,
-                    delivery.queue,
-                    verb=outcome.verb,
-                    due=outcome.due,
-                    reason=outcome.reason,
-                    stores=records,
-                    publications=outcome.publications,
-                )
-            ]
-            outcomes.append(outcome)
-    return outcomes
+    return LocalWorker(app, queues, hostname="w1@test").drain()
