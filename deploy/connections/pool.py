@@ -8,6 +8,7 @@ help, and at most so many connections are open at once.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 import threading
@@ -171,6 +172,8 @@ def _fabric_config(path: str | None) -> fabric.Config:
         import fabric
     except ImportError:
         raise MissingExtra("fabric", "multi-workers[deploy]", "hosts over SSH") from None
+    # what it says with tracebacks, where nobody has set up logging, comes as an error anyway
+    logging.getLogger("paramiko").addHandler(logging.NullHandler())
     if path is not None and not os.path.isfile(os.path.expanduser(path)):
         raise ConfigurationError(f"the ssh configuration {path} is missing")
     return fabric.Config(runtime_ssh_path=os.path.expanduser(path)) if path else fabric.Config()

@@ -115,7 +115,9 @@ umask 022
 [ -x "$path/bin/python" ] && exit 0
 part=$path.part
 rm -rf "$part"
-trap 'cd /; rm -rf "$part"' EXIT
+left() { df -Pk "$(dirname "$path")" 2>/dev/null | awk 'NR == 2 && $4 < 4096 { print "the disk is full: " $4 " KB are left" }'; }
+# installers don't always say so
+trap '[ $? = 0 ] || left >&2; cd /; rm -rf "$part"' EXIT
 mkdir -p "$(dirname "$path")"
 uv=
 PATH=$PATH:$HOME/.local/bin:/usr/local/bin
