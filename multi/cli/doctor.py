@@ -229,7 +229,8 @@ def _there(remote: Remote, wanted: Sequence[str]) -> Patient:
     )
     bare = [host for host in remote.hosts if facts[host.name].error is None and facts[host.name].current is None]
     checks = [check for check in ELSEWHERE if check in wanted]
-    looked = looking.look(remote.connections(), bare, checks, remote.max_parallel) if checks else {}
+    path = remote.inventory.description.path
+    looked = looking.look(remote.connections(), bare, checks, remote.max_parallel, path) if checks else {}
     nodes = {node.name.short: node for host in remote.hosts for node in remote.inventory.nodes(host)}
     return Patient(
         list(nodes.values()),

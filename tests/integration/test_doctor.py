@@ -135,6 +135,10 @@ def test_hosts_without_releases_are_looked_at_by_their_own_multi(
     told = {(one.check, one.about) for one in found.findings}
     assert told >= {("redis-eviction", "s1"), ("nodes", "s1/w")}
     assert not found.not_done
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/multi.toml").write_text('[nodes.w]\napp = "proj"\n')
+    (found,) = looking.look(here, [here.host], ["units"], 1, str(tmp_path / "mine/multi.toml")).values()
+    assert [one.text for one in found.findings] == [f"{tmp_path}/multi.toml is not as {tmp_path}/mine/multi.toml"]
     # those that were not asked for are left out
     code, said = doctor(tmp_path, "--check", "nodes")
     assert (code, said["checks"], said["not_done"]) == (0, ["nodes"], [])
