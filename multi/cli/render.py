@@ -81,7 +81,7 @@ def _without(*names: str) -> Callable[[Any], Any]:
 @click.option("--multi", metavar="FILE", help="The program multi on the machine that the files are for.")
 @click.option("--launcher", metavar="FILE", help="multi's celery_node.py there, where --multi doesn't tell it.")
 @click.option("--agentless", is_flag=True, help="There is no multi on that machine.")
-@click.option("--manager-version", type=int, metavar="N", help="The systemd there (this machine's).")
+@click.option("--manager-version", type=click.IntRange(1), metavar="N", help="The systemd there (this machine's).")
 @click.option("--uid", "owner", metavar="USER", help="Whom nodes run as that don't say it.")
 @click.option("--gid", "owners_group", metavar="GROUP", help="Their group.")
 @click.option("--home", "homes", multiple=True, metavar="USER=DIR", help="A user's home directory there.")

@@ -18,16 +18,15 @@ from multi.nodes import names
 from multi.nodes.policy import UNLIMITED
 from multi.units import programs
 from multi.units.base import File, Problem, Target, UnitFormat
-from multi.units.logrotate import SYSTEMS, log_file
 from multi.units.spans import stop_time
+from multi.units.systemd_notes import OLDEST, notes
+from multi.units.systemd_values import checked, seconds
 from multi.units.unit_names import escaped, stem
 
 if TYPE_CHECKING:
     from multi.nodes.spec import NodeSpec
     from multi.units.templates import Templates
 
-#: What is understood everywhere where nothing is known: of the oldest distribution in wide use.
-OLDEST = 239
 #: So many starts in so many seconds, and then it is given up.
 BURST, INTERVAL = 10, 300
 START_SECONDS = 90
@@ -37,7 +36,7 @@ _TEMPORARY = ("/tmp/", "/var/tmp/")
 SETTINGS = {
     "writable": "directories that nodes write to, by spaces; with --hardening strict they can write nowhere else",
     "on_failure": "a unit that is started when a node has been given up, as notify@%n.service",
-    "start_timeout": "seconds for imports and the first connection (90)",
+    "start_timeout": "the time for imports and the first connection (90)",
 }
 _RESTART = {"on-failure": "on-failure", "always": "always", "never": "no"}
 
@@ -68,6 +67,7 @@ class SystemdFormat(UnitFormat):
     settings = SETTINGS
 
     def render(self, nodes: Sequence[NodeSpec], target: Target) -> list[File]:
+        checked(target)
         texts = self.text(target)
         made = [self._rendered(node, target, texts) for node in nodes]
         folder = _folder(target)
@@ -120,61 +120,7 @@ class SystemdFormat(UnitFormat):
         return {node.name.short: unit_name(node, target) for node in nodes}
 
     def notes(self, nodes: Sequence[NodeSpec], target: Target) -> list[str]:
-        found = []
-        if target.user:
-            found.append(
-                f"to run without a login, a user's own systemd is to stay: loginctl enable-linger {target.owner}"
-            )
-        version = target.manager_version or OLDEST
-        folders: dict[str, list[str]] = {}
-        if target.credentials and version < 247:
-            found.append(
-                f"systemd {version} hands over no credentials ({', '.join(target.credentials)}): 247 is the first that does"
-            )
-        for node in nodes:
-            if node.hooks:
-                found.append(
-                    f"{node.name.short}: systemd runs no hooks ({', '.join(node.hooks)}); a unit that is started when a node "
-                    "has been given up is named with --set on_failure=UNIT"
-                )
-            if node.options.get("logfile") and version < 240:
-                found.append(
-                    f"{node.name.short}: before version 240 systemd can't append to a file; its log is in the journal"
-                )
-            if log_file(node, target) and node.options.get("logfile") and version >= 240:
-                folders.setdefault(os.path.dirname(log_file(node, target) or ""), []).append(node.name.short)
-            if node.policy.get("watchdog") and not programs.watchdog(node, target):
-                found.append(
-                    f"{node.name.short}: no WatchdogSec=, since its program doesn't tell systemd that it lives"
-                )
-            if node.policy.get("quit_after") is not None and node.engine != "multi":
-                found.append(
-                    f"{node.name.short}: systemd sends no QUIT between TERM and KILL: stop.quit_after is added to TimeoutStopSec="
-                )
-            if target.user and (node.user or node.group):
-                found.append(
-                    f"{node.name.short}: in a user's own systemd it runs as that user, not as {node.user or node.group}"
-                )
-            if node.engine == "celery" and target.launcher is None:
-                reason = (
-                    "without multi on that machine Celery doesn't tell systemd when it is ready (Type=exec)"
-                    if target.multi is None
-                    else f"where the package of {target.multi} lies on that machine can't be seen from here, so Celery runs "
-                    "without the launcher in it, which tells systemd when it is ready (Type=exec); --launcher "
-                    "…/site-packages/multi/nodes/engines/celery_node.py names it"
-                )
-                found.append(f"{node.name.short}: {reason}")
-        found += [
-            f"{', '.join(shorts)}: {folder} has to be there before they start, since systemd makes no directory for such logs; "
-            "multi render tmpfiles has it made"
-            for folder, shorts in folders.items()
-            if folder not in SYSTEMS
-        ]
-        if target.log_dir:
-            found.append(
-                "--log-dir: not used, since systemd keeps the logs in its journal; log.file names a file for them"
-            )
-        return found
+        return notes(nodes, target)
 
     def effective(self, files: Iterable[File], units: Iterable[str] = ()) -> dict[str, str]:
         by_path = {file.path: file.text for file in files}
@@ -254,7 +200,7 @@ class SystemdFormat(UnitFormat):
             "credentials": {name: doubled(path) for name, path in target.credentials.items()},
             "stop_signal": _signal(node),
             "stop": stop_time(node, target),
-            "start_seconds": target.settings.get("start_timeout") or START_SECONDS,
+            "start_seconds": seconds(target.settings.get("start_timeout") or START_SECONDS),
             "watchdog": f"{watchdog:g}" if watchdog else None,
             "restart": _RESTART[policy.get("restart", "on-failure")],
             "restart_delay": f"{policy.get('restart_delay', 1):g}",

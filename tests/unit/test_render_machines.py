@@ -90,3 +90,7 @@ def test_nothing_is_said_where_nothing_goes_wrong(project: Shop) -> None:
     for words in (("systemd", "--uid", "shop"), ("systemd", "--user", "-q"), ("compose", "--broker", "redis://h")):
         assert "note:" not in project.multi("render", words[0], "w1", "-A", "proj", *words[1:]).stderr
     assert "as whom" not in project.multi("render", "logrotate", "w1", "-A", "proj").stderr
+
+
+def test_there_is_no_version_below_one(project: Shop) -> None:
+    assert "-5" in project.multi("render", "systemd", "w1", "-A", "proj", "--manager-version", "-5", code=2).stderr
