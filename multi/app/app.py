@@ -84,6 +84,7 @@ class App(Sender, Moments):
         self._backend_known = False
         self._own_backends: dict[str, Backend] = {}
         self.executor: Any = None
+        self.turns: dict[tuple[str, float], Any] = {}
         self.finalized = False
         self._defined_in = _caller_file()
         self._task_cls: type[BaseTask] = task_cls or BaseTask

@@ -21,12 +21,11 @@ if TYPE_CHECKING:
 class Pace:
     """One task's pace."""
 
-    def __init__(self, name: str, pause: float, everywhere: bool) -> None:
+    def __init__(self, name: str, pause: float, turns: Turns | None) -> None:
         self.name = name
         self.pause = pause
-        self.everywhere = everywhere
-        # made before a worker's children are forked, so that these share it
-        self.turns = None if everywhere else Turns(pause)
+        self.turns = turns
+        """Those of this worker; None where the whole fleet has them in common."""
 
     def hold(self, app: App, member: str) -> float:
         """When the message `member` may run, in seconds since the epoch; 0 for now."""
@@ -62,7 +61,12 @@ def pace(task: Task) -> Pace | None:
         raise ConfigurationError(
             f'task {task.name}: rate_limit_scope="global" needs Redis or the embedded file as broker or as result backend'
         )
-    return Pace(task.name, pause, scope == "global")
+    if scope == "global":
+        return Pace(task.name, pause, None)
+    # kept when a setting changes: they were made before a worker's children were forked, which so share them
+    key = (task.name, pause)
+    turns = task.app.turns.get(key) or task.app.turns.setdefault(key, Turns(pause))
+    return Pace(task.name, pause, turns)
 
 
 def _place(app: App) -> tuple[Any, bool]:

@@ -12,6 +12,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING
 
 from multi import log, plugins, signals, stacks
+from multi.app.plan import executor
 from multi.brokers.base import Claim, Watch, WatchEvents
 from multi.errors import BackendUnavailable, StateDirectoryError
 from multi.loop import Loop, Timer
@@ -61,7 +62,11 @@ class Worker:
         self.app = app
         self.options = options
         # what the command line says of limits holds wherever a task or a message says nothing
-        app.conf.task_time_limit, app.conf.task_soft_time_limit = options.time_limit, options.soft_time_limit
+        for name, limit in (("task_time_limit", options.time_limit), ("task_soft_time_limit", options.soft_time_limit)):
+            if app.conf[name] != limit:
+                app.conf[name] = limit
+        # made before the children are forked, it is theirs for nothing, and they share the turns of rate limits
+        executor(app).plan_all()
         self.pool: Pool = plugins.find("multi.pools", options.pool)()
         self.loop = Loop()
         self.rundir = RunDir.from_env()
