@@ -91,7 +91,8 @@ def test_the_state_directory_is_chosen_by_option_then_environment_then_habit(
 
 def test_root_has_the_system_s_directories(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert vars(places.resolve(None, "/")) == {"kept": "/var/lib/multi", "run": "/run/multi", "log": "/var/log/multi"}
+    found = places.resolve(None, "/")
+    assert (found.kept, found.run, found.log) == ("/var/lib/multi", "/run/multi", "/var/log/multi")
 
 
 def test_a_directory_of_somebody_else_or_open_to_others_is_refused(

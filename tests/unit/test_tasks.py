@@ -6,6 +6,7 @@ import asyncio
 import pickle
 import subprocess
 import sys
+import weakref
 from typing import Any
 
 import pytest
@@ -224,8 +225,9 @@ def test_a_base_class_gives_its_methods_and_attributes(app: App) -> None:
 
 @pytest.fixture
 def no_shared_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test shares is forgotten after it."""
+    """What a test shares reaches its own apps only, and is forgotten after it."""
     monkeypatch.setattr(current, "_shared", [])
+    monkeypatch.setattr(current, "_apps", weakref.WeakSet())
 
 
 @pytest.mark.usefixtures("no_shared_tasks")
