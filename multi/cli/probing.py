@@ -67,8 +67,14 @@ def _looked_up(
         try:
             nodes += fleet.known([name])
         except NodeNotFound as error:
-            missing.append(error)
-    return [(str(node), judge(node, ready=ready, max_age=max_age)) for node in nodes], missing
+            from multi.controller import project
+
+            members = {*project.members(cwd, name)}  # of the table of that name
+            of_table = [node for node in fleet.all() if node.name.short in members] if members else []
+            nodes += of_table
+            missing += [] if of_table else [error]
+    unique = {node.place.kept: node for node in nodes}.values()
+    return [(str(node), judge(node, ready=ready, max_age=max_age)) for node in unique], missing
 
 
 def quick(words: Sequence[str]) -> int | None:

@@ -30,6 +30,18 @@ def test_a_node_that_consumes_is_alive_and_ready(nodes: Nodes) -> None:
     assert (found["node"], found["ok"], found["state"]) == (f"w1@{HOST}", True, "running")
 
 
+def test_the_name_of_a_table_means_all_of_its_nodes(nodes: Nodes) -> None:
+    nodes.project.write(
+        "multi.toml", 'name = "x"\n[nodes.w]\ncount = 2\napp = "a"\n[nodes.other]\ncount = 2\napp = "a"\n'
+    )
+    nodes.start("w1", "w2")
+    both = f"w1@{HOST}: ok, running: consuming\nw2@{HOST}: ok, running: consuming\n"
+    assert probe(nodes, "w") == (0, both)
+    assert probe(nodes, "w", "w2", "--ready") == (0, both)
+    code, text = probe(nodes, "w", "other")
+    assert (code, "no node 'other'" in text) == (4, True)
+
+
 def test_a_node_that_still_starts_is_alive_but_not_ready(nodes: Nodes) -> None:
     starting = nodes.popen_start("w1", plan="later")
     nodes.until_state("w1", "starting")
