@@ -103,7 +103,7 @@ class Server:
                 raise AssertionError(f"the server did not start: {command}\n{self.log.read_text(errors='replace')}")
             return self.answers()
 
-        until(is_up, 60, what=f"an answer of {command[0]} on port {self.port}, see {self.log}")
+        until(is_up, 100, what=f"an answer of {command[0]} on port {self.port}, see {self.log}")
 
     def kill(self) -> None:
         """Crash it: SIGKILL for every process, the data stays."""
@@ -227,7 +227,7 @@ class RabbitMQ(Server):
             "ERL_EPMD_PORT": str(self.ports[1]),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             # a small node: few schedulers, which do not spin
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 2:2 +sbwt none +A 16",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none +A 16",
         }
         return ["sh", "-c", f'"{mapper}" & exec "{server}"'], environment
 
