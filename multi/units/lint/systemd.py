@@ -233,8 +233,9 @@ class Unit:
     def restarts(self) -> None:
         policy = self.value("Restart", "no")
         if policy == "no":
-            # (with Type=oneshot, which stays then, old versions of systemd refuse it)
-            edits = () if self.is_by_hand else (self.ini.put("Service", "Restart", "on-failure"),)
+            # (where Type=oneshot stays, old versions of systemd refuse it)
+            stays = self.is_by_hand and self.value("Type") == "oneshot"
+            edits = () if stays else (self.ini.put("Service", "Restart", "on-failure"),)
             self.add("M208", self.line("Restart"), "Restart= is not given", "Restart=on-failure", *edits)
         for key in ("StartLimitIntervalSec", "StartLimitInterval", "StartLimitBurst"):
             entry = self.ini.get("Service", key)
