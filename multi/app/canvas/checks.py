@@ -71,7 +71,8 @@ def obstacle(app: App, embed: Mapping[str, Any]) -> str:
     chord = embed.get("chord")
     try:
         for call in (*(embed.get("callbacks") or ()), *(embed.get("errbacks") or ()), *(embed.get("chain") or ())):
-            _look(call)
+            if not _plain(call):
+                _look(call)
         if chord:
             _look(chord)
     except (TypeError, AttributeError, KeyError, ValueError, RecursionError, MultiError) as error:
@@ -81,6 +82,23 @@ def obstacle(app: App, embed: Mapping[str, Any]) -> str:
         if backend is None or not backend.chords:
             return "it is part of a chord, and there is no result backend here that can complete one"
     return ""
+
+
+def _plain(call: Any) -> bool:
+    """Whether this is the call of one task with nothing linked to it: most are, and a long chain has many of them."""
+    try:
+        options = call["options"]
+        return (
+            not call["subtask_type"]
+            and type(call["task"]) is str
+            and not call["task"].startswith("celery.")
+            and type(call["args"]) is list
+            and type(call["kwargs"]) is dict
+            and type(options) is dict
+            and not (options.get("link") or options.get("link_error") or options.get("chord") or options.get("chain"))
+        )
+    except (KeyError, TypeError, AttributeError):
+        return False
 
 
 def _look(call: Any, depth: int = 0, *, whole: bool = False) -> None:
