@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from multi.deploy.hosts.facts import HostFacts
 from multi.deploy.hosts.inventory import SOME_HOST, Host, Inventory
 from multi.deploy.hosts.settings import SYSTEMD_USER
 from multi.deploy.planning.managers import Manager
+from multi.deploy.steps import File as DeployFile
 from multi.deploy.steps import Secret, digest
 from multi.nodes.spec import NodeSpec
 from multi.units.base import File, Target
@@ -74,6 +76,17 @@ class Renderer:
         digests = {file.path: digest(file.text) for file in files}
         meanings = {unit: digest(text) for unit, text in effects.items()}
         return Rendered(tuple(files), units, times, digests, meanings)
+
+    def rules(self, host: Host, facts: HostFacts, manager: Manager, programs: Mapping[str, str]) -> DeployFile:
+        """The file of sudo by which the login may steer these nodes. `programs` are the paths of managers' programs there."""
+        from multi import units
+
+        given = host.settings.unit_settings
+        target = self._target(host, facts, manager, agent=False, python="")
+        names = {"who": facts.user, "manager": manager.format or "", **programs, **given.get("sudoers", {})}
+        target = dataclasses.replace(target, unit_dir=None, settings={**target.settings, **names})
+        (file,) = units.find("sudoers").render(self._inventory.nodes(host), target)
+        return DeployFile(file.path, file.text, file.mode, file.owner, True)
 
     def _spec(self, spec: NodeSpec, host: Host, *, in_file: bool) -> NodeSpec:
         """The node with what the deploy adds to it."""

@@ -295,7 +295,9 @@ class Switch:
                 continue
             timeout = self.rendered.stop_times[node] + MARGIN
             nodes = [one for one, other in self.rendered.units.items() if self.manager.together(other) == together]
-            apply = self.manager.apply(unit, timeout) if changed & set(nodes) else None
+            # a program whose file was there before supervisord was told of it is not known either
+            is_known = self.manager.name != SUPERVISORD or unit in self.facts.nodes
+            apply = self.manager.apply(unit, timeout) if changed & set(nodes) or not is_known else None
             for one in nodes if apply is not None else [node]:
                 if one in self.moved:
                     is_same = self.moved[one].manager == self.manager.name

@@ -10,8 +10,11 @@ from multi.deploy.base import Session
 from multi.deploy.hosts.facts import PASSWORD, HostFacts
 from multi.deploy.hosts.inventory import Host, Inventory
 from multi.deploy.hosts.settings import SYSTEMD_USER
+from multi.deploy.planning.first_units import FirstUnits, first_units, put_rules
 from multi.deploy.planning.managers import may_be_root
-from multi.deploy.steps import PREPARE, Command, Do, File, HostPlan, Plan, Step
+from multi.deploy.planning.rendering import Renderer
+from multi.deploy.releases.wanted import Release
+from multi.deploy.steps import PREPARE, Command, Do, HostPlan, Plan, Step
 from multi.errors import HostUnreachable
 
 #: The least Python that runs multi.
@@ -26,8 +29,19 @@ id -u "$1" >/dev/null 2>&1 && echo user
 command -v uv >/dev/null 2>&1 && echo uv
 command -v apt-get >/dev/null 2>&1 && echo apt
 command -v useradd >/dev/null 2>&1 && echo useradd
+for one in systemctl supervisorctl; do at=$(command -v "$one" 2>/dev/null) && echo "program $one $at"; done
 { [ -e "/var/lib/systemd/linger/$1" ] && echo linger; } || :
 owner=$(stat -c %U "$4" 2>/dev/null) && echo "owner $owner" || :
+"""
+
+
+#: interpreter, its package, that of its venv. apt may believe that something is there which isn't.
+_INSTALL = """
+DEBIAN_FRONTEND=noninteractive apt-get install -y -q "$2" "$3" || exit
+"$1" -c 'import venv, ensurepip' && exit
+echo "apt says that $2 and $3 are installed, and $1 makes no environments all the same; put it right there, for instance with: \
+apt-get install --reinstall $2-minimal $2 $3" >&2
+exit 1
 """
 
 
@@ -38,6 +52,12 @@ class Probe(NamedTuple):
 
     def has(self, word: str) -> bool:
         return word in self.found
+
+    @property
+    def programs(self) -> dict[str, str]:
+        """Where managers' programs are."""
+        rows = [word.split(" ", 2) for word in self.found if word.startswith("program ")]
+        return {row[1]: row[2] for row in rows}
 
     @property
     def owner(self) -> str | None:
@@ -63,9 +83,10 @@ def make_plan(
     probes: Mapping[str, Probe],
     *,
     password: bool = False,
-    sudoers: Mapping[str, Sequence[File]] | None = None,
+    release: Release | None = None,
 ) -> Plan:
-    """What is missing on each host. `sudoers`: files by host that are to be there too."""
+    """What is missing on each host. `release` is what would be deployed, whose units are written where there is none yet."""
+    renderer = Renderer(inventory)
     plans = {}
     for host in hosts:
         known = facts[host.name]
@@ -73,7 +94,8 @@ def make_plan(
             plans[host.name] = HostPlan(host.name, None, error=known.error)
             continue
         planner = _Planner(host, known, probes[host.name], may_be_root(known, host.settings, password=password))
-        plans[host.name] = planner.plan((sudoers or {}).get(host.name, ()))
+        programs = probes[host.name].programs
+        plans[host.name] = planner.plan(first_units(host, known, renderer, release, programs, password=password))
     return Plan(inventory.project, None, plans, [])
 
 
@@ -88,17 +110,29 @@ class _Planner:
         self.steps: list[Step] = []
         self.error: str | None = None
 
-    def plan(self, sudoers: Sequence[File]) -> HostPlan:
+    def plan(self, units: FirstUnits) -> HostPlan:
         self._owner()
         self._python()
         self._folders()
         if self.settings.manager == SYSTEMD_USER and not self.found.has("linger"):
             argv = ("loginctl", "enable-linger", self.user)
             self._add(f"let {self.user}'s units run without a login", "they would end with it", self._as_root(argv))
-        for file in sudoers:
-            if self.facts.files.get(file.path) != file.digest:
-                self._add(f"write {file.path}", "what the login may do without a password", file, kinds.WRITE)
-        return HostPlan(self.host.name, self.facts.current, tuple(self.steps) if not self.error else (), (), self.error)
+        self._units(units)
+        notes = (units.note,) if units.note else ()
+        steps = tuple(self.steps) if not self.error else ()
+        return HostPlan(self.host.name, self.facts.current, steps, (), self.error, notes)
+
+    def _units(self, units: FirstUnits) -> None:
+        files = [file for file in units.files if self.facts.files.get(file.path) != file.digest]
+        for file in files:
+            reason = "it has changed" if file.path in self.facts.files else "it is missing"
+            self._add(f"write {file.path}", f"{reason}; nothing is started", file, kinds.WRITE)
+        if files and units.reload is not None:
+            self._add("have systemd read its files", "they have changed", units.reload, kinds.RELOAD)
+        rules = units.rules
+        if rules is not None and self.facts.files.get(rules.path) != rules.digest:
+            reason = f"{self.facts.user} may steer the nodes without a password"
+            self._add(f"write {rules.path}", reason, put_rules(rules), kinds.WRITE)
 
     def _add(self, title: str, reason: str, do: Do, kind: str = kinds.RUN) -> None:
         self.steps.append(Step(self.host.name, kind, title, reason, do, PREPARE))
@@ -152,7 +186,7 @@ class _Planner:
             return
         name = settings.python.rpartition("/")[2]
         if self.found.has("apt") and settings.python in (name, f"/usr/bin/{name}"):
-            argv = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "-q", name, f"{name}-venv")
+            argv = ("sh", "-c", _INSTALL, "multi-install", settings.python, name, f"{name}-venv")
             what = "no Python" if version is None else "no tool for virtual environments"
             self._add(f"install {name} and {name}-venv", f"there is {what}", self._as_root(argv))
         elif version is None:
