@@ -31,7 +31,7 @@ def test_a_busy_node_is_restarted_when_its_task_has_ended_and_consumes_again(nod
     assert f"w1@{HOST}: idle, TERM -> " in out
     assert f"> Restarting node w1@{HOST}: OK" in out
     assert nodes.worker("w1") != worker
-    assert queues(nodes, "w1") == ["celery"]
+    until(lambda: queues(nodes, "w1") == ["celery"], what="it consumes again")
     assert nodes.record("w1")["paused"] == []
 
 
@@ -41,7 +41,7 @@ def test_at_the_deadline_it_is_stopped_all_the_same_and_that_is_said(nodes: Node
     said = nodes.run("restart", "--when-idle", "--deadline", "1.2s", "w1").stdout
     assert f"w1@{HOST}: still not idle at the deadline; stopped all the same, TERM -> " in said
     assert nodes.worker("w1") != worker
-    assert queues(nodes, "w1") == ["celery"]
+    until(lambda: queues(nodes, "w1") == ["celery"], what="it consumes again")
 
 
 def test_after_the_deadline_it_tells_at_once_what_still_runs(nodes: Nodes) -> None:
@@ -59,7 +59,7 @@ def test_after_the_deadline_it_tells_at_once_what_still_runs(nodes: Nodes) -> No
     assert restarting.returncode == 0, out
     told = nodes.run("why", "w1", "--lines", "0").stdout
     assert "what is started next is to consume as before from all queues" in told
-    assert queues(nodes, "w1") == ["celery"]
+    until(lambda: queues(nodes, "w1") == ["celery"], what="it consumes again")
 
 
 def test_control_c_leaves_the_node_as_it_was(nodes: Nodes) -> None:
