@@ -351,8 +351,8 @@ def _run_worker(app: Any, options: WorkerOptions, values: dict[str, Any]) -> int
     fed = [name for name in options.queues if (queue := app.topology.find(name)) is not None and queue.fed]
     if fed and not app.worker_broker.abilities.fanout:
         raise ConfigurationError(
-            f"the queue {fed[0]!r} gets what is sent to all, which {log.mask_passwords(app.worker_broker.url)} can't do: leave it "
-            "out with -X, or use a broker that can (redis://, amqp://, sqlite:///)"
+            f"the queue {fed[0]!r} gets what is sent to all, which {log.mask_passwords(app.worker_broker.url)} can't do: "
+            "leave it out with -X, or use a broker that can (redis://, amqp://, sqlite:///)"
         )
     if app.backend is not None and not app.backend.shared:
         raise ConfigurationError(

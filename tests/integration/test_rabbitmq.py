@@ -9,7 +9,7 @@ from typing import Any
 
 import kombu
 import pytest
-from support.rabbitmq import connect
+from support.rabbitmq import connect, control
 from support.servers import RabbitMQ
 from support.wait import until
 
@@ -19,6 +19,7 @@ from multi.errors import EncodeError
 from multi.outcome import Publication
 from multi.testing.nodes import Node, nodes
 from multi.testing.rig import ended, in_child, message, name_of, names, send
+from multi.topology import Exchange, Queue, Topology
 
 MakeNode = Callable[..., Node]
 QUEUE = "work"
@@ -235,3 +236,29 @@ def test_dead_letters_are_kept_until_they_are_replayed(own: RabbitMQ, own_broker
     assert {one.starts for one in again} == {0}
     with connect(own_broker) as connection:
         assert connection.channel().queue_declare(DEAD + QUEUE, passive=True).message_count == 0
+
+
+def test_queues_are_declared_as_the_project_says(rabbitmq_server: RabbitMQ, rabbitmq_url: str) -> None:
+    broker = AMQPBroker(rabbitmq_url)
+    media = Exchange("media", "topic", auto_delete=True)
+    broker.topology = Topology(
+        [
+            Queue("quorum", media, "media.#", queue_arguments={"x-queue-type": "quorum"}),
+            Queue("short", Exchange("short"), "short", max_length=3, message_ttl=60),
+        ],
+        max_priority=5,
+    )
+    one = message(priority=3)
+    broker.publish([Publication("media.any", one, exchange="media")])
+    broker.publish([Publication("short", one), Publication("new", one)])
+    broker.close()
+    vhost = broker.addresses[0].vhost
+    told = control(rabbitmq_server, "-q", "list_queues", "-p", vhost, "--no-table-headers", "name", "arguments")
+    arguments = dict(line.split("\t") for line in told.splitlines())
+    assert '"quorum"' in arguments["quorum"] and "x-max-priority" not in arguments["quorum"]
+    assert (
+        "x-max-length" in arguments["short"]
+        and "60000" in arguments["short"]
+        and "x-max-priority" in arguments["short"]
+    )
+    assert "x-max-priority" in arguments["new"]

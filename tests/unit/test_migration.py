@@ -130,6 +130,15 @@ def test_the_check_of_a_migration_tells_by_its_exit_code(
     assert run(["check", "--migration", "fine.py"]) == 0
 
 
+def test_priorities_are_told_of_wherever_they_are_said(tmp_path: Path) -> None:
+    (tmp_path / "tasks.py").write_text(
+        "from celery import Celery\napp = Celery()\napp.conf.update(task_acks_late=False, task_default_priority=5)\n"
+        "@app.task(priority=3)\ndef first(): ...\nfirst.apply_async(priority=9)\nfirst.s().set(priority=1)\nother(priority=2)\n"
+    )
+    found = read(str(tmp_path)).of(DIFFERS)
+    assert [each.line for each in found if "0 first" in each.text] == [3, 5, 6, 7]
+
+
 @pytest.mark.parametrize(
     ("path", "text", "message"),
     [("nowhere", None, "there is no nowhere"), ("plain.py", "x = 1", "is no project of Celery's")],

@@ -9,7 +9,7 @@ import pytest
 
 from multi.config.settings import Settings
 from multi.errors import ConfigurationError
-from multi.topology import Queue, Topology
+from multi.topology import Broadcast, Queue, Topology
 from multi.worker.options import Given, WorkerOptions, combine, processors, select_queues
 
 
@@ -132,3 +132,12 @@ def test_a_limit_in_the_settings_that_threads_cannot_enforce_is_told() -> None:
     assert options.time_limit is None
     assert any("task_time_limit is not enforced in the pool threads" in note for note in options.notes)
     assert made({"task_time_limit": 60}, pool="threads", time_limit=0.0).notes == []
+
+
+def test_what_each_node_has_of_its_own_is_known_to_the_topology_then() -> None:
+    topology = Topology([Queue("celery"), Broadcast("reload")])
+    assert select_queues(None, [], topology, "w1@h") == ["celery", "bcast.reload.w1@h"]
+    own = topology.queues["bcast.reload.w1@h"]
+    assert (own.node, own.fed, own.arguments) == ("w1@h", ["reload"], {"x-expires": 60000})
+    assert topology.get("reload").per_node, "senders still mean all"
+    assert topology.bound("reload") == []

@@ -41,6 +41,7 @@ def read(path: str) -> Project:
     late = None
     for shown, module in modules:
         project.findings += imports.findings(shown, module)
+        project.findings += tasks.priorities(shown, module)
         for each in settings.given(shown, module, told):
             project.settings += 1
             project.findings += each.findings()

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from multi.app.migration.findings import DIFFERS, ERROR, NOTE, OLD, Finding
+from multi.app.migration.tasks import PRIORITY
 from multi.config.removed import why
 from multi.config.setting import NOTED
 from multi.config.settings import resolve
@@ -213,6 +214,8 @@ def _different(name: str, value: Any) -> str:
             "visibility_timeout has no meaning here: a claim is a lease that the worker renews (worker_lease, 30 s), so a long "
             "task isn't delivered twice, and a dead worker's tasks return after that time"
         )
+    if name == "task_default_priority" and value is not None:
+        return PRIORITY
     if name == "task_acks_late" and value is False:
         return "False means before the run, as with Celery; unset would mean late here"
     if name == "task_reject_on_worker_lost" and value is True:

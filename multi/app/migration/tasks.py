@@ -15,6 +15,13 @@ _DECORATORS = ("task", "shared_task", "periodic_task")
 _OWN = frozenset({"name", "base", "bind", "lazy", "shared", "filter", "run_every"})
 
 
+#: Ways to call a task, or to prepare a call, that take a priority.
+_CALLS = frozenset({"apply_async", "send_task", "signature", "subtask", "set", "retry"})
+PRIORITY = (
+    "a higher priority is served first here on every broker; with Celery on Redis it is the other way round, 0 first"
+)
+
+
 class Found(msgspec.Struct):
     """One task: its function, where it is, and the options that are written there."""
 
@@ -36,6 +43,8 @@ class Found(msgspec.Struct):
             yield Finding(
                 DIFFERS, file, self.line, self.name, "is acknowledged late here, and begun again if its worker dies"
             )
+        if "priority" in self.options:
+            yield Finding(DIFFERS, file, self.line, self.name, PRIORITY)
         if self.options.get("acks_late") is True and "reject_on_worker_lost" not in self.options:
             text = "is delivered again when its process is killed (Celery: has failed), up to max_deliveries times"
             yield Finding(DIFFERS, file, self.line, self.name, text)
@@ -54,6 +63,14 @@ def found(module: ast.Module) -> Iterator[Found]:
                 options = {each.arg: _value(each.value) for each in keywords if each.arg}
                 yield Found(str(options.get("name") or node.name), node.lineno, options, name)
                 break
+
+
+def priorities(file: str, module: ast.Module) -> Iterator[Finding]:
+    """The calls that say a priority."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _CALLS:
+            if any(each.arg == "priority" for each in node.keywords):
+                yield Finding(DIFFERS, file, node.lineno, f"{node.func.attr}(priority=…)", PRIORITY)
 
 
 def _value(node: ast.expr) -> Any:
