@@ -6,6 +6,7 @@ manager. Nodes go in waves, each ready before the next, and never the last one t
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
@@ -21,6 +22,9 @@ from multi.deploy.rollout.operation import each
 from multi.deploy.rollout.report import BEGIN, END, FAULT, LINE, PHASE, Event, Tell
 from multi.deploy.steps import Command, Gate, batches
 from multi.errors import ConfigurationError, DeployError, HostUnreachable, MultiError, NodeError, StepFailed
+
+#: The last line of a traceback.
+_ERROR = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception|Exit|NotFound)\b: \S")
 
 
 class Outcome(NamedTuple):
@@ -120,8 +124,10 @@ class Fleet:
         healthy: float = 5.0,
         deadline: float = 120.0,
         force: bool = False,
+        dry: bool = False,
     ) -> Outcome:
-        """Restart, reload or start nodes wave by wave, each healthy before the next; what fails ends it."""
+        """Restart, reload or start nodes wave by wave, each healthy before the next; what fails ends it. `dry`: only tell the
+        waves."""
         waves = self.waves(members, batch)
         if verb == "restart" and not force:
             for wave in waves:
@@ -132,10 +138,12 @@ class Fleet:
                 break
             title = ", ".join(member.full for member in wave)
             self._tell(Event(PHASE, "", f"{number} of {len(waves)}: {title}" if len(waves) > 1 else title))
+            if dry:
+                continue
             results |= self._all(verb, wave, (), healthy, deadline)
             if any(results.values()):
                 break
-        return Outcome(results, tuple(one.full for one in members if one.full not in results))
+        return Outcome(results, () if dry else tuple(one.full for one in members if one.full not in results))
 
     def all_at_once(self, verb: str, members: Sequence[Member], words: Sequence[str] = ()) -> Outcome:
         """Stop, pause or resume nodes on all hosts at the same time."""
@@ -177,7 +185,7 @@ class Fleet:
                 if result.code is None:
                     raise HostUnreachable(host, f"{title}: {result.err}")
                 if not result.ok:
-                    raise StepFailed(host, title, f"exit code {result.code}: {_last(result)}", result.tail)
+                    raise StepFailed(host, title, f"exit code {result.code}: {reason(result)}", result.tail)
             if healthy is not None:
                 gate = self._gate(place, members, healthy, deadline)
                 health.wait(session, gate, lambda line: self._tell(Event(LINE, host, line)), self.cancel)
@@ -267,9 +275,15 @@ class Fleet:
         return found | each(self.backend, [self.places[name].host for name in able], one, self._max_parallel)
 
 
-def _last(result: Result) -> str:
-    lines = result.tail.splitlines()
-    return lines[-1].strip() if lines else "it says nothing"
+def reason(result: Result) -> str:
+    """Why a command of a host's multi has failed, in a line: what multi says, and the error that the worker has left."""
+    lines = [line.strip() for line in result.tail.splitlines() if line.strip()]
+    said = next((line.removeprefix("multi: ") for line in lines if line.startswith("multi: ")), None)
+    more = [line.removeprefix("multi: ").rstrip(":") for line in lines if line.startswith("multi: ")][1:]
+    error = next((line for line in reversed(lines) if _ERROR.match(line)), more[0] if more else None)
+    if said is not None and error is not None and error not in said:
+        return f"{said} ({error})"
+    return said or error or (lines[-1] if lines else "it says nothing")
 
 
 def parse_batch(text: str | int) -> int | str:

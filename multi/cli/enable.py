@@ -11,7 +11,7 @@ import click
 from multi.cli import stop as stopping
 from multi.cli.group import DONE
 from multi.cli.guard import FORCE, refuse_last_consumers
-from multi.cli.install import carry_out, turning, where
+from multi.cli.install import carry_out, refuse_words, turning, where
 from multi.cli.nodes import NodesCommand, Request, json_option, nodes_argument, state_dir_option
 from multi.cli.policy import SPAN
 from multi.cli.stop import ladder_options
@@ -44,6 +44,7 @@ def enable(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
     multi enable --supervisord /etc/supervisor/supervisord.conf
     """
     request = Request(ctx, given)
+    refuse_words(request, "they come back as they are; multi restart changes them")
     every = request.nodes(nodes) if nodes else request.fleet.all()
     home = _home(request, every)
     noted = installed.read(request.fleet.places, home) if home is not None else {}

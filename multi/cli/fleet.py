@@ -13,6 +13,7 @@ from multi.cli.group import DONE, FAILED, INTERRUPTED, UNKNOWN
 from multi.cli.policy import SPAN
 from multi.cli.remote import Remote, as_json, host_options
 from multi.cli.screen import ago, complain
+from multi.cli.shellwords import OfOthers
 from multi.cli.telling import Teller
 from multi.deploy.fleet import Fleet, Outcome, parse_batch
 from multi.deploy.members import Member
@@ -95,8 +96,11 @@ class _Work:
         for name, text in outcome.results.items():
             if text:
                 complain(f"{name}: {text}")
-        if outcome.untouched:
-            complain(f"untouched: {', '.join(outcome.untouched)}")
+        told = {name: "FAILED" if text else "OK" for name, text in outcome.results.items()}
+        told |= dict.fromkeys(outcome.untouched, "untouched")
+        if len(told) > 1 and not self.given.get("as_json"):
+            rows = [[*name.split("/", 1), text] for name, text in told.items()]
+            self.remote.screen.table(("host", "node", "result"), rows)
         if self.interrupted:
             return INTERRUPTED
         return code if outcome.ok else FAILED
@@ -179,6 +183,7 @@ def _rolling(verb: str, text: str) -> click.Command:
                     healthy=given["healthy"],
                     deadline=given["deadline"],
                     force=given.get("force", False),
+                    dry=given["dry_run"],
                 )
             )
             ctx.exit(work.end(outcome))
@@ -190,6 +195,7 @@ def _rolling(verb: str, text: str) -> click.Command:
         _ALL,
         _roll_options,
         *([_FORCE] if verb == "restart" else []),
+        click.option("--dry-run", is_flag=True, help="Show which nodes would go when, and do nothing."),
         _PROGRAM,
         _JSON,
         host_options,
@@ -350,9 +356,10 @@ def logs(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
             ctx.exit(DONE)
 
 
-@fleet.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@fleet.command("exec", cls=OfOthers, context_settings={"allow_interspersed_args": False})
 @click.option("--sudo", "as_root", is_flag=True, help="As root.")
 @_PROGRAM
+@_JSON
 @host_options
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_context
@@ -361,7 +368,7 @@ def exec_(ctx: click.Context, /, command: tuple[str, ...], **given: Any) -> None
 
     \b
     multi fleet exec -- git rev-parse HEAD
-    multi fleet exec --hosts 'app*' 'ls | wc -l'
+    multi fleet exec 'ls | wc -l' --hosts 'app*'
     """
     with Remote(ctx, given) as remote:
         work = _Work(remote, given)
@@ -370,15 +377,22 @@ def exec_(ctx: click.Context, /, command: tuple[str, ...], **given: Any) -> None
 
 
 def _say(work: _Work, what: Callable[[Callable[[str, str], None]], Mapping[str, Any]]) -> int:
-    """Show lines with their hosts before them; the exit code."""
-    width = max((len(name) for name in work.hosts), default=0)
-    found = what(lambda host, line: work.remote.screen.show(f"{host.ljust(width)}  {line}"))
+    """Show lines with their hosts before them, or all as JSON; the exit code."""
+    width, screen = max((len(name) for name in work.hosts), default=0), work.remote.screen
+    as_json_ = work.given.get("as_json")
+    found = what(lambda host, line: None if as_json_ else screen.show(f"{host.ljust(width)}  {line}"))
     code = work.tell_lost()
+    values: list[Any] = [{"host": name, "code": None, "error": str(error)} for name, error in work.lost.items()]
     for name, result in found.items():
         if isinstance(result, MultiError):
             complain(f"{name}: {getattr(result, 'reason', None) or result}")
+            values.append({"host": name, "code": None, "error": str(result)})
             code = FAILED
-        elif not result.ok:
+            continue
+        values.append({"host": name, "code": result.code, "out": result.out, "err": result.err})
+        if not result.ok:
             complain(f"{name}: {result.err if result.code is None else f'exit code {result.code}'}")
             code = FAILED
+    if as_json_:
+        screen.show(as_json(values))
     return code

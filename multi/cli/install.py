@@ -40,8 +40,10 @@ from multi.controller.installation import (
 from multi.controller.installing import CHANGED
 from multi.controller.managed import UnitStart
 from multi.controller.node import Node
+from multi.controller.roll import in_batches
 from multi.controller.units import SUPERVISORD, SYSTEMD
 from multi.errors import ConfigurationError, NodeError
+from multi.nodes import options as table
 from multi.nodes.spec import NodeSpec
 from multi.units.base import ERROR, HARDENING
 
@@ -102,6 +104,7 @@ def install(ctx: click.Context, /, manager: str, nodes: tuple[str, ...], **given
     multi install supervisord --rolling --batch 25%
     """
     request = Request(ctx, given)
+    refuse_words(request)
     host = find_host(manager, user=given["user"], config=given["supervisord"])
     description = project.description(request.cwd).check()
     if not description.nodes:
@@ -117,6 +120,16 @@ def install(ctx: click.Context, /, manager: str, nodes: tuple[str, ...], **given
     if given["hardening"]:
         more["hardening"] = given["hardening"]
     ctx.exit(carry_out(request, host, [described[name].spec for name in chosen], given, **more))
+
+
+def refuse_words(request: Request, where: str = "write it into multi.toml") -> None:
+    """What nodes are is not said here; nor is a batch believed before it is looked at."""
+    options = {name: value for name, value in request.options.items() if name != "workdir"}
+    if options or request.rest:
+        words = " ".join([*table.words(options), *request.rest]) or next(iter(options))
+        raise ConfigurationError(f"{words}: what nodes run with is not said here; {where}")
+    if request.own.get("rolling"):
+        in_batches([], str(request.own.get("batch") or 1))
 
 
 def _chosen(request: Request, host: Host, texts: Sequence[str], described: list[str]) -> list[str]:
@@ -166,6 +179,11 @@ def carry_out(
     code = DONE
     failed: list[Node] = []
     turns = [step for step in wanted.steps if step.action != KEEP] if turn else []
+    for step in turns:
+        if step.action == RESTART and given["when_idle"] and not step.node.has_own_keeper:
+            raise NodeError(
+                f"--when-idle: {step.node} is run by {host}, so nobody can have it consume nothing; leave it out"
+            )
     _guard(request, turns, given)
     if not given["dry_run"] and not (wanted.is_empty if turn else wanted.is_prepared):
         applied = Applied(wanted)

@@ -229,8 +229,9 @@ class Request:
             if mine and self.engine_of(node) == "multi":
                 if not mine[0].is_known:
                     text = commandline.no_option(mine[0].spelling, {})
-                    hint = "; what is an option of your Celery project's own goes through with --engine celery"
-                    raise ConfigurationError(f"{mine[0].word}: {text}{'' if 'did you mean' in text else hint}")
+                    if "did you mean" not in text and mine[0].spelling != "--json":
+                        text += "; what is an option of your Celery project's own goes through with --engine celery"
+                    raise ConfigurationError(f"{mine[0].word}: {text}")
                 raise ConfigurationError(f"{mine[0].word}: only Celery has this option; give it with --engine celery")
 
     @property
@@ -382,10 +383,8 @@ def parse_signal(text: str) -> int:
     number = signal_number(text)
     if number not in ENDS:
         name = signal.Signals(number).name.removeprefix("SIG")
-        raise ConfigurationError(
-            f"--signal {text}: nodes are stopped with TERM, INT, QUIT or KILL; to pass {name} on to a worker: multi stop NODE "
-            f"-{name}"
-        )
+        way = f"to pass {name} on to a worker: multi stop NODE -{name}"
+        raise ConfigurationError(f"--signal {text}: nodes are stopped with TERM, INT, QUIT or KILL; {way}")
     return number
 
 

@@ -11,6 +11,7 @@ import click
 from multi.cli.group import DONE, FAILED
 from multi.cli.remote import Remote, as_json, host_options
 from multi.cli.screen import complain
+from multi.cli.shellwords import OfOthers
 from multi.deploy.connections.ssh import SshSession
 from multi.deploy.hosts.facts import RUNNING, HostFacts
 from multi.deploy.hosts.inventory import Host
@@ -210,7 +211,7 @@ def _units(remote: Remote, host: Host, facts: HostFacts) -> dict[str, str]:
     return found
 
 
-@click.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command("exec", cls=OfOthers, context_settings={"allow_interspersed_args": False})
 @click.option("--sudo", "as_root", is_flag=True, help="As root.")
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="How long it may take (for ever).")
 @JSON

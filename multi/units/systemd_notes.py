@@ -46,7 +46,7 @@ def notes(nodes: Sequence[NodeSpec], target: Target) -> list[str]:
             found.append(
                 f"{node.name.short}: systemd sends no QUIT between TERM and KILL: stop.quit_after is added to TimeoutStopSec="
             )
-        if target.user and (node.user or node.group):
+        if target.user and (node.user not in (None, target.owner) or node.group):
             found.append(
                 f"{node.name.short}: in a user's own systemd it runs as that user, not as {node.user or node.group}"
             )

@@ -71,6 +71,8 @@ def installed(shop: Shop) -> Shop:
 
 
 def test_install_has_systemd_run_the_nodes_at_boot_too_and_then_has_nothing_to_do(shop: Shop) -> None:
+    assert "-c 3: what nodes run with is not said here" in shop.install("-c", "3", code=2)
+    assert "--batch 0" in shop.install("--rolling", "--batch", "0", code=2)
     shop.install("--dry-run")
     assert not list(shop.systemd.units.iterdir())
     said = shop.install()

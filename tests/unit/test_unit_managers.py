@@ -14,6 +14,7 @@ from xmlrpc.client import Fault
 import pytest
 from support.wait import until
 
+from multi import units as formats
 from multi.cli.group import exit_code
 from multi.controller import installed, installing, places
 from multi.controller.installation import Host, target_here
@@ -27,7 +28,7 @@ from multi.controller.project import Project
 from multi.errors import ConfigurationError
 from multi.nodes.names import NodeName
 from multi.nodes.spec import NodeSpec
-from multi.units.base import File
+from multi.units.base import File, Target
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,7 @@ from multi.units.base import File
             "backoff",
             "it ended with exit status 3",
         ),
-        ({"ActiveState": "deactivating", "SubState": "stop-sigterm"}, "stopping", ""),
+        ({"ActiveState": "deactivating", "SubState": "stop-sigterm", "StatusText": "w1 ready"}, "stopping", ""),
         ({"ActiveState": "inactive", "SubState": "dead", "Result": "success"}, "stopped", ""),
         (
             {"ActiveState": "failed", "Result": "watchdog"},
@@ -239,3 +240,11 @@ def test_a_journal_without_an_entry_of_that_time_is_an_empty_one(
     else:
         with pytest.raises(ManagerError, match="can't be read"):
             Journal(unit, lines=None, since=1.0)
+
+
+@pytest.mark.parametrize(("user", "is_told"), [("me", False), ("other", True), (None, False)])
+def test_of_a_users_own_systemd_it_is_told_only_of_other_users(user: str | None, is_told: bool) -> None:
+    spec = NodeSpec(NodeName("w1", "h"), executable="/x/python", cwd="/x", options={}, user=user)
+    target = Target(project="shop", host="h", user=True, owner="me", homes={"me": "/home/me"})
+    told = formats.find("systemd").notes([spec], target)
+    assert any("it runs as that user" in one for one in told) == is_told

@@ -263,7 +263,8 @@ def standing(values: Mapping[str, str]) -> Standing:
     result = values.get("Result", "success")
     if state == STOPPED and result not in ("success", ""):
         state = FAILED
-    message = values.get("StatusText", "") if state in (RUNNING, STARTING, STOPPING, RELOADING) else ""
+    # of one that stops it is what was true before
+    message = values.get("StatusText", "") if state in (RUNNING, STARTING, RELOADING) else ""
     if state in (FAILED, BACKOFF):
         text = RESULTS.get(result, f"systemd says {result!r} of it")
         message = text.format(status=values.get("ExecMainStatus", "?"))
