@@ -12,7 +12,7 @@ from multi.deploy.hosts.settings import KEEPER, SYSTEMD_USER
 from multi.deploy.planning.managers import Manager, NoManager, choose, may_be_root
 from multi.deploy.planning.rendering import Rendered, Renderer
 from multi.deploy.planning.switching import Switch
-from multi.deploy.releases.wanted import Kept, Release, hook, kept_at
+from multi.deploy.releases.wanted import Kept, Release, hook, kept_at, shown
 from multi.deploy.steps import (
     FINISH,
     PREPARE,
@@ -226,8 +226,9 @@ class HostPlanner:
         if present == name and name in self.facts.environments:
             return
         # the link comes first, so that hooks find what was there already
+        if name not in self.facts.environments or self.facts.release(release.name) is None:
+            self.hooks("before_build", release, PREPARE, "the release is there, and its environment comes next")
         if name not in self.facts.environments:
-            self.hooks("before_build", release, PREPARE, "the environment is to be built")
             requirements = f"{folder}/{release.requirements}" if release.requirements else None
             wheel = f"{folder}/{release.wheel}" if release.wheel else None
             build = Build(path, settings.python, settings.installer, requirements, wheel, self.given_owner)
@@ -319,7 +320,7 @@ class HostPlanner:
 
     def hooks(self, moment: str, release: Release, phase: str, reason: str) -> None:
         for words in self.settings.hooks.get(moment, ()):
-            self.add(kinds.HOOK, f"{moment}: {Command(words)}", reason, hook(self.host, words, release.name), phase)
+            self.add(kinds.HOOK, f"{moment}: {shown(words)}", reason, hook(self.host, words, release.name), phase)
 
 
 def _newest(facts: HostFacts) -> ReleaseFact | None:

@@ -13,8 +13,8 @@ from multi.deploy.hosts.inventory import SOME_HOST, Host, Inventory
 from multi.deploy.planning.coverage import covered
 from multi.deploy.planning.hostplan import HostPlanner
 from multi.deploy.planning.rendering import Renderer
-from multi.deploy.releases.wanted import Kept, Release, hook, secrets_text
-from multi.deploy.steps import ONCE, SWITCH, Command, HostPlan, Plan, Secret, Step
+from multi.deploy.releases.wanted import Kept, Release, hook, secrets_text, shown
+from multi.deploy.steps import ONCE, SWITCH, HostPlan, Plan, Secret, Step
 
 
 def make_plan(
@@ -116,7 +116,7 @@ def _migrations(
         Step(
             chosen.name,
             kinds.HOOK,
-            f"migrate: {Command(words)}",
+            f"migrate: {shown(words)}",
             "once for the fleet, before any node runs the release",
             hook(chosen, words, release.name),
             ONCE,

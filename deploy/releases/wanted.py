@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from multi.deploy.hosts.inventory import Host
@@ -81,6 +82,11 @@ def secrets_text(values: Mapping[str, Secret]) -> Secret:
     from multi.units.systemd import env_value
 
     return Secret("".join(f"{name}={env_value(value.reveal())}\n" for name, value in sorted(values.items())))
+
+
+def shown(words: Sequence[str]) -> str:
+    """A command of the description as it was written there."""
+    return words[2] if len(words) == 3 and tuple(words[:2]) == ("sh", "-c") else shlex.join(words)
 
 
 def hook(host: Host, words: tuple[str, ...], release: str) -> Command:

@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 
+from multi.deploy.releases.wanted import shown
 from multi.errors import StepFailed
 
 HERE = "here"
@@ -22,7 +23,7 @@ def run(
     with MULTI_DEPLOY_ before their names."""
     variables = {**os.environ, **{f"MULTI_DEPLOY_{name.upper()}": value for name, value in facts.items()}}
     for words in commands:
-        title = f"hook {moment} ({words[0]})"
+        title = f"hook {moment} ({shown(words)})"
         try:
             process = subprocess.Popen(
                 list(words),

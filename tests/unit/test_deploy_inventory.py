@@ -263,8 +263,8 @@ def test_secrets_hooks_and_sizes_are_read() -> None:
     assert settings.serial == ("25%",)
     assert settings.min_free_space == 1 << 30
     assert settings.hooks == {
-        "migrate": (("python", "manage.py", "migrate"),),
-        "after": (("a", "b"), ("c", "d e")),
+        "migrate": (("sh", "-c", "python manage.py migrate"),),
+        "after": (("sh", "-c", "a b"), ("c", "d e")),
         "failed": (("x", "y"),),
     }
     assert settings.secrets == {"A": ("env", ("A",)), "B": ("command", ("pass", "b"))}

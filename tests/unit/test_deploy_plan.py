@@ -172,6 +172,19 @@ def test_a_migration_runs_once_on_a_host_that_has_the_release_before_any_node_do
     assert fleet.plan(release()).is_empty
 
 
+def test_hooks_of_hosts_are_lines_for_the_shell_and_run_for_each_new_release() -> None:
+    hooks = """hooks = { before_build = "make assets && touch x", after_restart = [["make", "a b"]] }"""
+    fleet = Fleet(TOML.replace("[deploy]", f"[deploy]\n{hooks}"))
+    for version in ("1", "2"):  # the second one uses the environment of the first
+        plan = fleet.plan(release(version))
+        assert "before_build: make assets && touch x" in titles(plan, "app1", PREPARE)
+        assert "after_restart: make 'a b'" in titles(plan, "app1", SWITCH)
+        assert fleet.push(release(version))
+    (line,) = (line for line in fleet.of("app1") if "make assets" in line)
+    assert line.endswith(" sh -c 'make assets && touch x'")
+    assert not any(step.kind == "build" for step in plan.steps())
+
+
 def test_old_releases_go_and_the_one_before_stays() -> None:
     fleet = Fleet(TOML.replace("[deploy]", "[deploy]\nkeep = 2"))
     for version in "1234":

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from multi.deploy.fleet import Fleet, parse_batch
-from multi.deploy.hosts.inventory import Host
+from multi.deploy.hosts.inventory import Host, Inventory
 from multi.deploy.hosts.settings import Canary, Settings
 from multi.deploy.members import Member, Place
 from multi.deploy.releases.making import find
@@ -21,6 +21,7 @@ from multi.deploy.releases.source import MANIFEST, Commit, Digests, Folder, Sour
 from multi.deploy.rollout import hooks, secrets
 from multi.deploy.rollout.canary import Counter, Tally, verdict
 from multi.errors import ConfigurationError, DeployError, NodeError, StepFailed
+from multi.nodes.description import describe
 
 
 @pytest.fixture(autouse=True)
@@ -192,6 +193,17 @@ def test_hooks_run_in_order_and_the_first_that_fails_ends_them(tmp_path: Path) -
     assert not (tmp_path / "never").exists()
     with pytest.raises(StepFailed, match="can't be run"):
         hooks.run("after", [("no-such-program",)], str(tmp_path), {})
+
+
+def test_a_hook_that_is_one_text_is_a_line_for_the_shell(tmp_path: Path) -> None:
+    text = "[deploy]\nhooks = { after = 'echo $MULTI_DEPLOY_RELEASE > a.txt; touch b.txt && echo done' }\n[hosts.a]\n"
+    described = describe(text, str(tmp_path / "multi.toml"), host="here").check()
+    commands = Inventory(described, text).settings.hooks["after"]
+    said: list[str] = []
+    hooks.run("after", commands, str(tmp_path), {"release": "r1"}, said.append)
+    assert (tmp_path / "a.txt").read_text() == "r1\n"
+    assert (tmp_path / "b.txt").exists()
+    assert said == ["done"]
 
 
 # ---- the canary

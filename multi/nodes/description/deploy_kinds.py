@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from multi.nodes.description.kinds import BAD, Kind, Schema, Words
+from multi.nodes.description.kinds import BAD, Kind, Schema, ShellLine, Words
 from multi.nodes.description.positions import Path
 from multi.nodes.description.problems import Report, suggestion
 
 #: What a deploy runs at which moment, and where: on each host in the release's folder, on one of them, or here.
 DEPLOY_HOOKS = {
     "before": "here, before anything is done",
-    "before_build": "on each host, in the new release, before its environment is built",
+    "before_build": "on each host, in the new release, before its environment is built, or linked where it is there",
     "after_build": "on each host, in the new release, when its environment is there",
     "migrate": "on one host, in the new release, before any node runs it",
     "before_restart": "on each host, before its nodes are restarted",
@@ -214,7 +214,7 @@ class DeployHooks(Kind):
                 continue
             is_several = isinstance(item, list) and any(isinstance(one, list) or " " in str(one) for one in item[:1])
             places = [((*at, number), one) for number, one in enumerate(item)] if is_several else [(at, item)]
-            commands = [Words().read(one, place, report) for place, one in places]
+            commands = [ShellLine().read(one, place, report) for place, one in places]
             if BAD not in commands:
                 found[moment] = tuple(tuple(words) for words in commands)
         return found if len(found) == len(value) else BAD

@@ -21,12 +21,12 @@ from multi.nodes.description.kinds import (
     Flag,
     Kind,
     Share,
+    ShellLine,
     Size,
     Table,
     Text,
     Texts,
     Whole,
-    Words,
 )
 
 #: Where a key may stand: for the fleet, for one host, or for both, where the host's counts.
@@ -219,7 +219,7 @@ _ROLLOUT = _keys(
     (
         BOTH,
         "health_command",
-        Words(),
+        ShellLine(),
         "Run on the host, in the release, after its nodes are up; has to exit with 0 by the deadline.",
         "",
         '"python -m shop.check"',
@@ -228,7 +228,7 @@ _ROLLOUT = _keys(
         FLEET,
         "hooks",
         DeployHooks(),
-        "Commands at certain moments; before, after and failed run here, migrate on one host, the others on each.",
+        "Lines for the shell; before, after and failed run here, migrate on one host, the others on each. Lists are words.",
         "",
         '{ migrate = "python manage.py migrate", failed = ["notify", "deploy failed"] }',
     ),

@@ -259,6 +259,17 @@ class Words(Kind):
         return {"anyOf": [text, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
 
 
+class ShellLine(Words):
+    """A command: a list of its words, or one text that is a line for the shell."""
+
+    expected = 'a command: a line for the shell such as "make assets && make check", or a list of words'
+    named = "line for the shell, or list of words"
+
+    def read(self, value: object, path: Path, report: Report) -> Any:
+        words = super().read(value, path, report)
+        return ["sh", "-c", value] if isinstance(value, str) and words is not BAD else words
+
+
 class Octal(Kind):
     """A file mode mask, as text: TOML's own numbers would hide whether it was meant octal."""
 
