@@ -423,6 +423,50 @@ def test_a_body_that_is_a_group_fails_member_by_member(app: App, t: Any) -> None
     assert [task_id for task_id, _ in t.seen] == [result[0].id]
 
 
+def test_the_errback_of_a_body_that_is_a_chain_is_told_once(app: App, t: Any) -> None:
+    body = chain(t.same.s().on_error(t.see.s()), t.same.s())
+    body.link_error(t.told.s())
+    for made in (chord([t.fail.s()], body), signature(json.loads(json.dumps(chord([t.fail.s()], body))), app=app)):
+        result = made()
+        work(app)
+        assert [result.state, result.parent.state] == ["FAILURE", "FAILURE"]
+        assert t.seen == [(result.id, repr(result.result))]
+        t.seen.clear()
+    body = chain(t.fail.s(), t.same.s())
+    body.link_error(t.told.s())
+    result = chord([t.same.s(1)], body)()
+    work(app)
+    assert t.seen == [(result.parent.id, "ValueError('no')")]
+
+
+def test_an_immutable_chain_takes_nothing_from_the_task_before_it(app: App, t: Any) -> None:
+    made = chain(t.add.s(1, 1), t.add.s(1)).set(immutable=True)
+    call = t.same.s(5)
+    call.link(made)
+    call.link(t.see.s("linked"))
+    result = call.apply_async()
+    outcomes = work(app)
+    assert result.get(timeout=TIMEOUT) == 5
+    assert [outcome.result for outcome in outcomes if outcome.name == "add"] == [2, 3]
+
+
+def test_a_canvas_that_is_sent_by_a_task_belongs_to_it(app: App, t: Any) -> None:
+    @app.task(name="roots", bind=True)
+    def roots(task: Any, *args: Any) -> Any:
+        return task.request.root_id
+
+    @app.task(name="sends")
+    def sends() -> Any:
+        return (roots.s() | roots.s() | group(roots.s(), roots.s()) | roots.s()).delay().id
+
+    result = sends.delay()
+    found = {outcome.result for outcome in work(app) if outcome.name == "roots"}
+    assert found == {result.id}
+    (child,) = result.children
+    assert app.AsyncResult(result.get()).get(timeout=TIMEOUT) == result.id
+    assert child.id != result.get()
+
+
 def test_a_result_that_cannot_be_stored_fails_the_chord(app: App, t: Any) -> None:
     @app.task(name="thing", ignore_result=True)
     def thing() -> Any:

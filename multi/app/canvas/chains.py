@@ -89,7 +89,9 @@ class Chain(Signature):
         own = self.options
         self["kwargs"] = {**self["kwargs"], "tasks": steps}
         self["args"] = ()
-        self["options"] = {key: own[key] for key in (*OF_THE_LAST, "chain", "reply_to") if own.get(key) is not None}
+        # errbacks stay beside those of the tasks: as the body of a chord it may fail before any of them begins
+        kept = (*OF_THE_LAST, "chain", "reply_to", "link_error")
+        self["options"] = {key: own[key] for key in kept if own.get(key) is not None}
         own = self["options"]
         result: Any = None
         for index, step in enumerate(steps):

@@ -78,6 +78,8 @@ class Dispatch:
         call.freeze()
         first, *rest = call.tasks
         following = [*(chain or ()), *(call.options.get("chain") or ()), *reversed(rest)]
+        if call.immutable:
+            args, kwargs = (), None
         return self.lay(first, args, kwargs, following, options)
 
     def _group(self, call: Group, args: Any, kwargs: Any, chain: Any, options: Any) -> Any:
@@ -190,11 +192,11 @@ def send(call: Signature, args: Sequence[Any] | None, kwargs: Mapping[str, Any] 
     for key in ("chord", "group_id", "group_index", "chain"):
         if options.get(key) is not None:
             copy.options[key] = options.pop(key)
-    result = copy.freeze()
+    run = running.get()
+    result = copy.freeze(root_id=run.root_id if run is not None else None)
     dispatch = Dispatch(app, check=True)
     child = dispatch.lay(copy, given, named, None, options)
     app.send_dispatch(dispatch, retry, policy)
-    run = running.get()
     if run is not None and run.task.trail and add_to_parent:
         run.add_child(child)
     inner = result.results if isinstance(result, GroupResult) else ()

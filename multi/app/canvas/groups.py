@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from multi import identity
@@ -138,9 +138,6 @@ class Group(Signature):
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         return self.apply_async(args, **options)
-
-    def __iter__(self) -> Iterator[Any]:
-        return super().__iter__()
 
     def __len__(self) -> int:
         return len(self.tasks)
