@@ -146,6 +146,7 @@ class MemoryWatch:
         self._lease = lease
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._sleeper = Sleeper(queues, self._ring)
+        self._bound: list[tuple[str, Row]] = []
         self._settlements: list[Settlement] = []
         self._timers: list[Timer] = []
         self._due: Timer | None = None
@@ -189,6 +190,7 @@ class MemoryWatch:
     def _bind(self) -> None:
         for exchange, row in bindings(self._topology, self._consumed.queues):
             self._hub.bindings.setdefault(exchange, set()).add(row)
+            self._bound.append((exchange, row))
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         self._settlements += settlements
@@ -222,7 +224,7 @@ class MemoryWatch:
         with self._hub.lock:
             if self._sleeper in self._hub.sleepers:
                 self._hub.sleepers.remove(self._sleeper)
-            for exchange, row in bindings(self._topology, self._consumed.queues):
+            for exchange, row in self._bound:
                 if (queue := self._topology.queues[row[2]]).node:
                     self._hub.bindings[exchange].discard(row)
                     self._hub.purge(queue.name)

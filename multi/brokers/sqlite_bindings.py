@@ -26,6 +26,7 @@ class SQLiteBindings:
 
     def __init__(self, topology: Topology) -> None:
         self.topology = topology
+        self._bound: list[str] = []
 
     def spread(self, database: Database, publications: Sequence[Publication], *, strict: bool) -> Sequence[Publication]:
         """What is for an exchange, as messages for the queues that take it."""
@@ -54,9 +55,11 @@ class SQLiteBindings:
         ]
 
     def bind(self, connection: sqlite3.Connection, queues: Sequence[str]) -> bool:
-        """Write down how these queues are bound; whether one of them is a node's own, and to be renewed."""
+        """Write down how these queues are bound, and those that were bound before (they may be paused); whether one of them
+        is a node's own, and to be renewed."""
+        self._bound = list(dict.fromkeys((*self._bound, *queues)))
         # what is bound to nothing but the direct exchange of its own name needs no row: its name is enough
-        found = [(exchange, row) for exchange, row in bindings(self.topology, queues) if exchange != row[2]]
+        found = [(exchange, row) for exchange, row in bindings(self.topology, self._bound) if exchange != row[2]]
         if not found:
             return False
         connection.execute(_TABLE)

@@ -82,6 +82,18 @@ class Routing(Rig):
             lane.settle(ended(delivery))
             lane.expect_nothing()
 
+    def test_what_is_sent_to_all_waits_where_a_node_is_paused(self, routed: Broker, node: MakeNode) -> None:
+        needs(routed, "fanout")
+        own = routed.topology.add(routed.topology.get("reload").of_node("w1@here"))
+        worker = node(routed, [own.name, "letters"])
+        lane = worker.lane()
+        lane.expect_nothing()
+        worker.consume("letters")
+        routed.publish([Publication("", message("kept"), exchange="reload")])
+        lane.expect_nothing()
+        worker.consume(own.name, "letters")
+        assert names(lane.take(1)) == ["kept"]
+
     def test_a_queue_that_several_share_gets_one_copy(self, routed: Broker, make: Make, node: MakeNode) -> None:
         needs(routed, "fanout")
         other = make()

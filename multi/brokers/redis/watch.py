@@ -86,6 +86,7 @@ class RedisWatch:
         self._inboxes: list[str] = []
         self._make_waiters()
         self._copies = Copies(self)
+        self._heard_for: list[str] = []
         self._timers: list[Timer] = []
         self._due: Timer | None = None
         self._reconnect: Timer | None = None
@@ -185,7 +186,9 @@ class RedisWatch:
         for queue in self._consumed.queues:
             for command in self.exchanges.binding(queue):
                 self._stream.send(command, _ignore)
-        self._copies.follow(self._consumed.queues)
+        # what is sent to all is kept for a queue that is paused, as what is sent to a queue is
+        self._heard_for = list(dict.fromkeys((*self._heard_for, *self._consumed.queues)))
+        self._copies.follow(self._heard_for)
 
     def _empty(self) -> None:
         """Give back what came for queues that are not consumed any more."""
@@ -370,6 +373,7 @@ class RedisWatch:
             deadline = monotonic() + 5.0
             while not left and self._stream.up and monotonic() < deadline:
                 self.loop.turn(0.5)
+            self._copies.keep()  # what has gone back to them has made them anew, maybe
             if left and isinstance(left[0], int) and left[0]:
                 logger.info("%d parked messages went back to their queues: no worker is left to wait for them", left[0])
         for waiter in self._waiters.values():
