@@ -41,8 +41,7 @@ def main(asked: Dict[str, Any]) -> Dict[str, Any]:
     except BaseException as error:  # SystemExit of a project's own is as good as any
         if isinstance(error, KeyboardInterrupt):
             raise
-        lines = traceback.format_exception(type(error), error, error.__traceback__)
-        found["error"] = "".join(lines)[-4000:]
+        found["error"] = told(error)[-4000:]
         return found
     conf = app.conf
     if asked.get("broker"):
@@ -65,6 +64,24 @@ def main(asked: Dict[str, Any]) -> Dict[str, Any]:
     except Exception as error:  # whatever it is, it is not about the app
         found["waiting"]["error"] = f"{masked(url)}: {error}"
     return found
+
+
+def told(error: BaseException) -> str:
+    """The exception with its traceback from the project's first line on: what has imported that is of no interest."""
+    cause = str(getattr(error, "cause_text", "") or "")
+    if cause:
+        return cause
+    folders = {os.getcwd() + os.sep, os.path.realpath(os.getcwd()) + os.sep}
+    environment = os.sep + ".venv" + os.sep
+    frames = [one for one in traceback.extract_tb(error.__traceback__) if not one.filename.startswith("<frozen ")]
+    own = [
+        number
+        for number, one in enumerate(frames)
+        if one.filename.startswith(tuple(folders)) and environment not in one.filename
+    ]
+    kept = frames[own[0] :] if own and not isinstance(error, SyntaxError) else []
+    lines = ["Traceback (most recent call last):\n", *traceback.format_list(kept)] if kept else []
+    return "".join(lines + traceback.format_exception_only(type(error), error)).rstrip()
 
 
 def load(name: str) -> Tuple[Any, str]:

@@ -45,12 +45,14 @@ class App(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """Something that a release lacks or has changed. `stops`: messages that wait would fail for it."""
+    """Something that a release lacks or has changed. `stops`: messages that wait would fail for it; `broken`: nothing of the
+    release would run."""
 
     task: str
     text: str
     stops: bool
     messages: int = 0
+    broken: bool = False
 
     def __str__(self) -> str:
         return f"{self.task}: {self.text}" if self.task else self.text
@@ -109,11 +111,14 @@ def answer(code: int | None, out: str, err: str) -> App:
     )
 
 
-def compare(old: App | None, new: App) -> list[Finding]:
+def compare(old: App | None, new: App, host: str = "") -> list[Finding]:
     """What the new release lacks or has changed; what stops a deploy comes first. What waits is taken from what both have
-    seen of the queues, and tasks from the old one where it is known."""
+    seen of the queues, and tasks from the old one where it is known. `host` is where the apps were asked."""
+    where = f"on {host} " if host else ""
     if new.error is not None:
-        return [Finding("", f"the release's app can't be imported:\n{new.error}", True)]
+        last = next((line for line in reversed(new.error.splitlines()) if line.strip()), "")
+        more = f"\n{new.error}" if new.error.strip() != last else ""
+        return [Finding("", f"{where}the release's app can't be imported: {last}{more}", True, broken=True)]
     waiting: dict[str, Mapping[str, Any]] = {}
     for app in (old, new):
         if app is not None:
@@ -164,7 +169,7 @@ def check(inventory: Inventory, hosts: Sequence[Host], plan: Plan, backend: Back
                 old = asked.result() if asked is not None else None
         except HostUnreachable:
             continue  # another one may tell
-        return compare(old, new)
+        return compare(old, new, host.name)
     return []
 
 

@@ -206,6 +206,9 @@ class Operation:
             self._tell(Event(NOTE, "", f"{'against it' if one.stops else 'to know'}: {one}"))
         if not stopping or not self._with_check:
             return ""
+        broken = next((one for one in stopping if one.broken), None)
+        if broken is not None:
+            return f"{str(broken).splitlines()[0]}; nothing that runs was touched. Put it right, and push again"
         return (
             f"the release does not have all that is still asked of it ({len(stopping)} finding{'s' * (len(stopping) > 1)}, "
             "above); deploy it all the same with --allow-removed"

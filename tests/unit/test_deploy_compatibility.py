@@ -102,8 +102,11 @@ def test_what_waits_and_is_gone_or_changed_stops_and_the_rest_is_told() -> None:
 
 def test_an_app_that_can_not_be_imported_stops_and_what_can_not_be_seen_is_told() -> None:
     (broken,) = compare(app(), App(error="ImportError: no module named x"))
-    assert broken.stops
-    assert "ImportError: no module named x" in str(broken)
+    assert broken.stops and broken.broken
+    assert str(broken) == "the release's app can't be imported: ImportError: no module named x"
+    (long,) = compare(app(), App(error="Traceback:\n  File x\nImportError: y"), "app1")
+    first = "on app1 the release's app can't be imported: ImportError: y"
+    assert str(long).splitlines() == [first, "Traceback:", "  File x", "ImportError: y"]
     blind = app()._replace(waiting={"tasks": {}, "cut": True, "error": "redis://h: Connection refused"})
     assert [(one.stops, str(one)) for one in compare(None, blind)] == [
         (False, "of the longest queues only 10000 messages were looked at"),
@@ -143,15 +146,20 @@ def test_an_app_tells_of_itself_and_no_secret_stands_on_a_command_line(tmp_path:
     assert "hunter" not in done.stdout.decode() + done.stderr.decode()
 
 
-def test_an_app_that_raises_gives_its_traceback(tmp_path: Path) -> None:
-    (tmp_path / "proj.py").write_text("raise SystemExit('no settings')\n")
+@pytest.mark.parametrize("line", ["import no_such_module", "raise SystemExit('no settings')", "def ("])
+def test_an_app_that_raises_gives_its_traceback_from_its_own_first_line_on(tmp_path: Path, line: str) -> None:
+    (tmp_path / "proj.py").write_text(f"import os\n{line}\n")
     nodes = [node.spec for node in describe("[nodes.w]\napp = 'proj'\n", f"{tmp_path}/multi.toml").check().nodes]
     command = question(nodes, str(tmp_path), sys.executable)
     assert command is not None
     done = subprocess.run(
         list(map(str, command.argv)), cwd=command.cwd, input=command.stdin, capture_output=True, timeout=60, check=False
     )
-    assert "no settings" in str(answer(done.returncode, done.stdout.decode(), done.stderr.decode()).error)
+    said = str(answer(done.returncode, done.stdout.decode(), done.stderr.decode()).error)
+    assert said.splitlines()[-1].startswith(("ModuleNotFoundError: ", "SystemExit: ", "SyntaxError: "))
+    assert line in said and f'File "{tmp_path}/proj.py", line 2' in said
+    assert "multi/app/find.py" not in said and said.count("Error: ") + said.count("SystemExit: ") == 1
+    assert len(said.splitlines()) <= 5
     assert "exit code 3 and said nothing" in str(answer(3, "", "").error)
 
 

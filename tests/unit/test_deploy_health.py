@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 from support.deploys import TOML, Fleet, fresh, release
 
-from multi.deploy.connections.simulation import Simulation
+from multi.deploy.base import Result
+from multi.deploy.connections.simulation import Fault, Simulation
+from multi.deploy.planning.plan import make_plan
+from multi.deploy.rollout.operation import Operation
 from multi.deploy.rollout.report import REVERTED
 
 SUPERVISED = TOML.replace('"app[1:4]"', "app1").replace(
@@ -44,3 +49,24 @@ def test_a_keeper_that_the_owner_cannot_ask_about_is_asked_by_root() -> None:
 
     fleet.report(release("2"), meddle=lost)
     assert any("sudo -n /srv/shop/current/.venv/bin/multi status w1 --json" in line for line in fleet.of("app1"))
+
+
+def test_a_release_that_can_not_be_imported_ends_with_that_and_not_with_advice_to_go_on() -> None:
+    fleet = Fleet()
+    assert fleet.push(release())
+    error = "Traceback:\n  File jobs.py\nModuleNotFoundError: No module named 'x'"
+    broken = Fault(
+        "/srv/shop/releases/r2/.venv/bin/python -", "", Result(0, f"multi-app-1 {json.dumps({'error': error})}")
+    )
+    hosts = list(fleet.inventory.hosts.values())
+    simulation = Simulation(hosts, fleet.facts, faults=[broken])
+    said: list[str] = []
+    made = Operation(
+        fleet.inventory, hosts, simulation, lambda event: said.append(event.text), what="push", version="2"
+    )
+    report = made.run(lambda facts: make_plan(fleet.inventory, hosts, facts, release("2")))
+    assert not report.ok
+    first = "on app1 the release's app can't be imported: ModuleNotFoundError: No module named 'x'"
+    assert report.reason == f"{first}; nothing that runs was touched. Put it right, and push again"
+    assert f"against it: {first}\n{error}" in said
+    assert {one.current for one in simulation.facts.values()} == {"r1"}
