@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         xstarmap,
     )
     from multi.app.eager import EagerResult
+    from multi.app.frameworks.commits import on_commit
     from multi.app.result import AsyncResult
     from multi.app.resultset import GroupResult, ResultSet, result_from_tuple
     from multi.app.shared import current_app, current_task, shared_task
@@ -73,6 +74,7 @@ _PLACES = {
     "chunks": "multi.app.canvas",
     "group": "multi.app.canvas",
     "maybe_signature": "multi.app.canvas",
+    "on_commit": "multi.app.frameworks.commits",
     "xmap": "multi.app.canvas",
     "xstarmap": "multi.app.canvas",
     "current_app": "multi.app.shared",
@@ -129,6 +131,7 @@ __all__ = [
     "get_task_logger",
     "group",
     "maybe_signature",
+    "on_commit",
     "result_from_tuple",
     "shared_task",
     "signals",

@@ -170,6 +170,10 @@ def setup(
         root.addHandler(handler)
         _state.handler = handler
     root.setLevel(parse_level(level))
+    for name, logger in logging.root.manager.loggerDict.items():
+        # a project's logging.config, Django's too, disables what it doesn't name
+        if name.startswith("multi") and isinstance(logger, logging.Logger):
+            logger.disabled = False
 
 
 def give_up() -> None:
@@ -310,8 +314,8 @@ class LineHandler(logging.Handler):
 
     @property
     def fd(self) -> int:
-        """Where lines are written now."""
-        return self._fd
+        """Where lines are written now; standard error, where foreign code has closed the file."""
+        return self._fd if self._fd >= 0 else 2
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from os import environ
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from multi.app import builtins, current
@@ -91,6 +92,11 @@ class App(Sender, Moments):
         self._task_base: type[BaseTask] | None = None
         if config_source is not None:
             self.config_from_object(config_source, namespace=namespace)
+        self.fixups: list[Any] = []
+        if "DJANGO_SETTINGS_MODULE" in environ:
+            from multi.app.frameworks.django import meet
+
+            meet(self)
         current.enroll(self)
         if set_as_current:
             self.set_current()
@@ -250,11 +256,10 @@ class App(Sender, Moments):
         related_name: str | None = "tasks",
         force: bool = False,
     ) -> None:
-        """Import `<package>.tasks` of each package when the worker loads its modules; now with `force`."""
-        if packages is None:
-            raise UnsupportedOption(
-                "autodiscover_tasks() without packages is for Django, which is not supported yet: name them"
-            )
+        """Import `<package>.tasks` of each package when the worker loads its modules; now with `force`.
+
+        Without `packages`: those of Django's installed apps.
+        """
         self._discover.append((packages, related_name))
         if force:
             from multi.app.modules import discover

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 def import_all(app: App) -> None:
     """`include`, `imports`, and what was to be discovered. Raises `ConfigurationError` for a module that isn't there."""
     conf = app.conf
+    for fixup in app.fixups:
+        fixup.before_imports()
     signals.import_modules.send(app)
     for name in dict.fromkeys((*(conf.include or ()), *(conf.imports or ()))):
         try:
@@ -36,6 +39,13 @@ def import_all(app: App) -> None:
 def discover(app: App) -> None:
     """Import `<package>.<related>` wherever it exists."""
     for packages, related in app._discover:
+        if packages is None:
+            if not app.fixups:
+                logging.getLogger("multi").warning(
+                    "autodiscover_tasks() without packages looks in Django's installed apps, and there is no Django here: "
+                    "set DJANGO_SETTINGS_MODULE before the app is made, or name the packages"
+                )
+            packages = [package for fixup in app.fixups for package in fixup.packages()]
         for package in packages() if callable(packages) else packages:
             name = f"{package}.{related}" if related else package
             import_module(package)

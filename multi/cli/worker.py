@@ -339,6 +339,8 @@ def _run_worker(app: Any, options: WorkerOptions, values: dict[str, Any]) -> int
     _opening(lambda: logs.set_up(conf, options), options.logfile)
     log.set_task_context(current_name_and_id)
     _import_tasks(app)
+    # once more: what a project says of logging while it is imported has taken the handlers there were away
+    _opening(lambda: logs.set_up(conf, options), options.logfile)
     logs.announce(conf, options)
     # receivers may change what the worker is about to go by
     signals.celeryd_init.send(options.hostname, instance=options, conf=conf, options=values)

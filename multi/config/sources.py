@@ -89,6 +89,10 @@ def _symbol(path: str) -> Any:
         return getattr(found, last)
 
 
+#: Under the prefix, and not settings of the app: of Django's connections (multi.app.frameworks.django), of django-celery-email.
+_NEIGHBOURS = ("DB_REUSE_MAX", "EMAIL_")
+
+
 def strip(found: Mapping[str, Any], namespace: str) -> dict[str, Any]:
     """The settings among `found`: names under the prefix, without it; the project's own names as they are.
 
@@ -101,15 +105,15 @@ def strip(found: Mapping[str, Any], namespace: str) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for key, value in found.items():
         upper = key.upper()
+        rest = upper.removeprefix(prefix)
         if upper in known:
             settings[known[upper]] = value
         elif prefix == "CELERY_" and key in old:
             settings[old[key]] = value
-        elif upper.startswith(prefix) and key.isupper():
+        elif upper.startswith(prefix) and key.isupper() and not rest.startswith(_NEIGHBOURS):
             from difflib import get_close_matches
 
             # what is common to all of them must not make two names alike
-            rest = upper[len(prefix) :]
             near = get_close_matches(rest, [name.upper() for name in TABLE], 1, 0.8)
             hint = f"; did you mean {prefix}{near[0]}?" if near else ""
             raise UnknownSetting(f"no setting is called {key!r}{hint}")
