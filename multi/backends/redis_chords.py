@@ -78,7 +78,7 @@ if ordered then
 end
 redis.call('RENAME', jkey, kept)
 redis.call('DEL', tkey, skey, dkey)
-local lasting = math.max(expires, 300)
+local lasting = expires > 0 and math.max(expires, 300) or tonumber(ARGV[7])
 redis.call('SET', ckey, 'done', 'EX', lasting)
 redis.call('SET', okey, place, 'EX', lasting)
 redis.call('EXPIRE', kept, ARGV[7])

@@ -10,6 +10,9 @@ from collections.abc import Iterable, Sequence
 from multi.connections.ring import ring
 from multi.store import Store, is_final
 
+#: Seconds for which the parts of a completed chord are kept, and its end where results never expire.
+_KEPT = 3600
+
 _STORE = """
 INSERT INTO results (key, version, final, expires, value) VALUES (?, 1, ?, ?, ?)
 ON CONFLICT (key) DO UPDATE SET version = version + 1, final = excluded.final, expires = excluded.expires, value = excluded.value
@@ -76,7 +79,16 @@ def join_chord(
         completed_by = place.encode()
         connection.execute(
             "INSERT INTO results (key, version, final, expires, value) VALUES (?, 1, 0, ?, ?)",
-            (f"chord-end:{group_id}", until, completed_by),
+            (f"chord-end:{group_id}", until or now + _KEPT, completed_by),
+        )
+        # all of it is of use only as long as the part that completed the chord may have to come again
+        connection.execute(
+            "UPDATE results SET expires = ? WHERE key >= ? AND key < ?",
+            (now + _KEPT, f"chord-part:{group_id}:", f"chord-part:{group_id};"),
+        )
+        connection.execute(
+            "UPDATE results SET expires = ? WHERE key IN (?, ?, ?)",
+            (now + _KEPT, f"chord:{group_id}", f"chord-count:{group_id}", f"chord-more:{group_id}"),
         )
     if completed_by != place.encode():
         return None

@@ -368,6 +368,16 @@ class BackendContract(Pacing):
             thread.join()
         assert len(told) == 1
 
+    def test_chords_are_completed_where_nothing_expires(self, make: Make) -> None:
+        lasting = make(expires=0)
+        self.needs_chords(lasting)
+        group = self.open(lasting, 2)
+        lasting.join_chord(group, 0, "a", part("a"), success=True)
+        first = lasting.join_chord(group, 1, "b", part("b"), success=True)
+        assert first is not None
+        assert lasting.join_chord(group, 0, "a", part("a"), success=True) is None
+        assert lasting.join_chord(group, 1, "b", part("b"), success=True) == first
+
     def test_a_group_is_saved_and_deleted(self, make: Make, backend: Backend) -> None:
         self.needs_chords(backend)
         group = task_id()
