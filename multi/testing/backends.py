@@ -357,9 +357,11 @@ class BackendContract(Pacing):
 
         def join(place: int) -> None:
             other = make()
-            for index in range(place, count, 4):
-                if other.join_chord(group, index, str(index), part(str(index)), success=True) is not None:
-                    told.append(index)
+            told.extend(
+                index
+                for index in range(place, count, 4)
+                if other.join_chord(group, index, str(index), part(str(index)), success=True) is not None
+            )
 
         threads = [threading.Thread(target=join, args=(place,)) for place in range(4)]
         for thread in threads:
