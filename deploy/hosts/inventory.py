@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -114,6 +115,11 @@ class Inventory:
 
     def select(self, hosts: Iterable[str] = (), roles: Iterable[str] = ()) -> list[Host]:
         """The hosts that these names, tags and patterns mean (all without any), of those with one of the roles."""
+        hosts, roles = list(hosts), list(roles)
+        for option, texts in (("--hosts", hosts), ("--roles", roles)):
+            empty = next((text for text in texts if not _parts([text])), None)
+            if empty is not None:  # a variable of a script that isn't set must not mean all of them
+                raise ConfigurationError(f"{option} '{empty}': it names none; leave {option} out to mean all hosts")
         tables = {name: {"tags": host.tags} for name, host in self.hosts.items()}
         chosen: set[str] | None = None
         for text in _parts(hosts):
@@ -148,6 +154,16 @@ class Inventory:
         the description doesn't say another; `named` puts the real one there."""
         places = self._places
         return [node.spec for node in self._described_for(host) if host.name in places[node.name]]
+
+    def matching_nodes(self, patterns: Sequence[str], hosts: Iterable[Host]) -> set[str]:
+        """The short names of nodes on these hosts that these patterns mean (all without any). A `ConfigurationError` for a
+        pattern that means none."""
+        there = dict.fromkeys(name for host in hosts for name in self.names(host))
+        for pattern in patterns:
+            if not any(fnmatch.fnmatchcase(name, pattern) for name in there):
+                known = suggestion(pattern, there) or f"; there are {_some(list(there))}"
+                raise ConfigurationError(f"{pattern}: no node of these hosts has such a name{known}")
+        return {name for name in there if not patterns or any(fnmatch.fnmatchcase(name, one) for one in patterns)}
 
     def names(self, host: Host) -> list[str]:
         """The short names of the nodes there."""

@@ -12,7 +12,7 @@ from multi.cli.group import DONE, FAILED
 from multi.cli.remote import Remote, as_json, host_options
 from multi.cli.screen import complain
 from multi.cli.shellwords import OfOthers
-from multi.deploy.connections.ssh import SshSession
+from multi.deploy.connections.ssh import TIMED_OUT, SshSession
 from multi.deploy.hosts.facts import RUNNING, HostFacts
 from multi.deploy.hosts.inventory import Host
 from multi.deploy.planning.managers import NoManager, choose, node_of
@@ -169,9 +169,8 @@ def logs(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
     multi deploy logs
     multi deploy logs 'img*' -n 100 --hosts app1
     """
-    from fnmatch import fnmatchcase
-
     with Remote(ctx, given) as remote:
+        wanted = remote.inventory.matching_nodes(nodes, remote.hosts)
         facts = remote.facts()
 
         def read(session: SshSession) -> list[str]:
@@ -187,7 +186,7 @@ def logs(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
             lines = []
             units = _units(remote, host, known)
             for name in remote.inventory.names(host):
-                if nodes and not any(fnmatchcase(name, pattern) for pattern in nodes):
+                if name not in wanted:
                     continue
                 result = session.run(manager.logs(units.get(name, name), given["lines"]))
                 said = result.out if result.ok else result.err
@@ -264,10 +263,19 @@ def exec_(ctx: click.Context, /, command: tuple[str, ...], **given: Any) -> None
             if not result.ok:
                 code = FAILED
                 if not given["as_json"]:
-                    complain(f"{name}: {result.err if result.code is None else f'exit code {result.code}'}")
+                    complain(f"{name}: {_end_of(result, given['timeout'])}")
         if given["as_json"]:
             remote.screen.show(as_json(values))
         ctx.exit(code)
+
+
+def _end_of(result: Any, timeout: float | None) -> str:
+    """How a command has ended, in words."""
+    if result.code is None:
+        return str(result.err)
+    if timeout is not None and result.code == TIMED_OUT:
+        return f"it took longer than {timeout:g} s, and may still run there"
+    return f"exit code {result.code}"
 
 
 #: folder of releases, then names.

@@ -126,6 +126,9 @@ def test_which_hosts_are_meant(hosts: list[str], roles: list[str], expected: lis
             '--hosts st1: there is no host and no tag "st1" of production; there are app01, app02, app03, old',
         ),
         ([], ["wep"], '--roles wep: no host has the role "wep"; did you mean web?'),
+        ([""], [], "--hosts '': it names none; leave --hosts out to mean all hosts"),
+        (["app01", " , "], [], "--hosts ' , ': it names none"),
+        ([], [""], "--roles '': it names none"),
         (["old"], ["web"], "no host is both what --hosts and what --roles mean"),
     ],
 )
@@ -133,6 +136,17 @@ def test_hosts_that_there_are_not(hosts: list[str], roles: list[str], message: s
     with pytest.raises(ConfigurationError) as error:
         inventory().select(hosts, roles)
     assert str(error.value).startswith(message)
+
+
+def test_nodes_are_meant_by_patterns_and_one_that_means_none_is_refused() -> None:
+    found = inventory()
+    hosts = list(found.hosts.values())
+    assert found.matching_nodes([], hosts) == {"w1", "w2", "mail", "first", "beat"}
+    assert found.matching_nodes(["w*", "mail"], hosts) == {"w1", "w2", "mail"}
+    with pytest.raises(ConfigurationError, match="mial: no node of these hosts has such a name; did you mean mail"):
+        found.matching_nodes(["w1", "mial"], hosts)
+    with pytest.raises(ConfigurationError, match="mail: no node of these hosts .*; there are w1, w2, first"):
+        found.matching_nodes(["mail"], [found.hosts["old"]])
 
 
 @pytest.mark.parametrize(
