@@ -208,7 +208,7 @@ def refuse_beyond(node: Node) -> None:
                 else ""
             )
             raise ManagerSilent(f"{node}: {why}{gone}")
-        raise ManagerSilent(f"{node}: {why}; as root, or whoever owns it: sudo multi … {node.name.short}")
+        raise ManagerSilent(f"{node}: {why} (sudo multi … {node.name.short})")
 
 
 def stop_of(node: Node) -> UnitStop | None:
