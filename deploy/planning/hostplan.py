@@ -287,8 +287,10 @@ class HostPlanner:
         running = {node.release for node in facts.nodes.values() if node.state == RUNNING}
         wanted = self.release.name if self.release is not None else facts.current
         names = sorted({one.name for one in facts.releases} | ({wanted} if wanted else set()))
+        # those that were never healthy are no way back, and must not push out one that is
+        good = sorted({one.name for one in facts.releases if one.good} | ({wanted} if wanted else set()))
         # the release before is the way back, whatever its place in the order
-        kept = {*names[-settings.keep :], wanted, facts.current}
+        kept = {*good[-settings.keep :], wanted, facts.current}
         old = [name for name in names if name not in kept and (name not in running or self.is_new)]
         used = {one.environment for one in facts.releases if one.name not in old}
         if self.release is not None:

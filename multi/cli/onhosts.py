@@ -296,7 +296,7 @@ rm -rf .gone-* ./*.part
 def prune(ctx: click.Context, /, **given: Any) -> None:
     """Remove old releases, environments that no release uses any more, and what interrupted deploys have left.
 
-    The current release stays, those that nodes still run, and the newest that were good.
+    The current release stays, those that nodes still run, and the newest that were good. Those that never were go.
 
     \b
     multi deploy prune
@@ -338,7 +338,7 @@ def surplus(facts: HostFacts, keep: int) -> tuple[list[str], list[str]]:
     names = sorted(one.name for one in facts.releases)
     good = sorted(one.name for one in facts.releases if one.good)
     running = {fact.release for fact in facts.nodes.values() if fact.release}
-    stay = {*names[-keep:], *good[-2:], facts.current, *running}
+    stay = {*good[-keep:], *good[-2:], facts.current, *running}
     gone = [name for name in names if name not in stay]
     used = {one.environment for one in facts.releases if one.name in stay}
     return gone, sorted(facts.environments - used)

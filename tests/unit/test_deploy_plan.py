@@ -172,6 +172,16 @@ def test_a_migration_runs_once_on_a_host_that_has_the_release_before_any_node_do
     assert fleet.plan(release()).is_empty
 
 
+def test_releases_that_were_never_healthy_push_out_none_that_was() -> None:
+    fleet = Fleet(TOML.replace("[deploy]", "[deploy]\nkeep = 2"))
+    for version in ("1", "2"):
+        assert fleet.push(release(version))
+    for version in ("3", "4", "5"):
+        assert not fleet.push(release(version), [Fault("systemctl restart", "app1")])
+    assert fleet.push(release("6"))
+    assert {one.name for one in fleet.facts["app2"].releases} == {"r2", "r6"}
+
+
 def test_hooks_of_hosts_are_lines_for_the_shell_and_run_for_each_new_release() -> None:
     hooks = """hooks = { before_build = "make assets && touch x", after_restart = [["make", "a b"]] }"""
     fleet = Fleet(TOML.replace("[deploy]", f"[deploy]\n{hooks}"))

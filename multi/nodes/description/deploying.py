@@ -98,7 +98,7 @@ _RELEASES = _keys(
         "",
         '["media"]',
     ),
-    (FLEET, "keep", Whole(1), "How many releases stay on a host.", "5", "5"),
+    (FLEET, "keep", Whole(1), "How many releases that were healthy stay on a host.", "5", "5"),
     (FLEET, "min_free_space", Size(), "A host with less on its disk gets no new release.", "500MB", '"2GB"'),
 )
 _RUNNING = _keys(
