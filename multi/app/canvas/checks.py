@@ -73,7 +73,7 @@ def obstacle(app: App, embed: Mapping[str, Any]) -> str:
         for call in (*(embed.get("callbacks") or ()), *(embed.get("errbacks") or ()), *(embed.get("chain") or ())):
             if not _plain(call):
                 _look(call)
-        if chord:
+        if chord and not _plain(chord):
             _look(chord)
     except (TypeError, AttributeError, KeyError, ValueError, RecursionError, MultiError) as error:
         return f"its callbacks, errbacks, chain or chord are no signatures: {error}"
