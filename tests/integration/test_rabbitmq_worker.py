@@ -265,3 +265,16 @@ def test_a_worker_waits_for_a_server_that_isnt_there_yet(project: Project, own: 
         own.start()
         until(lambda: " ready." in worker.said(), 40)
         assert made.tasks.add.delay(1, 2).get(timeout=TIMEOUT) == 3
+
+
+def test_the_result_backend_keeps_the_turns_of_a_rate_limit(
+    project: Project, rabbitmq_url: str, redis_url: str
+) -> None:
+    """RabbitMQ has nothing to count in; what waits for its turn is parked there all the same."""
+    with bench(project, rabbitmq_url, redis_url) as made:
+        for name in ("w1", "w2"):
+            made.start("-c", "2", name=name)
+        began = time.time()
+        found = [result.get(timeout=TIMEOUT) for result in made.tasks.paced_everywhere.send_many([()] * 6)]
+        for count, start in enumerate(sorted(start for _, start in found)):
+            assert start - began >= count / 20 - 0.01, found

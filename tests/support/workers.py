@@ -226,11 +226,9 @@ TASKS = """
         return self.request.hostname, time.time()
 
 
-    if not {broker!r}.startswith("amqp"):  # it has nothing to count in
-
-        @app.task(bind=True, rate_limit="20/s", rate_limit_scope="global")
-        def paced_everywhere(self):
-            return self.request.hostname, time.time()
+    @app.task(bind=True, rate_limit="20/s", rate_limit_scope={scope!r})
+    def paced_everywhere(self):
+        return self.request.hostname, time.time()
 
 
     @app.task(bind=True)
@@ -250,7 +248,9 @@ class Bench:
         self.project = project
         self.broker = broker
         self.module = f"bench_{os.getpid()}_{next(_numbers)}"
-        project.write(f"{self.module}.py", TASKS.format(broker=broker, backend=backend, settings=settings))
+        # RabbitMQ has nothing to count the turns of a rate limit in
+        scope = "worker" if broker.startswith("amqp") and not backend.startswith("redis") else "global"
+        project.write(f"{self.module}.py", TASKS.format(broker=broker, backend=backend, settings=settings, scope=scope))
         sys.path.insert(0, str(project.path))
         try:
             self.tasks = importlib.import_module(self.module)
