@@ -17,6 +17,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from multi.deploy.connections.keys import is_private_key, known_in, removal
 from multi.deploy.connections.ssh import SshSession
 from multi.errors import ConfigurationError, HostRefused, HostUnreachable, MissingExtra
 
@@ -155,6 +156,8 @@ class Connections:
         for key in keys:
             if not os.path.isfile(key):
                 raise HostRefused(host.name, f"the key {key} is missing")
+            if not is_private_key(key):
+                raise HostRefused(host.name, f"{key} holds no private key that can be read")
         if keys:
             kwargs["key_filename"] = keys
         given = {"user": host.user, "port": host.port, "gateway": gateway}
@@ -187,6 +190,7 @@ def open_checked(connection: fabric.Connection, name: str, ways: Ways) -> None:
     if isinstance(connection.gateway, type(connection)) and not connection.gateway.is_connected:
         open_checked(connection.gateway, f"{name}'s jump host {connection.gateway.original_host}", ways)
     files = _trust(connection, name, ways)
+    known = (connection.ssh_config or {}).get("hostkeyalias") or _known_name(connection)
     connection.connect_kwargs.setdefault("banner_timeout", ways.connect_timeout)
     connection.connect_kwargs.setdefault("auth_timeout", max(20.0, ways.connect_timeout))
     where = f"{connection.user}@{connection.host}" + (f":{connection.port}" if connection.port != 22 else "")
@@ -195,9 +199,10 @@ def open_checked(connection: fabric.Connection, name: str, ways: Ways) -> None:
     except paramiko.BadHostKeyException as error:
         raise HostRefused(
             name,
-            f"the key of {connection.host} is not the one in {_files(files)}: it shows {fingerprint(error.key)}, known is "
+            f"the key of {connection.host} is not the one in {_files(known_in(known, files))}: it shows "
+            f"{fingerprint(error.key)}, known is "
             f"{fingerprint(error.expected_key)}. Either the host was set up anew or somebody stands between; if it is "
-            f"right, remove the old key with: ssh-keygen -R {_known_name(connection)}",
+            f"right, remove the old key with: {removal(known, files)}",
         ) from None
     except paramiko.PasswordRequiredException:
         raise HostRefused(name, "its key needs a passphrase; add it to the agent with: ssh-add") from None
@@ -214,10 +219,20 @@ def open_checked(connection: fabric.Connection, name: str, ways: Ways) -> None:
     except paramiko.SSHException as error:
         if "not found in known_hosts" in str(error) or isinstance(error, _Unknown):
             raise HostRefused(name, str(error)) from None
+        if junk := _junk(connection):
+            raise HostRefused(name, f"{where}: {junk} holds no private key that can be read") from None
         raise HostUnreachable(name, f"{where}: {error}") from None
     except ValueError as error:  # a key file that is none
-        raise HostRefused(name, f"{where}: {error}") from None
+        reason = f"{junk} holds no private key that can be read" if (junk := _junk(connection)) else str(error)
+        raise HostRefused(name, f"{where}: {reason}") from None
     _keep_alive(connection, ways.silence)
+
+
+def _junk(connection: fabric.Connection) -> str:
+    """The first file that was to be a key and is none; "" where all are."""
+    given = connection.connect_kwargs.get("key_filename") or ()
+    paths = [os.path.expanduser(path) for path in ([given] if isinstance(given, str) else given)]
+    return next((path for path in paths if os.path.isfile(path) and not is_private_key(path)), "")
 
 
 def _cause(error: BaseException) -> str:
