@@ -271,7 +271,8 @@ class Child(ABC):
         elif state == "SUCCESS":
             self.row.count(1, 0, 0)
             if lines.info:
-                lines.succeeded(name, task_id, outcome.runtime, outcome.result)
+                plan = self.app.executor.plan(name)
+                lines.succeeded(name, task_id, outcome.runtime, outcome.result, plan.task.resultrepr_maxsize)
         elif state == "FAILURE":
             self.row.count(0, 1, 0)
             lines.failed(name, task_id, outcome.result, outcome.traceback, expected=outcome.expected)

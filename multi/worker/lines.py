@@ -7,8 +7,8 @@ a task that succeeds costs the log nothing but a look at `info`.
 from __future__ import annotations
 
 import logging
-from reprlib import Repr
 
+from multi.app.saferepr import saferepr
 from multi.log import OF_TASKS, get_logger
 
 CONNECTED = "Connected to %s"
@@ -25,24 +25,8 @@ PACED = "Task %s[%s] waits for its turn at %s (rate limit): parked in the broker
 REVOKED = "Discarding revoked task: %s[%s] (%s)"
 BURIED = "Task %s[%s] goes to the dead-letter queue of %r: %s"
 
-RESULT_LENGTH = 46  # Celery's
-
-_repr = Repr()
-_repr.maxstring = _repr.maxother = _repr.maxlong = RESULT_LENGTH
-_repr.maxlist = _repr.maxtuple = _repr.maxset = _repr.maxfrozenset = _repr.maxdict = _repr.maxdeque = 8
-_repr.maxlevel = 3
-
-
-def short(value: object) -> str:
-    """What `repr` says, cut to a length fit for a line; never raises for what a task may return."""
-    if value is None or value is True or value is False or type(value) in (int, float):
-        text = repr(value)
-    else:
-        try:
-            text = _repr.repr(value)
-        except Exception as error:  # a repr written by a user may raise anything
-            text = f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
-    return text if len(text) <= RESULT_LENGTH else text[:RESULT_LENGTH] + "..."
+#: Characters of a result where its task says nothing (`resultrepr_maxsize`).
+RESULT_LENGTH = 1024
 
 
 class TaskLines:
@@ -59,9 +43,9 @@ class TaskLines:
         if self.info:
             self.logger.info(RECEIVED, name, task_id)
 
-    def succeeded(self, name: str, task_id: str, runtime: float, result: object) -> None:
+    def succeeded(self, name: str, task_id: str, runtime: float, result: object, length: int = RESULT_LENGTH) -> None:
         if self.info:
-            self.logger.info(SUCCEEDED, name, task_id, f"{runtime:.6f}", short(result))
+            self.logger.info(SUCCEEDED, name, task_id, f"{runtime:.6f}", saferepr(result, length))
 
     def failed(self, name: str, task_id: str, error: object, traceback: str | None, *, expected: bool = False) -> None:
         """`error` is the exception or what is known of it; an expected one (of the task's `throws`) is told at INFO."""
@@ -107,5 +91,5 @@ def _whole(error: object) -> str:
         return str(error)
     try:
         return repr(error)
-    except Exception:  # as in `short`
+    except Exception:  # a repr of anybody's
         return f"<{type(error).__name__}>"

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from multi.worker.lines import TaskLines, short
+from multi.worker.lines import TaskLines
 
 
 @pytest.fixture
@@ -59,20 +59,18 @@ def test_at_warning_a_success_formats_nothing(logger: logging.Logger, caplog: py
     assert said(caplog) == []
 
 
-def test_long_results_are_cut() -> None:
-    assert len(short("x" * 1000)) <= 46
-    assert len(short(list(range(10000)))) < 60
-    assert len(short({"key": "v" * 1000})) < 60
-    assert short(3) == "3"
-    assert short(None) == "None"
-
-
-def test_a_result_whose_repr_fails_is_told_all_the_same() -> None:
+def test_results_are_cut_at_the_length_that_their_task_says(
+    logger: logging.Logger, caplog: pytest.LogCaptureFixture
+) -> None:
     class Bad:
         def __repr__(self) -> str:
             raise RuntimeError("no")
 
-    assert "Bad" in short(Bad())
+    lines = TaskLines(logger)
+    for result, length in (("x" * 2000, 1024), ("x" * 2000, 10), ({"k": [1, 2]}, 1024), (Bad(), 1024)):
+        lines.succeeded("t.add", "id-1", 0.5, result, length)
+    told = [line.partition("0.500000s: ")[2] for _, line in said(caplog)]
+    assert told == ["'" + "x" * 1020 + "...", "'xxxxxx...", "{'k': [1, 2]}", "<Bad: its repr raises RuntimeError>"]
 
 
 def test_an_error_whose_repr_fails_is_told_all_the_same(
