@@ -6,7 +6,7 @@ better. From the queue on it is a message like any other, claimed under a lease.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from multi.brokers.redis import envelope
@@ -39,6 +39,8 @@ class Copies:
         self._stream.on_push = self._heard
         self._timers: list[Timer] = []
         self._wanted = False
+        self._subscribed = False
+        self._waiting: Callable[[], None] | None = None
 
     def follow(self, queues: Sequence[str]) -> None:
         """Hear for these queues from now on, if the broker can be reached."""
@@ -53,9 +55,17 @@ class Copies:
                 self._stream.send(("PUNSUBSCRIBE", channel), _ignore)
             self._subscribe(self._followed.keys() - before.keys())
 
+    def then(self, callback: Callable[[], None]) -> None:
+        """Call back when everything that is followed is heard, at once if it is."""
+        if self._subscribed or not self._followed:
+            callback()
+        else:
+            self._waiting = callback
+
     def close(self) -> None:
         """Hear nothing any more, until `follow` is called."""
-        self._wanted = False
+        self._wanted = self._subscribed = False
+        self._waiting = None
         for timer in self._timers:
             timer.cancel()
         self._timers = []
@@ -63,10 +73,18 @@ class Copies:
 
     def _up(self) -> None:
         self._subscribe(self._followed)
+        # answers come in order, so that this one is there when all are
+        self._stream.send(("PING",), self._all_subscribed)
         self._timers = [
             self._watch.loop.every(_PING, lambda: self._stream.send(("PING",), _ignore)),
             self._watch.loop.every(NODE_QUEUE_LIFE / 3, self.keep),
         ]
+
+    def _all_subscribed(self, reply: Reply) -> None:
+        self._subscribed = True
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting()
 
     def _subscribe(self, channels: Iterable[str]) -> None:
         for channel in channels:

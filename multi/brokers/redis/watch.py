@@ -121,6 +121,9 @@ class RedisWatch:
         self.settle(kept)
         if self.armed:
             self.arm(self.armed)
+        self._copies.then(self._come_up)
+
+    def _come_up(self) -> None:
         self.events.on_up()
         if self.armed:
             # something may have been moved to an inbox by a connection that is gone
