@@ -29,7 +29,7 @@ def test_a_paused_queue_waits_while_the_others_go_on_and_comes_when_it_is_resume
     assert worker.stats().queues == ["images", "mails"]
     worker.order("pause", "images")
     worker.wait_consuming("mails")
-    assert "Paused: images; tasks are taken from: mails" in worker.said()
+    until(lambda: "Paused: images; tasks are taken from: mails" in worker.said())
     waiting = [made.tasks.add.apply_async((i, 1), queue="images") for i in range(20)]
     assert [made.tasks.add.apply_async((i, 1), queue="mails").get(timeout=10) for i in range(5)] == [1, 2, 3, 4, 5]
     # a child that was just about to take one hands it back
