@@ -146,10 +146,12 @@ def _mapping(key: str, value: Any) -> None:
 def _policy(key: str, value: Any) -> None:
     _mapping(key, value)
     for name, number in value.items():
+        if name == "retry_errors":
+            if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in number or ()):
+                raise TypeError(f"{key}['retry_errors'] should be classes of exceptions, not {number!r}")
+            continue
         if name not in _POLICY:
-            if name in ("retry_errors", "interval_max_retries"):
-                continue
-            raise TypeError(f"retry_policy has no {name!r}; it has {', '.join(_POLICY)}")
+            raise TypeError(f"retry_policy has no {name!r}; it has {', '.join(_POLICY)}, retry_errors")
         if number is not None or name != "max_retries":
             span(f"{key}[{name!r}]", number)
 

@@ -174,12 +174,13 @@ class Sender:
             self.expect([publication.message.headers["id"] for publication in publications])
         try:
             broker.publish(publications)
-        except BrokerUnavailable:
+        except Exception as error:
             if retry is None:
                 retry = self.conf.task_publish_retry
-            if not retry:
+            policy = {**self.conf.task_publish_retry_policy, **(policy or {})}
+            if not retry or not isinstance(error, _passing(policy)):
                 raise
-            self._publish_again(broker, publications, {**self.conf.task_publish_retry_policy, **(policy or {})})
+            self._publish_again(broker, publications, policy)
         if signals.PUBLISHING.any:
             from multi.app import life
 
@@ -196,8 +197,13 @@ class Sender:
             try:
                 broker.publish(publications)
                 return
-            except BrokerUnavailable:
+            except _passing(policy):
                 if limit is not None and attempt >= limit:
                     raise
                 if deadline is not None and time.monotonic() >= deadline:
                     raise
+
+
+def _passing(policy: Mapping[str, Any]) -> tuple[type[BaseException], ...]:
+    """The errors after which sending is tried again."""
+    return (BrokerUnavailable, *(policy.get("retry_errors") or ()))

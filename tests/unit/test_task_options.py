@@ -550,6 +550,30 @@ def test_sending_gives_up_at_its_time_limit(app: App, monkeypatch: pytest.Monkey
     assert len(tried) >= 2
 
 
+def test_sending_is_tried_again_after_other_errors_where_the_policy_names_them(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = app.task(name="own")(lambda: None)
+    publish = app.broker.publish
+    tried: list[int] = []
+
+    def failing(publications: Any) -> None:
+        tried.append(1)
+        if len(tried) < 3:
+            raise OSError("no route")
+        publish(publications)
+
+    monkeypatch.setattr(app.broker, "publish", failing)
+    with pytest.raises(OSError, match="no route"):
+        own.apply_async()
+    tried.clear()
+    own.apply_async(retry_policy={"retry_errors": (OSError,), "interval_step": 0})
+    assert len(tried) == 3
+    assert app.broker.depth("celery") == 1
+    with pytest.raises(TypeError, match="should be classes of exceptions"):
+        own.apply_async(retry_policy={"retry_errors": ("OSError",)})
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
