@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     )
     from multi.app.eager import EagerResult
     from multi.app.frameworks.commits import on_commit
+    from multi.app.progress import Progress
     from multi.app.result import AsyncResult
     from multi.app.resultset import GroupResult, ResultSet, result_from_tuple
     from multi.app.shared import current_app, current_task, shared_task
@@ -62,6 +63,7 @@ _PLACES = {
     "Celery": "multi.app.app:App",
     "AsyncResult": "multi.app.result",
     "EagerResult": "multi.app.eager",
+    "Progress": "multi.app.progress",
     "Signature": "multi.app.canvas",
     "Task": "multi.app.task",
     "GroupResult": "multi.app.resultset",
@@ -108,6 +110,7 @@ __all__ = [
     "MaxRetriesExceededError",
     "MultiError",
     "NotRegistered",
+    "Progress",
     "Queue",
     "Reject",
     "ResultSet",
