@@ -180,12 +180,12 @@ class AsyncResult(Awaiting[R]):
     ) -> Any:
         """Wait for the task's end and return its result; raises its exception, unless `propagate` is False.
 
-        Raises `TimeoutError` after `timeout` seconds, and `RuntimeError` inside a task: a worker that waits for other
-        tasks may wait for itself (`disable_sync_subtasks=False` allows it). `on_message` gets each record on the way,
+        Raises `TimeoutError` after `timeout` seconds, and `RuntimeError` inside a task for a result that isn't there
+        yet: a worker that waits for other tasks may wait for itself (`disable_sync_subtasks=False` allows it). `on_message` gets each record on the way,
         `on_interval` is called every `interval` seconds (0.5) meanwhile, `callback` gets id and result at the end.
         `no_ack` is taken for the sake of Celery's programs: there is nothing to acknowledge about a result here.
         """
-        if disable_sync_subtasks and running.get() is not None:
+        if disable_sync_subtasks and running.get() is not None and not self.ready():
             refuse_in_task()
         if self.ignored:
             return None
