@@ -138,7 +138,7 @@ def parse(host: str, text: str) -> HostFacts:
         known = float(age) if age.isdigit() else None
         found = NodeFact(unit, manager, _STATES.get(state, STOPPED), int(pid or 0), release or None, known)
         nodes[unit] = found._replace(release=_release(found, field("current"), current_age))
-    nodes |= _keepers(field("keepers"), field("current"), current_age, whole("clock"))
+    nodes |= _keepers(field("keepers"), field("current"), current_age, whole("clock"), nodes)
     disk, inodes = whole("disk"), whole("disk", 1)
     systemd = whole("systemd")
     return HostFacts(
@@ -197,8 +197,15 @@ def _release(node: NodeFact, current: str | None, current_age: float | None) -> 
     return None
 
 
-def _keepers(text: str | None, current: str | None, current_age: float | None, now: int | None) -> dict[str, NodeFact]:
-    """The nodes that multi's own keepers run, by their short names."""
+def _keepers(
+    text: str | None,
+    current: str | None,
+    current_age: float | None,
+    now: int | None,
+    managed: Mapping[str, NodeFact],
+) -> dict[str, NodeFact]:
+    """The nodes that multi's own keepers run, by their short names; and those of `managed` that supervisord calls running and
+    their keepers don't."""
     if text is None:
         return {}
     import json
@@ -210,10 +217,13 @@ def _keepers(text: str | None, current: str | None, current_age: float | None, n
     found = {}
     for value in values:
         manager = value.get("run_by") or "multi"
-        if manager not in ("multi", "keeper"):
-            continue  # run by systemd or supervisord, which have told of it themselves
+        is_up = str(value["state"]).startswith(("running", "paused", "reloading"))
+        if manager not in ("multi", "keeper"):  # systemd or supervisord, which have told of it themselves
+            known = managed.get(str(value.get("unit")))
+            if known is not None and known.manager == manager == "supervisord" and known.state == RUNNING and not is_up:
+                found[known.unit] = known._replace(state=STARTING)
+            continue
         short = str(value["node"]).partition("@")[0]
-        is_up = value["state"] in ("running", "paused")
         workers = value.get("workers") or []
         since = max((one.get("started") or 0 for one in workers if isinstance(one, dict)), default=0) or value.get(
             "since"

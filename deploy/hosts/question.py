@@ -167,7 +167,12 @@ fi
 keepers=$(ps -eo args 2>/dev/null | grep -c '[c]ontroller/keep')
 if [ -z "$(ps -o args= -p 1 2>/dev/null)" ]; then keepers=unknown; fi
 if [ -n "$multi" ] && [ "$keepers" != 0 ] && [ -d "$path/current" ]; then
-  line=$(cd "$path/current" && "$multi" status --json 2>/dev/null | tr -d '\n\t')
+  # their owner's are seen by the owner alone
+  o=
+  if [ -n "$owner" ] && [ "$owner" != "$(id -un)" ]; then
+    if [ "$uid" = 0 ]; then o="runuser -u $owner --"; elif [ -n "$s" ]; then o="$s -u $owner"; fi
+  fi
+  line=$(cd "$path/current" && $o "$multi" status --json 2>/dev/null | tr -d '\n\t')
   if [ -n "$line" ]; then say keepers "$line"; fi
 fi
 if [ -r "$path/.multi/units" ]; then

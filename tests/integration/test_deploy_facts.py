@@ -13,12 +13,12 @@ import pytest
 from support.supervisord import PrivateSupervisord
 from support.wait import until
 
-from multi.deploy.hosts.facts import RUNNING, STOPPED, HostFacts, parse
+from multi.deploy.hosts.facts import RUNNING, STARTING, STOPPED, HostFacts, parse
 from multi.deploy.hosts.question import Question
 
 
-def told(path: Path, *folders: Path, **env: str) -> HostFacts:
-    asked = Question(str(path), "shop", sys.executable, (), tuple(map(str, folders))).command()
+def told(path: Path, *folders: Path, owner: str = "", **env: str) -> HostFacts:
+    asked = Question(str(path), "shop", sys.executable, (), tuple(map(str, folders)), owner).command()
     done = subprocess.run(
         list(map(str, asked.argv)),
         input=asked.stdin,
@@ -83,6 +83,30 @@ def test_the_releases_and_what_deploys_have_left(project: Path) -> None:
     assert facts.lock == "me since yesterday"
     assert facts.python == ".".join(map(str, sys.version_info[:3]))
     assert facts.hostname == os.uname().nodename
+
+
+@pytest.mark.parametrize("state", ["running", "running (paused)", "starting"])
+def test_keepers_are_asked_as_their_owner_and_know_better_than_supervisord(
+    project: Path, tmp_path: Path, state: str
+) -> None:
+    multi = project / "releases/r2/.venv/bin/multi"
+    keeper = f'{{"node": "w1@h", "run_by": "multi", "pid": 7, "state": "{state}"}}'
+    program = f'{{"node": "w2@h", "run_by": "supervisord", "unit": "shop-w2", "state": "{state}"}}'
+    status = "shop-w2 RUNNING pid 9, uptime 0:00:10"
+    programs = {
+        multi: f"[ \"$BY\" = shopper ] && echo '[{keeper}, {program}]'",
+        tmp_path / "sudo": '[ "$*" != "-n true" ] || exit 0; [ "$2" != -u ] || shift 2; shift; BY=shopper "$@"',
+        tmp_path / "runuser": '[ "$1 $2 $3" = "-u shopper --" ] || exit 1; shift 3; BY=shopper exec "$@"',
+        tmp_path / "ps": '[ "$1" != -eo ] || echo python multi/controller/keep.py w1',
+        tmp_path / "supervisorctl": f"case $1 in version) echo 4.2.5 ;; status) echo '{status}' ;; esac",
+    }
+    for path, text in programs.items():
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+    facts = told(project, owner="shopper", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    wanted = STARTING if state == "starting" else RUNNING
+    assert facts.nodes["w1"].state == (STOPPED if state == "starting" else RUNNING)
+    assert (facts.nodes["shop-w2"].manager, facts.nodes["shop-w2"].state) == ("supervisord", wanted)
 
 
 def test_programs_of_supervisord_and_the_release_that_each_runs(project: Path, supervisord: PrivateSupervisord) -> None:
