@@ -130,6 +130,27 @@ def test_the_check_of_a_migration_tells_by_its_exit_code(
     assert run(["check", "--migration", "fine.py"]) == 0
 
 
+@pytest.mark.parametrize(
+    ("line", "level"),
+    [
+        ("from celery import Celery, group, shared_task", None),
+        ("from celery.exceptions import Ignore, Reject", None),
+        ("from celery.signals import task_failure", None),
+        ("from celery.utils.log import get_task_logger", None),
+        ("from kombu import Queue, Exchange", None),
+        ("from kombu.serialization import register", None),
+        ("from celery.worker.consumer import Consumer", ERROR),
+        ("import celery.bin.base", ERROR),
+        ("from celery.utils import uuid", NOTE),
+        ("from . import celery", None),
+    ],
+)
+def test_imports_are_looked_up_where_they_are_here(tmp_path: Path, line: str, level: str | None) -> None:
+    (tmp_path / "tasks.py").write_text(f"import celery\n{line}\n")
+    found = [each.level for each in read(str(tmp_path)).findings if each.line == 2]
+    assert found == ([] if level is None else [level])
+
+
 def test_priorities_are_told_of_wherever_they_are_said(tmp_path: Path) -> None:
     (tmp_path / "tasks.py").write_text(
         "from celery import Celery\napp = Celery()\napp.conf.update(task_acks_late=False, task_default_priority=5)\n"

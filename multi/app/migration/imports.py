@@ -23,8 +23,12 @@ PLACES = {
     "celery.states": "multi.states",
     "celery.utils.log": "multi",
     "celery.utils.nodenames": "multi",
+    "celery.contrib.abortable": "multi",
     "kombu": "multi",
     "kombu.common": "multi",
+    "kombu.compression": "multi.compression",
+    "kombu.serialization": "multi.codecs",
+    "kombu.utils.json": "multi.codecs",
 }
 _GONE = {
     "celery.task": "Celery itself has removed it: use app.task or shared_task",
@@ -78,4 +82,7 @@ def _has(place: str, name: str) -> bool:
         import multi
 
         return hasattr(getattr(multi, place.rpartition(".")[2]), name)
-    return find_spec(place) is not None and hasattr(import_module(place), name)
+    try:
+        return find_spec(place) is not None and hasattr(import_module(place), name)
+    except ModuleNotFoundError:  # nor its parent
+        return False
