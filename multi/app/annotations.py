@@ -11,12 +11,21 @@ if TYPE_CHECKING:
     from multi.app.task import Task
 
 
+#: What decides how a task is made.
+_MADE = ("name", "bind", "base", "pydantic", "pydantic_strict", "pydantic_context", "pydantic_dump_kwargs")
+
+
 def annotate(task: Task, setting: Any) -> None:
     """Change `task` as `setting` says: what is said of its name counts before what is said of all (`"*"`)."""
     from multi.app.making import check_attributes
 
     kind = type(task)
     for found in _all_of(task, setting):
+        for key in _MADE:
+            if key in found:
+                raise ConfigurationError(
+                    f"task_annotations: {key} of {task.name} can't be changed any more: it is made already"
+                )
         check_attributes(task.name, {key: value for key, value in found.items() if not key.startswith("@")})
         for key, value in found.items():
             if key.startswith("@"):

@@ -212,7 +212,7 @@ class App(Sender, Moments):
             task.name = kind.name = self.gen_task_name(kind.__name__, kind.__module__)
         from multi.app.making import check_class
 
-        check_class(task)
+        check_class(self, task)
         task._app = self
         task.abstract = False
         return self._joined(task)

@@ -64,8 +64,8 @@ def check_attributes(name: str, attributes: Mapping[str, Any]) -> None:
         raise ConfigurationError(f"task {name}: {error}") from None
 
 
-def check_class(task: Task) -> None:
-    """The same for a class of the project's own."""
+def check_class(app: App, task: Task) -> None:
+    """The same for a class of the project's own, whose `run` is wrapped where it takes models."""
     attributes = {
         name: value
         for base in reversed(type(task).__mro__)
@@ -73,6 +73,11 @@ def check_class(task: Task) -> None:
         for name, value in vars(base).items()
     }
     check_attributes(task.name, {key: value for key, value in attributes.items() if not callable(value)})
+    kind = type(task)
+    if task.pydantic and not hasattr(kind.run, "__wrapped__"):
+        from multi.app.validation import validated
+
+        kind.run = validated(app, kind.run, task.name, _defaults(kind))  # type: ignore[method-assign]  # of the project's
 
 
 def make(

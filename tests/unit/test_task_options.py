@@ -164,6 +164,7 @@ def test_annotations_wrap_methods_and_add_handlers() -> None:
     [
         ({"*": {"max_retires": 1}}, UnknownSetting, "did you mean 'max_retries'"),
         ({"*": {"max_retries": "many"}}, ConfigurationError, "max_retries can't be 'many'"),
+        ({"*": {"pydantic": True}}, ConfigurationError, "pydantic of .* can't be changed any more"),
         ({"*": {"@nothing": repr}}, ConfigurationError, "'@nothing' needs a method"),
         ({"*": ["a"]}, ConfigurationError, "which is no dictionary"),
         (3, ConfigurationError, "task_annotations is a dictionary"),
@@ -253,6 +254,29 @@ def test_models_may_be_strict_and_get_a_context(app: App) -> None:
     assert results[0].failed()
     assert results[1].get(timeout=0) == 5
     assert contexts[-1] == {"mine": 1, "celery_app": app, "celery_task_name": "take"}
+
+
+def test_a_class_of_ones_own_takes_models_too(app: App) -> None:
+    pydantic: Any = pytest.importorskip("pydantic")
+
+    class Order(pydantic.BaseModel):  # type: ignore[misc]  # its module may be missing
+        number: int
+
+    class Take(Task):
+        name = "take"
+        pydantic = True
+
+        def run(self, order: Any, more: int = 0) -> Any:
+            assert isinstance(order, Order)
+            return order.number + more
+
+    Take.run.__annotations__ = {"order": Order}
+    task = app.register_task(Take())
+    result = task.delay(Order(number=5), more=1)
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'order'"):
+        task.delay()
+    work(app)
+    assert result.get(timeout=0) == 6
 
 
 def test_without_pydantic_the_command_is_named(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
