@@ -157,7 +157,8 @@ class Node:
         own = self._own_status()
         run_by = str(own.record.get("run_by") or "") if own.is_up else ""
         if self.unit is None:
-            return f"{run_by} runs it, of which nothing is known here" if run_by else ""
+            way = "use its supervisorctl, or name its configuration file with the variable SUPERVISORD_CONF"
+            return f"{run_by} runs it, of which nothing is known here; {way}" if run_by else ""
         found = self.unit.standing
         if found.state != UNKNOWN or (own.is_up and not run_by):
             return ""
