@@ -164,10 +164,10 @@ def test_what_a_child_wanted_and_didnt_come_for_goes_to_others(broker: AMQPBroke
 
 
 def test_messages_are_due_in_their_own_order(broker: AMQPBroker, node: MakeNode) -> None:
+    lane = node(broker).lane()
     now = time.time()
     delays = {"c": 2.3, "a": 0.15, "d": 3.2, "b": 1.1}
     broker.publish([Publication(QUEUE, message(name), now + delay) for name, delay in delays.items()])
-    lane = node(broker).lane()
     for name, delay in sorted(delays.items()):
         delivery = lane.one()
         assert names([delivery]) == [name]
@@ -224,7 +224,7 @@ def test_dead_letters_are_kept_until_they_are_replayed(own: RabbitMQ, own_broker
     )
     own.kill()
     own.start()
-    letters = own_broker.dead(QUEUE)
+    letters = until(lambda: own_broker.dead(QUEUE), what="the letters")  # it may still be reading what it had
     assert [(each.reason, each.detail, each.starts) for each in letters] == [(f"no {name}", "why", 1) for name in "abc"]
     assert [each.message for each in letters] == sent
     assert own_broker.dead(QUEUE) == letters

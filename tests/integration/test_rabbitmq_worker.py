@@ -225,12 +225,13 @@ def test_a_task_that_kills_its_child_is_counted_and_set_aside(project: Project, 
 def test_short_tasks_dont_wait_behind_a_long_one(project: Project, rabbitmq_url: str) -> None:
     with bench(project, rabbitmq_url, "rpc://") as made:
         made.start("-c", "2")
-        long = made.tasks.sleep.delay(3, "long")
-        until(lambda: "begin long" in made.notes())
+        long = made.tasks.hold.delay("long")
+        made.wait_begun("long")
         short = [made.tasks.sleep.delay(0.002, str(number)) for number in range(200)]
         for result in short:
             result.get(timeout=TIMEOUT)
         assert "end long" not in made.notes()
+        made.let_go("long")
         assert long.get(timeout=TIMEOUT) == "long"
 
 

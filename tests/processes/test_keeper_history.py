@@ -94,6 +94,7 @@ def test_an_adoption_is_in_it(nodes: Nodes) -> None:
     assert last(nodes, "adopted")["pid"] == nodes.worker("w1")
 
 
+@pytest.mark.timeout(300)
 def test_a_thousand_crashes_leave_bounded_files_and_a_keeper_as_it_was(nodes: Nodes) -> None:
     nodes.project.write("crash.sh", "exit 3\n")
     # ready as soon as it lives, and gone at once
@@ -106,7 +107,7 @@ def test_a_thousand_crashes_leave_bounded_files_and_a_keeper_as_it_was(nodes: No
             own = sum(int(line.split()[1]) for line in file if line.startswith("RssAnon"))
         return own, len(os.listdir(f"/proc/{keeper}/fd"))
 
-    until(lambda: nodes.record("c1").get("restarts", 0) > 100, 60, what="a hundred crashes")
+    until(lambda: nodes.record("c1").get("restarts", 0) > 100, 120, what="a hundred crashes")
     memory, descriptors = looks()
     until(lambda: nodes.record("c1")["restarts"] > 1000, 120, what="a thousand crashes")
     assert nodes.keeper("c1") == keeper
