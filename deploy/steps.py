@@ -292,6 +292,11 @@ class HostPlan(NamedTuple):
     def of(self, phase: str) -> tuple[Step, ...]:
         return tuple(step for step in self.steps if step.phase == phase)
 
+    def switches_to(self, release: str) -> bool:
+        """Whether it comes to run this release; one that has the same content under another name doesn't."""
+        target = f"releases/{release}"
+        return any(isinstance(step.do, Link) and step.do.target == target for step in self.of(SWITCH))
+
 
 class Plan(NamedTuple):
     """What makes a fleet match its description and a release. `release` is that of all hosts afterwards; `refusal`: why it is not

@@ -107,9 +107,7 @@ def _migrations(
     commands = inventory.settings.hooks.get("migrate", ())
     if release is None or release.is_there or not commands:
         return []
-    chosen = next(
-        (host for host in hosts if plans[host.name].error is None and plans[host.name].current != release.name), None
-    )
+    chosen = next((host for host in hosts if plans[host.name].switches_to(release.name)), None)
     if chosen is None:
         return []
     return [

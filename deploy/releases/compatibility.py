@@ -158,7 +158,7 @@ def check(inventory: Inventory, hosts: Sequence[Host], plan: Plan, backend: Back
     for host in hosts:
         planned = plan.hosts[host.name]
         command = of_release(inventory, host, plan.release)
-        if planned.error is not None or planned.current == plan.release or command is None:
+        if not planned.switches_to(plan.release) or command is None:
             continue
         try:
             session = backend.connect(host)
