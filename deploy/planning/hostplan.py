@@ -291,7 +291,9 @@ class HostPlanner:
         good = sorted({one.name for one in facts.releases if one.good} | ({wanted} if wanted else set()))
         # the release before is the way back, whatever its place in the order
         kept = {*good[-settings.keep :], wanted, facts.current}
-        old = [name for name in names if name not in kept and (name not in running or self.is_new)]
+        # what has failed is removed on occasion: it is no reason for a deploy
+        old = [name for name in names if name not in kept and (name in good or self.steps)]
+        old = [name for name in old if name not in running or self.is_new]
         used = {one.environment for one in facts.releases if one.name not in old}
         if self.release is not None:
             used.add(self._environment(self.release))

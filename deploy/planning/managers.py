@@ -159,7 +159,9 @@ class Keepers(Manager):
         self._deadline = (f"--timeout={deadline:g}",) if deadline is not None else ()
 
     def _run(self, *words: str, timeout: float | None = None) -> Command:
-        return Command((self._multi, *words), user=self._owner, cwd=self._folder, timeout=timeout)
+        # sudo forgets by which path the folder was entered, and `current` is to be followed at each start anew
+        env = {"PWD": self._folder} if self._owner is not None else {}
+        return Command((self._multi, *words), user=self._owner, cwd=self._folder, env=env, timeout=timeout)
 
     def start(self, unit: str, timeout: float | None = None) -> Command:
         return self._run("up", "--only", unit, *self._deadline, timeout=timeout)

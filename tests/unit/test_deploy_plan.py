@@ -178,6 +178,7 @@ def test_releases_that_were_never_healthy_push_out_none_that_was() -> None:
         assert fleet.push(release(version))
     for version in ("3", "4", "5"):
         assert not fleet.push(release(version), [Fault("systemctl restart", "app1")])
+        assert fleet.plan(release("2")).is_empty
     assert fleet.push(release("6"))
     assert {one.name for one in fleet.facts["app2"].releases} == {"r2", "r6"}
 
@@ -230,6 +231,15 @@ def test_one_push_covers_systemd_supervisord_and_keepers() -> None:
     assert "sudo -n supervisorctl update shop-w1" in fleet.of("old")
     assert "cd /srv/shop/current && /srv/shop/current/.venv/bin/multi up --only w1 --timeout=120" in fleet.of("app4")
     assert fleet.plan(release()).is_empty
+
+
+def test_keepers_of_another_owner_are_told_the_path_that_follows_the_release() -> None:
+    text = TOML.replace('"app[1:4]"', "app1").replace("[deploy]", '[deploy]\nowner = "shop"')
+    fleet = Fleet(text, fresh("app1", systemd=None))
+    assert fleet.push(release())
+    multi = "env PWD=/srv/shop/current /srv/shop/current/.venv/bin/multi"
+    start = f"cd /srv/shop/current && sudo -n -u shop {multi} up --only w1"
+    assert any(line.startswith(start) for line in fleet.of("app1"))
 
 
 def test_agentless_units_need_nothing_of_multi() -> None:
