@@ -17,10 +17,12 @@ from support.wait import until
 from multi import units as formats
 from multi.cli.group import exit_code
 from multi.controller import installed, installing, places
+from multi.controller.entries import Entry
 from multi.controller.installation import Host, target_here
 from multi.controller.installed import Installed
 from multi.controller.installing import CHANGED, GONE, NEW
 from multi.controller.journal import Journal
+from multi.controller.journal import text as journal_text
 from multi.controller.managers import config_file, supervisord, systemd
 from multi.controller.managers.base import ManagerDown, ManagerError, ManagerSilent, engine_of, silent
 from multi.controller.managers.systemd import Systemd
@@ -248,3 +250,19 @@ def test_of_a_users_own_systemd_it_is_told_only_of_other_users(user: str | None,
     target = Target(project="shop", host="h", user=True, owner="me", homes={"me": "/home/me"})
     told = formats.find("systemd").notes([spec], target)
     assert any("it runs as that user" in one for one in told) == is_told
+
+
+def test_lines_that_systemd_writes_about_a_node_have_their_time_and_level() -> None:
+    entry = {
+        "__REALTIME_TIMESTAMP": "1795000000123456",
+        "PRIORITY": "4",
+        "SYSLOG_IDENTIFIER": "systemd",
+        "MESSAGE": "it exited",
+    }
+    line = journal_text(entry)
+    assert line.endswith(",123: WARNING/systemd] it exited")
+    found = Entry(line)
+    assert found.when == pytest.approx(1_795_000_000.123, abs=0.001)
+    assert found.has_header
+    assert journal_text({**entry, "SYSLOG_IDENTIFIER": "multi-shop-w1"}) == "it exited"
+    assert journal_text({**entry, "SYSLOG_IDENTIFIER": "multi-shop-w1", "MESSAGE": [104, 105, 255]}) == "hi\ufffd"
