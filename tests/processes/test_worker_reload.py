@@ -157,3 +157,60 @@ def test_a_successor_ends_after_the_worker_that_it_took_over_from_but_when_it_is
         for pid in (first, second):
             if pid and os.path.exists(f"/proc/{pid}"):
                 os.kill(pid, signal.SIGKILL)
+
+
+def test_what_is_sent_to_all_while_a_worker_hands_over_runs_once(project: Project) -> None:
+    """Both generations consume from the queue that is the node's own."""
+    broker = f"sqlite:///{project.path}/queue.db"
+    project.env |= {"MULTI_BROKER_URL": broker}
+    project.write(
+        "proj.py",
+        """
+        from multi import App, Broadcast, Queue
+        app = App("proj", task_queues=[Queue("celery"), Broadcast("reload")], task_ignore_result=True)
+        @app.task
+        def note(number):
+            with open("notes", "a") as file:
+                file.write(f"{number}\\n")
+        """,
+    )
+    words = (
+        "worker",
+        "-A",
+        "proj",
+        "-n",
+        "w1@%h",
+        "-l",
+        "INFO",
+        "-c",
+        "1",
+        "-D",
+        "-f",
+        "w1.log",
+        "--pidfile",
+        "w1.pid",
+    )
+    project.multi(*words)
+    pidfile, notes = project.path / "w1.pid", project.path / "notes"
+    first = int(pidfile.read_text())
+    try:
+        os.kill(first, signal.SIGHUP)
+        sent = project.python(
+            f"""
+            import os, time, proj
+            sent = 0
+            while os.path.exists("/proc/{first}"):
+                proj.note.apply_async((sent,), queue="reload")
+                sent += 1
+                time.sleep(0.02)
+            proj.note.apply_async(("last",), queue="reload")
+            print(sent)
+            """
+        )
+        count = int(sent.stdout)
+        assert count
+        until(lambda: notes.exists() and "last" in notes.read_text().split(), 20, what="the last one to have run")
+        assert sorted(notes.read_text().split()) == sorted([*map(str, range(count)), "last"])
+    finally:
+        os.kill(int(pidfile.read_text()), signal.SIGTERM)
+    until(lambda: not pidfile.exists(), 20, what="the last worker to end")
