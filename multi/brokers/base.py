@@ -16,7 +16,7 @@ pair, the watch owns that connection, and lanes talk to the watch.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -36,7 +36,8 @@ class Abilities(msgspec.Struct, frozen=True):
     than the claimer may settle a claim (so that lanes may claim in batches). `delay`: parks messages until they are
     due. `priority`: higher numbers first. `delivery_count`: counts starts. `fanout`: sends copies to all bound queues. `push`:
     deliveries arrive at the lane by themselves. `shared`: other processes see the same queues. `ceiling`: seconds
-    after which the server itself takes a claim back, None for never. `turns`: keeps the turns of rate limits.
+    after which the server itself takes a claim back, None for never. `turns`: keeps the turns of rate limits. `foreign`:
+    Celery's workers can consume from the same queues.
     """
 
     lease: bool = True
@@ -49,6 +50,7 @@ class Abilities(msgspec.Struct, frozen=True):
     shared: bool = True
     ceiling: float | None = None
     turns: bool = False
+    foreign: bool = False
 
 
 class Delivery(msgspec.Struct):
@@ -109,6 +111,38 @@ class DeadLetter(msgspec.Struct):
     starts: int
     time: float
     message: Message | None
+
+
+class QueueCounts(msgspec.Struct):
+    """How many messages of a queue are where: None is what its broker can't tell.
+
+    `waiting` is `Broker.depth`; `parked` wait for their time; `claimed` are held by workers, or were by dead ones; `dead`
+    are dead letters. `consumers` counts the workers that consume from it, as far as the broker knows them.
+    """
+
+    name: str
+    waiting: int = 0
+    parked: int | None = None
+    claimed: int | None = None
+    dead: int = 0
+    consumers: int | None = None
+
+
+class Consumer(msgspec.Struct, frozen=True):
+    """A worker of ours that consumes from a queue, or did until it fell silent: it counts as gone in `left` seconds."""
+
+    name: str
+    queue: str
+    left: float
+
+
+class HandedBack(msgspec.Struct):
+    """How many messages went into the plain queues, and how many claims were left since their leases still hold."""
+
+    parked: int = 0
+    claimed: int = 0
+    dead: int = 0
+    held: int = 0
 
 
 class Lane(ABC):
@@ -252,6 +286,29 @@ class Broker(ABC):
     @abstractmethod
     def replay(self, queue: str, ids: Iterable[str] | None = None) -> int:
         """Send dead letters (None: all) to `queue` again, with their count at zero; returns how many."""
+
+    @abstractmethod
+    def purge_dead(self, queue: str, ids: Iterable[str] | None = None) -> int:
+        """Drop dead letters (None: all) of `queue` for good; returns how many."""
+
+    @abstractmethod
+    def counts(self, queues: Iterable[str]) -> list[QueueCounts]:
+        """Where the messages of these queues are, in their order; behind them the other queues that hold messages, as far
+        as the broker can tell which there are."""
+
+    def consumers(self, queues: Collection[str] | None = None) -> list[Consumer]:
+        """The workers of ours that consume from these queues (None: from any), as far as they can be told from others.
+        Where `foreign` is declared."""
+        raise NotImplementedError
+
+    def hand_back(self, queues: Collection[str] | None = None, *, dead: bool = False) -> HandedBack:
+        """Put what only our workers can reach into the plain queues (None: whatever there is of any queue), for Celery's.
+
+        That is what is parked, what dead workers held, and with `dead` the dead letters. What a lease still protects stays
+        where it is. Each message moves in one step, so that an end in the middle loses and doubles nothing. Where `foreign`
+        is declared.
+        """
+        raise NotImplementedError
 
     def reserve(self, name: str, member: str, pause: float) -> tuple[float, float]:
         """Take a turn under the rate limit `name`, one every `pause` seconds, or come back for it.

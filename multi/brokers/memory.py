@@ -9,7 +9,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from multi.brokers.base import Abilities, Broker, DeadLetter, Delivery, Lane, Port, Settlement, Watch, WatchEvents
+from multi.brokers.base import (
+    Abilities,
+    Broker,
+    DeadLetter,
+    Delivery,
+    Lane,
+    Port,
+    QueueCounts,
+    Settlement,
+    Watch,
+    WatchEvents,
+)
 from multi.brokers.bindings import Row, bindings, known, spread
 from multi.brokers.consumed import Consumed
 from multi.brokers.packing import pack, rank, unpack
@@ -65,18 +76,24 @@ class MemoryBroker(Broker):
             return [_letter(dead) for dead in self._hub.dead.values() if dead.entry.queue == queue]
 
     def replay(self, queue: str, ids: Iterable[str] | None = None) -> int:
-        wanted = None if ids is None else set(ids)
         with self._hub.lock:
-            chosen = [
-                number
-                for number, dead in self._hub.dead.items()
-                if dead.entry.queue == queue and (wanted is None or str(number) in wanted)
-            ]
-            for number in chosen:
-                entry = self._hub.dead.pop(number).entry
-                self._hub.add(queue, entry.rank, entry.envelope, redelivered=True)
-            self._hub.wake(Counter({queue: len(chosen)}))
-            return len(chosen)
+            letters = self._hub.take_dead(queue, ids)
+            for letter in letters:
+                self._hub.add(queue, letter.entry.rank, letter.entry.envelope, redelivered=True)
+            self._hub.wake(Counter({queue: len(letters)}))
+            return len(letters)
+
+    def purge_dead(self, queue: str, ids: Iterable[str] | None = None) -> int:
+        with self._hub.lock:
+            return len(self._hub.take_dead(queue, ids))
+
+    def counts(self, queues: Iterable[str]) -> list[QueueCounts]:
+        with self._hub.lock:
+            found = self._hub.counts()
+            names = dict.fromkeys((*queues, *sorted(found)))
+            consumed = Counter(queue for sleeper in self._hub.sleepers for queue in set(sleeper.queues))
+            nothing = (0, 0, 0, 0)
+            return [QueueCounts(name, *found.get(name, nothing), consumers=consumed[name]) for name in names]
 
     def close(self) -> None:
         """Nothing is open."""

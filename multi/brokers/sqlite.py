@@ -11,7 +11,17 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from multi.brokers.base import Abilities, Broker, DeadLetter, Delivery, Lane, Settlement, Watch, WatchEvents
+from multi.brokers.base import (
+    Abilities,
+    Broker,
+    DeadLetter,
+    Delivery,
+    Lane,
+    QueueCounts,
+    Settlement,
+    Watch,
+    WatchEvents,
+)
 from multi.brokers.consumed import Consumed
 from multi.brokers.sqlite_bindings import SQLiteBindings
 from multi.brokers.sqlite_queue import (
@@ -136,6 +146,30 @@ class SQLiteBroker(Broker):
             rings = wake(connection, wakes)
         call(self._database, rings)
         return len(numbers)
+
+    def purge_dead(self, queue: str, ids: Iterable[str] | None = None) -> int:
+        wanted = None if ids is None else [(queue, int(each)) for each in ids if each.isdecimal()]
+        with self._database.write() as connection:
+            if wanted is None:
+                return connection.execute("DELETE FROM dead WHERE queue = ?", (queue,)).rowcount
+            return max(0, connection.executemany("DELETE FROM dead WHERE queue = ? AND id = ?", wanted).rowcount)
+
+    def counts(self, queues: Iterable[str]) -> list[QueueCounts]:
+        with self._database.read() as connection:
+            found = connection.execute("SELECT queue, state, count(*) FROM messages GROUP BY queue, state").fetchall()
+            dead = dict(connection.execute("SELECT queue, count(*) FROM dead GROUP BY queue").fetchall())
+        counted = {(queue, state): int(count) for queue, state, count in found}
+        others = sorted({*(queue for queue, _ in counted), *dead})
+        return [
+            QueueCounts(
+                name,
+                counted.get((name, 0), 0),
+                counted.get((name, 2), 0),
+                counted.get((name, 1), 0),
+                int(dead.get(name, 0)),
+            )
+            for name in dict.fromkeys((*queues, *others))
+        ]
 
     def close(self) -> None:
         self._database.close()

@@ -161,6 +161,25 @@ class Hub:
     def purge(self, queue: str) -> int:
         return len(self._waiting.pop(queue, ()))
 
+    def take_dead(self, queue: str, ids: Iterable[str] | None) -> list[Dead]:
+        """Remove dead letters of a queue (None: all), oldest first."""
+        wanted = None if ids is None else set(ids)
+        chosen = [
+            number
+            for number, dead in self.dead.items()
+            if dead.entry.queue == queue and (wanted is None or str(number) in wanted)
+        ]
+        return [self.dead.pop(number) for number in chosen]
+
+    def counts(self) -> dict[str, tuple[int, int, int, int]]:
+        """How many messages of each queue that has some wait, are parked, claimed and dead."""
+        waiting = Counter({queue: len(heap) for queue, heap in self._waiting.items()})
+        parked = Counter(entry.queue for _, _, entry in self._parked)
+        claimed = Counter(entry.queue for entry in self.claimed.values())
+        dead = Counter(letter.entry.queue for letter in self.dead.values())
+        names = {name for table in (waiting, parked, claimed, dead) for name, count in table.items() if count}
+        return {name: (waiting[name], parked[name], claimed[name], dead[name]) for name in names}
+
     def wake(self, wakes: Counter[str]) -> None:
         """Tell sleepers of so many new messages per queue, one message to one of them, who waited longest first."""
         for sleeper in list(self.sleepers):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from multi.testing.consuming import Consuming
 from multi.testing.leases import Leases
 from multi.testing.messages import Messages
+from multi.testing.overview import Overview
 from multi.testing.pacing import BrokerPacing
 from multi.testing.routing import Routing
 from multi.testing.settling import Settling
 from multi.testing.watching import Watching
 
 
-class BrokerContract(Messages, Settling, Watching, Leases, Consuming, Routing, BrokerPacing):
+class BrokerContract(Messages, Settling, Watching, Leases, Consuming, Routing, BrokerPacing, Overview):
     """All that `multi.brokers.base` promises; a subclass gives the fixture `factory`, and `results` and `plant` if it can."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 from multi.brokers.amqp import letters, topology
 from multi.brokers.amqp.outbox import Outbox, nobody
 from multi.brokers.amqp.watch import AMQPWatch
-from multi.brokers.base import Abilities, Broker, DeadLetter, Watch, WatchEvents
+from multi.brokers.base import Abilities, Broker, Consumer, DeadLetter, HandedBack, QueueCounts, Watch, WatchEvents
 from multi.brokers.bindings import nowhere
 from multi.connections.amqp import Address, Closed, Link, Lost, Steps, Unreachable, addresses, explain, refuses, spec
 from multi.connections.amqp.content import encode, properties
@@ -51,6 +51,7 @@ class AMQPBroker(Broker):
             push=True,
             shared=True,
             ceiling=float(self.options.get("consumer_timeout", _CONSUMER_TIMEOUT)),
+            foreign=True,
         )
         self._lock = threading.Lock()
         self._link: Link | None = None
@@ -115,6 +116,21 @@ class AMQPBroker(Broker):
             return letters.replay(link, outbox, queue, wanted, self.confirm_timeout)
 
         return self._ask(send)
+
+    def purge_dead(self, queue: str, ids: Iterable[str] | None = None) -> int:
+        wanted = None if ids is None else set(ids)
+        return self._ask(lambda link: link.run(letters.drop(link.session, queue, wanted)))
+
+    def counts(self, queues: Iterable[str]) -> list[QueueCounts]:
+        return self._ask(lambda link: [link.run(_counts(link, queue)) for queue in dict.fromkeys(queues)])
+
+    def consumers(self, queues: Collection[str] | None = None) -> list[Consumer]:
+        return []  # the server counts consumers and doesn't tell whose they are
+
+    def hand_back(self, queues: Collection[str] | None = None, *, dead: bool = False) -> HandedBack:
+        # the server itself brings what is parked to its queue when it is due, and returns what dead workers held
+        names = self.known.queues if queues is None else queues
+        return HandedBack(dead=sum(self.replay(queue) for queue in list(names)) if dead else 0)
 
     def close(self) -> None:
         self._after_fork()
@@ -214,6 +230,13 @@ class _Unsent(Exception):
 
 def _error(address: Address, reason: Lost) -> BrokerUnavailable:
     return (BrokerRefused if refuses(reason) else BrokerUnavailable)(explain(address, reason))
+
+
+def _counts(link: Link, queue: str) -> Steps[QueueCounts]:
+    found = yield from topology.exists(link.session, queue)
+    dead = yield from topology.exists(link.session, topology.DEAD + queue)
+    waiting, consumers = found or (0, 0)
+    return QueueCounts(queue, waiting, dead=dead[0] if dead else 0, consumers=consumers)
 
 
 def _purge(link: Link, queue: str) -> Steps[int]:

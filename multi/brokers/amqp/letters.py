@@ -54,6 +54,21 @@ def replay(link: Link, outbox: Outbox, queue: str, wanted: set[str] | None, time
     return sent
 
 
+def drop(session: Session, queue: str, wanted: set[str] | None) -> Steps[int]:
+    """Let the wanted ones go for good; how many."""
+    arrivals = yield from _take_all(session, queue)
+    if arrivals is None:
+        return 0
+    channel, taken = arrivals
+    chosen = [each for each in taken if wanted is None or _about(each).get("x-multi-id") in wanted]
+    for arrival in chosen:
+        channel.send(spec.Basic.Ack, "Lb", (arrival.args[0], False))
+    # the server answers in order: with this answer it has heard of all of them
+    yield channel.request(spec.Basic.Qos, "lBb", (0, 1, False))
+    channel.close()
+    return len(chosen)
+
+
 def _take_all(session: Session, queue: str) -> Steps[tuple[Channel, list[Arrival]] | None]:
     name = topology.DEAD + queue
     if (yield from topology.exists(session, name)) is None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from multi.brokers.base import Abilities, Broker, DeadLetter, WatchEvents
+from multi.brokers.base import Abilities, Broker, Consumer, DeadLetter, HandedBack, QueueCounts, WatchEvents
 from multi.brokers.consumed import Consumed
 from multi.brokers.redis import envelope
+from multi.brokers.redis.counting import Counting
 from multi.brokers.redis.exchanges import Exchanges
 from multi.brokers.redis.keys import Keys
 from multi.brokers.redis.settling import Words, publication_words
@@ -32,7 +33,7 @@ class RedisBroker(Broker):
     fanout_prefix, fanout_patterns, socket_timeout, socket_connect_timeout.
     """
 
-    abilities = Abilities(fanout=True, turns=True)
+    abilities = Abilities(fanout=True, turns=True, foreign=True)
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, lease: float = 30.0) -> None:
         super().__init__(url, options, lease=lease)
@@ -133,6 +134,28 @@ class RedisBroker(Broker):
                 # whoever removes the letter sends it: two replays at once send it once
                 count += int(self._call([("EVAL", _REPLAY, 2, key, source, tag, text)])[0])
         return count
+
+    def purge_dead(self, queue: str, ids: Iterable[str] | None = None) -> int:
+        key = self._keys.dead + queue
+        if ids is None:
+            return int(self._call([("MULTI",), ("HLEN", key), ("DEL", key), ("EXEC",)])[-1][0])
+        tags = list(ids)
+        return sum(
+            int(self._call([("HDEL", key, *tags[start : start + BULK])])[0]) for start in range(0, len(tags), BULK)
+        )
+
+    def counts(self, queues: Iterable[str]) -> list[QueueCounts]:
+        return Counting(self._keys, self._call).counts(queues)
+
+    def consumers(self, queues: Collection[str] | None = None) -> list[Consumer]:
+        return Counting(self._keys, self._call).consumers(queues)
+
+    def hand_back(self, queues: Collection[str] | None = None, *, dead: bool = False) -> HandedBack:
+        counting = Counting(self._keys, self._call)
+        found = counting.hand_back(queues)
+        if dead:
+            found.dead = sum(self.replay(queue) for queue in (counting.dead_queues() if queues is None else queues))
+        return found
 
     def reserve(self, name: str, member: str, pause: float) -> tuple[float, float]:
         return rates.turn(self._call([rates.command(self._keys.prefix, name, member, pause)])[0])

@@ -12,6 +12,7 @@ from multi.errors import ConfigurationError
 #: Between the name of a queue and its priority step, and between the parts of a binding.
 SEPARATOR = "\x06\x16"
 STEPS = (0, 3, 6, 9)
+INBOX = "multi:inbox:"
 
 
 def turned(priority: int | None) -> int:
@@ -81,9 +82,15 @@ class Keys(msgspec.Struct, frozen=True):
         """All lists of a queue, the one to be served first at the head."""
         return [self.step(name, step) for step in self.steps]
 
+    def queue_of(self, key: str) -> str:
+        """The queue that a list belongs to."""
+        name = key.removeprefix(self.prefix)
+        head, separator, step = name.rpartition(self.separator)
+        return head if separator and step.isdecimal() else name
+
     def inbox(self, owner: str, queue_key: str) -> str:
         """Where a worker's waiter puts the message that woke it; the name tells where it came from."""
-        return f"{self.prefix}multi:inbox:{owner.replace('|', '_')}|{queue_key}"
+        return f"{self.prefix}{INBOX}{owner.replace('|', '_')}|{queue_key}"
 
 
 def _fanout_prefix(value: Any) -> str:

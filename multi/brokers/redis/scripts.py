@@ -28,4 +28,9 @@ DUE = _load("due")
 LEAVE = _load("leave")
 EMPTY = _load("empty")
 FEED = _load("feed")
+#: For commands, which bring them along.
+SOURCES = _load("sources")
+FOREIGN = _load("foreign")
+UNPARK = _load("unpark")
+#: For workers, which load them once.
 ALL = (EXCHANGE, RENEW, EXPIRED, RESTORE, DUE, LEAVE, EMPTY, FEED)
