@@ -126,15 +126,6 @@ def test_a_content_type_that_is_not_accepted_is_set_aside(project: Project, brok
             other.backend.close()
 
 
-def test_a_message_without_its_callbacks_understood_is_never_run_in_part(project: Project, broker: str) -> None:
-    with bench(project, broker, broker) as made:
-        made.start()
-        made.app.send_task("celery.chord_unlock", ())
-        letter = until(made.dead)[0]
-        assert "built into Celery's workers" in letter.reason
-        assert made.tasks.add.delay(2, 3).get(timeout=10) == 5
-
-
 def test_rubbish_in_the_list_is_set_aside_and_work_goes_on(project: Project, redis_url: str) -> None:
     rubbish: list[str | bytes] = [
         "hello",

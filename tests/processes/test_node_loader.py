@@ -200,14 +200,14 @@ def test_what_a_fork_would_not_have_makes_every_node_import_for_itself(app: Node
 
 
 def test_an_import_that_fails_is_told_by_every_node_as_by_one_alone(app: Nodes) -> None:
-    how(app, "raise RuntimeError('no good')")
+    how(app, "raise ImportError('no good')")
     alone = app.run("start", "w1", "-A", "proj", "-l", "INFO", "-c", "1", code=None)
     done = start(app, code=None)
     assert done.returncode == alone.returncode != 0
     for name in NAMES:
         assert f"{name}@{HOST} did not start" in done.stderr
         assert f"{name}@{HOST} is not kept" in done.stderr or name == "w1"
-    assert done.stderr.count("RuntimeError: no good") >= 3
+    assert done.stderr.count("ImportError: no good") >= 3
     assert not app.state.glob("nodes/*/w2*/spec.json") or not list(app.state.glob("nodes/*/w2*/spec.json"))
 
 

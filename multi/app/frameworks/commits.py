@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from multi.app.frameworks import module
 from multi.errors import ConfigurationError, MissingExtra
 
 _KEY = "multi.on_commit"
@@ -30,13 +31,12 @@ def on_commit(call: Any, *, session: Any = None, using: str | None = None) -> No
         _of_session(session).append(_Waiting(_transaction(_plain(session)), action))
         return
     try:
-        from django.core.exceptions import ImproperlyConfigured
-        from django.db import transaction
+        transaction, exceptions = module("django.db.transaction"), module("django.core.exceptions")
     except ImportError:
         raise MissingExtra("django", "django", "on_commit without session=") from None
     try:
         transaction.on_commit(action, using=using)
-    except ImproperlyConfigured as error:
+    except exceptions.ImproperlyConfigured as error:
         raise ConfigurationError(
             f"on_commit without session= is for Django, which is not set up here: {' '.join(str(error).split())}"
         ) from None
@@ -67,7 +67,7 @@ def _of_session(session: Any) -> list[_Waiting]:
     if waiting is not None:
         return waiting
     try:
-        from sqlalchemy import event
+        event = module("sqlalchemy.event")
     except ImportError:
         raise MissingExtra("sqlalchemy", "sqlalchemy", "on_commit with session=") from None
     waiting = plain.info[_KEY] = []

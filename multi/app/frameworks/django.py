@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from multi import signals
+from multi.app.frameworks import module
 from multi.app.task import Task
 from multi.errors import ConfigurationError
 
@@ -80,23 +81,17 @@ class Fixup:
     def packages(self) -> list[str]:
         """The packages of the installed apps."""
         self.set_up()
-        from django.apps import apps
-
-        return [config.name for config in apps.get_app_configs()]
+        return [config.name for config in module("django.apps").apps.get_app_configs()]
 
     def set_up(self) -> None:
         """`django.setup()`, which may be called again."""
-        import django
-
-        django.setup()
+        module("django").setup()
 
     def before_imports(self) -> None:
         """Before the worker's modules are imported. Raises `ConfigurationError` for what the system checks find."""
-        from django.core.checks import run_checks
-        from django.core.checks.messages import ERROR
-
         self.set_up()
-        errors = [one for one in run_checks() if one.level >= ERROR and not one.is_silenced()]
+        checks = module("django.core.checks")
+        errors = [one for one in checks.run_checks() if one.level >= checks.ERROR and not one.is_silenced()]
         if errors:
             raise ConfigurationError("Django's system checks: " + "; ".join(map(str, errors)))
 
@@ -121,14 +116,10 @@ class Fixup:
             self._close_caches()
 
     def _connections(self) -> list[Any]:
-        from django.db import connections
-
-        return list(connections.all(initialized_only=True))
+        return list(module("django.db").connections.all(initialized_only=True))
 
     def _close_databases(self) -> None:
-        from django.conf import settings
-
-        reuse = getattr(settings, "CELERY_DB_REUSE_MAX", None)
+        reuse = getattr(module("django.conf").settings, "CELERY_DB_REUSE_MAX", None)
         if reuse:
             self._since += 1
             if self._since < 2 * reuse:  # it is counted before and after each task
@@ -138,6 +129,4 @@ class Fixup:
             connection.close_if_unusable_or_obsolete()
 
     def _close_caches(self) -> None:
-        from django.core.cache import close_caches
-
-        close_caches()
+        module("django.core.cache").close_caches()
