@@ -57,6 +57,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "deploy": ("multi.cli.deploy:deploy", "Bring releases to the hosts of multi.toml, over SSH."),
     "fleet": ("multi.cli.fleet:fleet", "Steer the nodes on all hosts of multi.toml, without releases."),
     "doctor": ("multi.cli.doctor:doctor_", "What will bite later, of brokers, hosts and nodes."),
+    "dlq": ("multi.cli.dlq:dlq", "Dead letters: look at them, send them again, drop them."),
+    "queues": ("multi.cli.queues:queues", "What lies in the queues; the way back to Celery's workers."),
     "help": ("multi.cli.help:help_", "Help about a command."),
     "worker": ("multi.cli.worker:worker", "Run a worker in the foreground."),
 }
@@ -72,6 +74,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "fleet",
         "doctor",
     ),
+    "Look into the broker": ("queues", "dlq"),
     "As celery multi": ("show", "names", "expand", "get", "help"),
     "More": ("lint", "adopt", "forget", "worker", "upgrade", "report"),
 }

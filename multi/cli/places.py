@@ -1,0 +1,174 @@
+"""Whose queues a command means: those of the app that -A names, of multi.toml's nodes, or of the broker that -b names.
+
+The app is imported here, other than by the commands for nodes: where its queues are, only it knows.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import click
+
+from multi.errors import AppImportFailed, AppIsCelerys, AppNotFound, ConfigurationError
+
+if TYPE_CHECKING:
+    from multi.app.app import App
+    from multi.brokers.base import Broker
+    from multi.nodes.spec import NodeSpec
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Place(NamedTuple):
+    """An app, the broker that its workers consume from, and the queues that are known."""
+
+    app: App
+    broker: Broker
+    queues: list[str]
+
+
+def place_options(command: F) -> F:
+    """The options that say whose queues are meant."""
+    options = (
+        click.option("-A", "--app", metavar="APP", help="The app, as for `multi worker`; else that of multi.toml."),
+        click.option("-b", "--broker", metavar="URL", help="The broker, in place of the configured one; needs no app."),
+        click.option("--config", metavar="MODULE", help="The module that holds the configuration."),
+        click.option("--workdir", metavar="DIR", help="The directory to work in."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def queue_option(meaning: str) -> Callable[[F], F]:
+    return click.option("-Q", "--queues", metavar="A,B", help=meaning)
+
+
+def open_place(ctx: click.Context, given: dict[str, Any]) -> Place:
+    """Import the app and find its broker. Raises `ConfigurationError`."""
+    before = ctx.find_root().obj if isinstance(ctx.find_root().obj, dict) else {}
+    wanted = {name: given.get(name) or before.get(name) for name in ("app", "broker", "config", "workdir")}
+    queues: list[str] = []
+    if wanted["workdir"]:
+        _go_to(str(wanted["workdir"]), "--workdir")
+    if not wanted["app"] and not wanted["broker"]:
+        queues = _as_described(wanted)
+    if wanted["broker"]:
+        os.environ.pop("MULTI_BROKER_URL", None)
+        os.environ["CELERY_BROKER_URL"] = str(wanted["broker"])
+    if wanted["config"]:
+        os.environ["CELERY_CONFIG_MODULE"] = str(wanted["config"])
+    app = _app(wanted)
+    known = [queue.name for queue in app.topology.queues.values() if not queue.per_node]
+    broker = app.worker_broker
+    if not broker.abilities.shared:
+        raise ConfigurationError(f"{broker.masked} lives in a single process: no command can look into it")
+    return Place(app, broker, list(dict.fromkeys((*known, *queues))))
+
+
+def split(queues: str | None) -> list[str] | None:
+    """The names of -Q, None if it was not given. Raises `ConfigurationError` when it names nothing."""
+    if queues is None:
+        return None
+    found = list(dict.fromkeys(name.strip() for name in queues.split(",") if name.strip()))
+    if not found:
+        raise ConfigurationError("-Q names no queue; write -Q a,b, or leave it out for all that are known")
+    return found
+
+
+def confirmed(question: str, yes: bool) -> bool:
+    """Whether the user means it. Raises `ConfigurationError` where nobody can be asked."""
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise ConfigurationError(f"{question}: nobody can be asked here; give --yes, or see first with --dry-run")
+    return click.confirm(f"{question}?", err=True)
+
+
+def _app(wanted: dict[str, Any]) -> App:
+    from multi.app.app import App
+    from multi.app.find import find
+
+    if not wanted["app"] and wanted["broker"]:
+        # the way back must not need an app of ours, which may be Celery's again by now
+        return App("multi", set_as_current=False)
+    try:
+        app = find(wanted["app"])
+    except AppIsCelerys:
+        raise ConfigurationError(
+            f"-A {wanted['app']} is Celery's own app; its queues can be looked at without it: name their broker with -b URL"
+        ) from None
+    except AppImportFailed:
+        raise
+    except AppNotFound as error:
+        if wanted["app"]:
+            raise
+        raise ConfigurationError(
+            "whose queues? Say it with -A APP, or with -b URL for a broker without an app; or be in a folder whose multi.toml "
+            "describes a worker"
+        ) from error
+    app.conf.check()
+    return app
+
+
+def _as_described(wanted: dict[str, Any]) -> list[str]:
+    """Take app, variables and folder of the first worker of multi.toml; returns the queues that its workers consume from."""
+    from multi.controller import project
+    from multi.nodes.spec import logical_cwd
+
+    cwd = logical_cwd()
+    if project.find_file(cwd) is None or not project.read_settings(cwd)[0].get("nodes"):
+        return []
+    nodes = [node.spec for node in project.description(cwd).check().nodes]
+    ours = [node for node in nodes if node.kind == "worker" and node.engine == "multi" and node.options.get("app")]
+    if not ours:
+        return []
+    first = ours[0]
+    _as_its_interpreter(first)
+    _take_variables(first)
+    _go_to(str(first.options.get("workdir") or first.cwd), f"the folder of the node {first.name.short}")
+    wanted["app"] = first.options["app"]
+    wanted["broker"] = wanted["broker"] or first.options.get("broker")
+    wanted["config"] = wanted["config"] or first.options.get("config")
+    return _queues([node for node in ours if node.options["app"] == wanted["app"]])
+
+
+def _queues(nodes: Sequence[NodeSpec]) -> list[str]:
+    names = (name.strip() for node in nodes for name in str(node.options.get("queues") or "").split(","))
+    return [name for name in names if name]
+
+
+def _as_its_interpreter(node: NodeSpec) -> None:
+    """Go on as the interpreter that runs the node, which alone may have what its app imports."""
+    executable = shutil.which(node.executable) or node.executable
+    if os.path.dirname(os.path.abspath(executable)) == os.path.dirname(os.path.abspath(sys.executable)):
+        return
+    try:
+        os.execv(executable, [executable, "-m", "multi", *sys.argv[1:]])
+    except OSError as error:
+        raise ConfigurationError(
+            f"the interpreter {executable} of the node {node.name.short} can't be run: {error.strerror}; name the app with -A"
+        ) from None
+
+
+def _take_variables(node: NodeSpec) -> None:
+    from multi.controller.keeper import envfile
+
+    try:
+        for path in node.env_files:
+            os.environ.update(envfile.read(path))
+    except envfile.EnvFileError as error:
+        raise ConfigurationError(f"{node.name.short}: {error}") from None
+    os.environ.update(node.environment)
+
+
+def _go_to(folder: str, what: str) -> None:
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise ConfigurationError(f"{what}: {folder}: {error.strerror}") from None
+    os.environ["PWD"] = os.path.abspath(folder)
