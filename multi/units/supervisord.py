@@ -33,6 +33,9 @@ RETRIES = 30
 START_SECONDS = 10
 #: A keeper restarts its worker itself; it ends early when that can't begin at all.
 KEEPER_START_SECONDS = 5
+#: A keeper that ends its worker by force has so long (s) for that, and to end itself: else supervisord would end the keeper at
+#: the same moment, and the worker, which has a session of its own, would live on.
+KEEPER_STOP_SECONDS = 10
 #: Above the one of what doesn't say otherwise.
 PRIORITY = 999
 _COMMENT = re.compile(r"(?<=\s)[;#]")
@@ -173,6 +176,7 @@ class SupervisordFormat(UnitFormat):
         if owner and not target.homes.get(owner) and "HOME" not in node.environment:
             # supervisord leaves it that of whoever started it; without one the system's list of users is asked
             argv = ["/usr/bin/env", "-u", "HOME", *argv]
+        ends_by_force = has_keeper and policy.get("kill_after") is not None
         own_ready = policy.get("ready_after") if node.kind == "command" else None
         return {
             "project": target.project,
@@ -194,6 +198,8 @@ class SupervisordFormat(UnitFormat):
             "patience": RETRIES * (RETRIES + 1) // 2,
             "stop_signal": str(policy.get("stop_signal") or "TERM").upper().removeprefix("SIG"),
             "stop": stop,
+            "wait": stop.seconds + (KEEPER_STOP_SECONDS if ends_by_force else 0),
+            "ends_by_force": ends_by_force,
             "priority": priority,
             # supervisord fills in what is in names of logs twice
             "log_file": _value(node, "log.file", doubled(log_file)),

@@ -281,6 +281,15 @@ args = ["--my-option", "a b"]
     assert 'COLOR="50%%"' in said["environment"]
 
 
+def test_a_keeper_that_ends_its_worker_by_force_has_the_time_for_it() -> None:
+    target = replace(TARGET, multi="/srv/shop/venv/bin/multi")
+    text = '[nodes.w]\nstop = { kill_after = "6s" }'
+    said = program(text, target=target)
+    assert (said["stopwaitsecs"], "--kill-after=6" in said["command"]) == ("16", True)
+    assert program(text)["stopwaitsecs"] == "6"
+    assert program("[nodes.w]", target=target)["stopwaitsecs"] == "630"
+
+
 def test_a_program_with_secrets_can_be_read_by_root_alone() -> None:
     plain = rendered("[nodes.w]", "supervisord")["multi-shop.w.conf"]
     secret = rendered('[nodes.w]\nbroker = "redis://:hunter2@h/0"', "supervisord")["multi-shop.w.conf"]
