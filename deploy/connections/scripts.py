@@ -130,7 +130,8 @@ esac
 if [ -n "$uv" ]; then
   echo "+ uv venv, with $python"
   "$uv" venv --quiet --python "$python" "$part"
-  install() { "$uv" pip install --quiet --python "$part/bin/python" "$@"; }
+  # with bytecode, as pip makes it: a node's user may not write here, and each start would compile everything again
+  install() { "$uv" pip install --quiet --compile-bytecode --python "$part/bin/python" "$@"; }
 else
   echo "+ $python -m venv"
   "$python" -m venv "$part"
