@@ -74,7 +74,11 @@ def _run(
         watching.run(session, step, command, step.watch, say) if step.watch is not None else session.run(command, say)
     )
     if step.watch is not None and step.kind in (STOP, RESTART) and result.code is not None:
-        for node in watching.killed(session, step.watch, time.monotonic() - begun):
+        killed = watching.killed(session, step.watch, time.monotonic() - begun)
+        gate = _gate(report, step)
+        if killed and step.kind == RESTART and gate is not None and gate.multi is not None:
+            watching.end_orphans(session, step.watch, killed, gate.multi)
+        for node in killed:
             _note_killed(report, node, f"within {step.watch.stop:g} s")
     if not result.ok and _is_too_often(step, result):
         result = _start_all_the_same(command, session, say)

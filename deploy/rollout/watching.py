@@ -125,3 +125,19 @@ def _by_supervisord(session: Session, watch: Watch) -> list[str]:
         if (ends and "SIGKILL" in ends[-1]) or "sending KILL" in last:
             found.append(name)
     return found
+
+
+def end_orphans(session: Session, watch: Watch, nodes: list[str], multi: str) -> None:
+    """Where supervisord has killed a node's keeper, the worker lives on, in the earlier release, and the next keeper has taken it
+    over: it is ended, as was meant, and the node started anew."""
+    if watch.manager != SUPERVISORD:
+        return
+    settings = session.host.settings
+    for value in health.status(session, multi, tuple(nodes), sudo=settings.sudo):
+        name = str(value.get("node", "")).partition("@")[0]
+        workers = [one for one in value.get("workers") or () if isinstance(one, dict)]
+        if name not in nodes or not any(one.get("adopted") for one in workers):
+            continue
+        unit = watch.units[watch.nodes.index(name)]
+        session.run(Command((multi, "kill", name), sudo=settings.sudo, cwd=settings.current, timeout=60))
+        session.run(Command(("supervisorctl", "start", unit), sudo=settings.sudo, timeout=120))
