@@ -69,7 +69,7 @@ def _follow(session: Session, step: Step, watch: Watch, say: Callable[[str], Non
         stopping = [name for name, one in found.items() if one.text.startswith(_STOPPING)]
         starting = {name: one.text for name, one in found.items() if one.text.startswith(_STARTING)}
         if stopping and now - told_at >= _TELL:
-            say(f"{', '.join(stopping)}: finishing what runs, {now - begun:.0f} s of at most {watch.stop:g} s")
+            say(f"waiting: {', '.join(stopping)} finishing what runs, {now - begun:.0f} s of at most {watch.stop:g} s")
             told_at = now
         if not starting:
             began = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -90,7 +91,7 @@ def test_a_drain_is_told_of_and_not_bounded_by_the_deadline_of_the_start(monkeyp
     report = fleet.report(release("2"), meddle=slowly("systemctl restart", STOPPED, over))
     assert report.ok
     (line,) = (line for line in fleet.said if "finishing what runs" in line)
-    assert line.endswith("s of at most 38 s")
+    assert line.startswith("app1 waiting: w finishing what runs, ") and line.endswith("s of at most 38 s")
 
 
 def test_a_node_that_was_ended_by_force_is_told_of() -> None:
@@ -117,3 +118,20 @@ def test_supervisord_too_is_asked_whether_it_killed() -> None:
     said = "w@h: TERM, stopping\nw@h: still running, sending KILL\n"
     report = fleet.report(release("4"), [Fault("supervisorctl tail", "", Result(0, said))])
     assert report.hosts["app1"].killed == ["w"]
+
+
+def test_a_worker_that_outlives_its_killed_keeper_is_ended_and_the_node_started_anew() -> None:
+    facts = fresh("app1", systemd=None, supervisord="4.2.5", supervisor_dir="/etc/supervisor/conf.d")
+    fleet = Fleet(ONE.replace('longest_task = "8s"', 'stop = { kill_after = "0s" }'), facts)
+    assert fleet.push(release())
+    ends = Fault("maintail", "", Result(0, "stopped: shop-w (terminated by SIGKILL)"))
+    told = [{"node": "w@h", "state": "running", "workers": [{"pid": 7, "adopted": True}]}]
+    report = fleet.report(release("2"), [ends, Fault("multi status w", "", Result(0, json.dumps(told)))])
+    assert report.ok and report.hosts["app1"].killed == ["w"]
+    lines = fleet.of("app1")
+    multi = "cd /srv/shop/current && sudo -n /srv/shop/current/.venv/bin/multi kill w"
+    assert lines.index(multi) < lines.index("sudo -n supervisorctl start shop-w")
+    # one whose new keeper has a new worker is left alone
+    told[0]["workers"] = [{"pid": 8, "adopted": False}]
+    fleet.report(release("3"), [ends, Fault("multi status w", "", Result(0, json.dumps(told)))])
+    assert multi not in fleet.of("app1")
