@@ -11,8 +11,10 @@ from typing import Any
 
 import click
 
-from multi.cli.group import DONE
+from multi import log
+from multi.cli.group import DONE, exit_code
 from multi.cli.screen import Screen
+from multi.errors import MultiError
 
 #: What is said of libraries, if they are installed.
 LIBRARIES = (
@@ -44,11 +46,16 @@ def report(ctx: click.Context, /, app: str | None, *, as_json: bool) -> None:
     before = ctx.obj if isinstance(ctx.obj, dict) else {}
     told: dict[str, Any] = {"software": _software(), "platform": _platform()}
     name = app or before.get("app")
+    code = DONE
     if name:
-        told |= _app(name)
+        try:
+            told |= _app(name)
+        except MultiError as error:  # one more thing that belongs into the report
+            told["app"] = {"name": name, "error": log.mask_passwords(str(error))}
+            code = exit_code(error)
     if as_json:
         click.echo(json.dumps(told, indent=1, default=str))
-        ctx.exit(DONE)
+        ctx.exit(code)
     screen = Screen()
     for title, rows in told.items():
         screen.line(f"{title}:")
@@ -59,7 +66,7 @@ def report(ctx: click.Context, /, app: str | None, *, as_json: bool) -> None:
         width = max(map(len, rows), default=0)
         for key, value in rows.items():
             screen.line(f"  {key:<{width}}  {value}")
-    ctx.exit(DONE)
+    ctx.exit(code)
 
 
 def _software() -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
@@ -12,7 +13,7 @@ from typing import Any
 
 from multi.config.table import TABLE, upper_names
 from multi.config.values import OwnName
-from multi.errors import ConfigurationError, UnknownSetting
+from multi.errors import AppImportFailed, ConfigurationError, MultiError, UnknownSetting
 
 DEFAULT_MODULE = "celeryconfig"
 
@@ -47,7 +48,31 @@ def _exists(module: str) -> bool:
 
 
 def load(source: Any, silent: bool = False) -> dict[str, Any]:
-    """The public names of `source` and their values. Raises `ConfigurationError` if a module can't be imported."""
+    """The public names of `source` and their values.
+
+    Raises `ConfigurationError` if there is no such module, and `AppImportFailed` for whatever it raises itself.
+    """
+    try:
+        return _names(source, silent)
+    except MultiError:
+        raise
+    except Exception as error:  # a module's own code, or an object that finds its values when they are asked for
+        what = source if isinstance(source, str) else type(source).__name__
+        raise AppImportFailed(
+            f"the configuration {what!r} can't be loaded: {type(error).__name__}: {error} ({_where(error)})",
+            cause=error,
+        ) from error
+
+
+def _where(error: BaseException) -> str:
+    """The last line of the project's own that an exception went through."""
+    foreign = ("<", sys.prefix, sys.base_prefix, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    frames = traceback.extract_tb(error.__traceback__)
+    frame = next((one for one in reversed(frames) if not one.filename.startswith(foreign)), frames[-1])
+    return f"{frame.filename}, line {frame.lineno}"
+
+
+def _names(source: Any, silent: bool) -> dict[str, Any]:
     if isinstance(source, str):
         try:
             source = _symbol(source)

@@ -14,7 +14,7 @@ from multi.config import TABLE, Settings, environment
 from multi.config.removed import OTHERS_TOO, REMOVED
 from multi.config.sources import reader
 from multi.config.table import ACTED, NOTED, old_name, upper_names
-from multi.errors import ConfigurationError, UnknownSetting, UnsupportedOption
+from multi.errors import AppImportFailed, ConfigurationError, UnknownSetting, UnsupportedOption
 
 
 @pytest.fixture(autouse=True)
@@ -500,3 +500,25 @@ def test_the_page_of_all_settings_is_that_of_the_table() -> None:
 
     page = Path(__file__).parents[2] / "docs/settings.md"
     assert page.read_text() == reference(), "python docs/build.py --reference"
+
+
+def test_a_configuration_module_that_fails_is_told_with_its_own_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_config.py").write_text("import os\n\nbroker_url = os.environ['NO_SUCH_VARIABLE']\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    app = App("broken", set_as_current=False)
+    app.config_from_object("broken_config")
+    with pytest.raises(AppImportFailed, match="'broken_config' can't be loaded: KeyError") as caught:
+        _ = app.conf.broker_url
+    assert f"({tmp_path}/broken_config.py, line 3)" in str(caught.value)
+    assert caught.value.may_pass
+
+    class Late:
+        @property
+        def broker_url(self) -> str:
+            raise OSError("not now")
+
+    app.config_from_object(Late())
+    with pytest.raises(AppImportFailed, match="the configuration 'Late' can't be loaded: OSError: not now"):
+        _ = app.conf.broker_url
