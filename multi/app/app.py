@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from multi.app.canvas.signatures import Signature
+    from multi.app.control import Control
     from multi.app.resultset import GroupResult, ResultSet
     from multi.app.task import CoroutineTask
     from multi.app.typed import BoundDecorator, Decorator, P, R
     from multi.backends.base import Backend
     from multi.brokers.base import Broker
+    from multi.revoking import RevokedTable
     from multi.topology import Topology
 
 _CONNECTED = ("broker_", "result_", "redis_", "worker_lease")
@@ -86,6 +88,8 @@ class App(Sender, Moments):
         self._own_backends: dict[str, Backend] = {}
         self.executor: Any = None
         self.turns: dict[tuple[str, float], Any] = {}
+        #: in a worker: which tasks are revoked
+        self.revoked: RevokedTable | None = None
         self.finalized = False
         self._defined_in = _caller_file()
         self._task_cls: type[BaseTask] = task_cls or BaseTask
@@ -370,6 +374,13 @@ class App(Sender, Moments):
                     )
                 self._own_backends[meant] = found
         return found
+
+    @property
+    def control(self) -> Control:
+        """What can be said to all workers: `app.control.revoke(task_id)`."""
+        from multi.app.control import Control
+
+        return Control(self)
 
     def AsyncResult(self, task_id: str, parent: AsyncResult | None = None) -> AsyncResult:  # noqa: N802 - Celery's name
         """The result of a task that was sent, by its id."""

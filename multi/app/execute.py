@@ -36,7 +36,8 @@ def prepare(app: App, message: Message, *, queue: str, redelivered: bool, starts
     """A job for `message`, or the outcome where it is not to be run.
 
     Not run are: what can't be read or isn't accepted, unknown tasks, and what can't be honoured whole (all buried, with
-    the reason); what isn't due (parked) or has expired (REVOKED); and what has taken `max_deliveries` processes with it.
+    the reason); what is revoked or has expired (REVOKED) or isn't due (parked); and what has taken `max_deliveries` processes
+    with it.
     """
     ex: Executor = app.executor or executor(app)
     headers = message.headers
@@ -56,6 +57,9 @@ def prepare(app: App, message: Message, *, queue: str, redelivered: bool, starts
             return Outcome(
                 task_id, name, "PENDING", verb="bury", record=False, reason=f"it can't be run whole here: {reason}"
             )
+    revoked = app.revoked
+    if revoked is not None and revoked.memory[0] and revoked.holds(task_id, headers):
+        return revocation(message, headers, embed, task_id, name, "revoked", ignored=_ignores(ex, name, headers))
     if headers.get("expires") is not None or headers.get("eta") is not None:
         outcome = _in_time(headers, embed, task_id, name, message)
         if outcome is not None:
@@ -82,6 +86,50 @@ def prepare(app: App, message: Message, *, queue: str, redelivered: bool, starts
         if due:
             return Outcome(task_id, name, "PENDING", verb="park", record=False, due=due, reason="rate limit")
     return job
+
+
+def revocation(
+    message: Message,
+    headers: dict[str, Any],
+    embed: dict[str, Any],
+    task_id: str,
+    name: str,
+    why: str,
+    *,
+    ignored: bool,
+) -> Outcome:
+    """REVOKED: for the task, and for what would have followed it. `why` is revoked, terminated or expired."""
+    outcome = Outcome(
+        task_id,
+        name,
+        "REVOKED",
+        TaskRevokedError(why),
+        record=not ignored,
+        group_id=headers.get("group"),
+        parent_id=headers.get("parent_id"),
+        reply_to=message.properties.get("reply_to"),
+    )
+    return aftermath.abandon(outcome, headers, embed)
+
+
+def _ignores(ex: Executor, name: str, headers: dict[str, Any]) -> bool:
+    """Whether the result of a task is ignored, by its message or its type."""
+    ignore = headers.get("ignore_result")
+    if ignore is None:
+        plan = ex.plan(name)
+        return plan is not None and plan.ignore_result
+    return bool(ignore)
+
+
+def termination(app: App, message: Message) -> Outcome:
+    """REVOKED, for a message whose run was ended by force."""
+    ex: Executor = app.executor or executor(app)
+    try:
+        headers, _, _, embed = read(message, ex.accept, ex.zone)
+    except MultiError as error:
+        return _unreadable(message, error)
+    name, task_id = headers["task"], str(headers.get("id") or "")
+    return revocation(message, headers, embed, task_id, name, "terminated", ignored=_ignores(ex, name, headers))
 
 
 def _has_succeeded(backend: Backend | None, task_id: str) -> bool:
@@ -120,17 +168,8 @@ def _in_time(
     """REVOKED if it has expired, parked if it isn't due yet, None if now is the time."""
     try:
         if headers.get("expires") is not None and clock.to_epoch(headers["expires"]) <= time.time():
-            expired = Outcome(
-                task_id,
-                name,
-                "REVOKED",
-                TaskRevokedError("expired"),
-                record=not headers.get("ignore_result"),
-                group_id=headers.get("group"),
-                parent_id=headers.get("parent_id"),
-                reply_to=message.properties.get("reply_to"),
-            )
-            return aftermath.abandon(expired, headers, embed)
+            ignored = bool(headers.get("ignore_result"))
+            return revocation(message, headers, embed, task_id, name, "expired", ignored=ignored)
         due = clock.to_epoch(headers["eta"]) if headers.get("eta") is not None else 0.0
     except (ValueError, TypeError):
         reason = f"eta or expires is no time: {headers.get('eta')!r}, {headers.get('expires')!r}"

@@ -269,6 +269,29 @@ class AsyncResult(Awaiting[R]):
 
     # the rest --------------------------------------------------------------------------------------------------------
 
+    def revoke(
+        self,
+        connection: Any = None,
+        terminate: bool = False,
+        signal: Any = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Have the task not run any more; with `terminate`, end it if it runs. See `app.control.revoke`."""
+        self.app.control.revoke(self.id, terminate=terminate, signal=signal, reply=wait)
+
+    def revoke_by_stamped_headers(
+        self,
+        headers: Any,
+        connection: Any = None,
+        terminate: bool = False,
+        signal: Any = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """As `revoke`, all tasks that carry one of these stamps."""
+        self.app.control.revoke_by_stamped_headers(headers, terminate=terminate, signal=signal, reply=wait)
+
     def forget(self) -> None:
         """Delete the record."""
         self._meta = None

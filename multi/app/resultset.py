@@ -274,8 +274,8 @@ class ResultSet:
 
     def revoke(self, connection: Any = None, terminate: bool = False, signal: Any = None, **options: Any) -> None:
         """Revoke all of them, as `AsyncResult.revoke` does."""
-        for leaf in self.leaves():
-            leaf.revoke(terminate=terminate, signal=signal, **options)
+        if ids := [leaf.id for leaf in self.leaves()]:
+            self.app.control.revoke(ids, terminate=terminate, signal=signal, reply=options.get("wait"))
 
     def __eq__(self, other: object) -> bool:
         return other.results == self.results if isinstance(other, ResultSet) else NotImplemented

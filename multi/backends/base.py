@@ -39,6 +39,8 @@ class Backend(ABC):
 
     #: Whether it keeps the turns of rate limits (`reserve`).
     turns: bool = False
+    #: Whether it keeps which tasks are revoked (`keep_revoked`, `revoked`).
+    revokes: bool = False
     #: Whether other processes see the same records.
     shared: bool = True
 
@@ -74,6 +76,14 @@ class Backend(ABC):
 
     def reserve(self, name: str, member: str, pause: float) -> tuple[float, float]:
         """As `Broker.reserve`, where `turns` is true; the moment is by the server's clock."""
+        raise NotImplementedError
+
+    def keep_revoked(self, marks: Iterable[str], until: float, most: int) -> None:
+        """Keep what is revoked, see `multi.revoking.KeepsRevoked`. Where `revokes` is true; raises `BackendUnavailable`."""
+        raise NotImplementedError
+
+    def revoked(self) -> dict[str, float]:
+        """What is kept of it. Where `revokes` is true; raises `BackendUnavailable`."""
         raise NotImplementedError
 
     @abstractmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from multi.backends.base import Backend, Joined
@@ -36,6 +36,16 @@ class MemoryBackend(Backend):
     def reserve(self, name: str, member: str, pause: float) -> tuple[float, float]:
         wait = self._hub.turns(name, pause).reserve(member)
         return wait, time.time() + wait if wait else 0.0
+
+    revokes = True
+
+    def keep_revoked(self, marks: Iterable[str], until: float, most: int) -> None:
+        self._hub.guard(BackendUnavailable)
+        self._hub.keep_revoked(marks, until, most)
+
+    def revoked(self) -> dict[str, float]:
+        self._hub.guard(BackendUnavailable)
+        return self._hub.revoked()
 
     def fetch(self, task_ids: Sequence[str]) -> list[bytes | None]:
         self._hub.guard(BackendUnavailable)

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import Any
 
 from multi.backends.base import Backend, Joined
 from multi.backends.redis_chords import ChordKeys
-from multi.connections.redis import NOTHING, Address, PerThread, PushNotification, Redis, ReplyError, pack, rates
+from multi.connections.redis import (
+    NOTHING,
+    Address,
+    PerThread,
+    PushNotification,
+    Redis,
+    ReplyError,
+    pack,
+    rates,
+    revoking,
+)
 from multi.errors import BackendUnavailable, BrokerLost, BrokerUnavailable
 from multi.store import Store
 
@@ -75,6 +85,15 @@ class RedisBackend(Backend):
 
     def reserve(self, name: str, member: str, pause: float) -> tuple[float, float]:
         return rates.turn(self._call(rates.command(self._prefix.removesuffix(PREFIX), name, member, pause)))
+
+    revokes = True
+
+    def keep_revoked(self, marks: Iterable[str], until: float, most: int) -> None:
+        for command in revoking.keep(self._keyprefix, marks, until, most):
+            self._call(command)
+
+    def revoked(self) -> dict[str, float]:
+        return revoking.found(self._call(revoking.ask(self._keyprefix)))
 
     def forget(self, task_id: str) -> None:
         self._call(("DEL", self._prefix + task_id))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from multi.backends.base import Backend, Joined
+from multi.connections import sqlite_control as control
 from multi.connections.ring import Ring
 from multi.connections.sqlite import Database, location, now
 from multi.connections.sqlite_rates import reserve
@@ -53,6 +54,16 @@ class SQLiteBackend(Backend):
     def reserve(self, name: str, member: str, pause: float) -> tuple[float, float]:
         with self._database.write() as connection:
             return reserve(connection, name, member, pause)
+
+    revokes = True
+
+    def keep_revoked(self, marks: Iterable[str], until: float, most: int) -> None:
+        with self._database.write() as connection:
+            control.keep_revoked(connection, marks, until, most)
+
+    def revoked(self) -> dict[str, float]:
+        with self._database.read() as connection:
+            return control.revoked(connection)
 
     def fetch(self, task_ids: Sequence[str]) -> list[bytes | None]:
         with self._database.read() as connection:

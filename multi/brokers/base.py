@@ -37,7 +37,7 @@ class Abilities(msgspec.Struct, frozen=True):
     due. `priority`: higher numbers first. `delivery_count`: counts starts. `fanout`: sends copies to all bound queues. `push`:
     deliveries arrive at the lane by themselves. `shared`: other processes see the same queues. `ceiling`: seconds
     after which the server itself takes a claim back, None for never. `turns`: keeps the turns of rate limits. `foreign`:
-    Celery's workers can consume from the same queues.
+    Celery's workers can consume from the same queues. `revokes`: keeps which tasks are revoked.
     """
 
     lease: bool = True
@@ -51,6 +51,7 @@ class Abilities(msgspec.Struct, frozen=True):
     ceiling: float | None = None
     turns: bool = False
     foreign: bool = False
+    revokes: bool = False
 
 
 class Delivery(msgspec.Struct):
@@ -211,6 +212,12 @@ class Watch(Protocol):
     def recall(self, tag: str, fence: str, answer: Callable[[Message | None], None]) -> None:
         """Read the message of a claim again, for a child that can't be asked; None when the claim is not held any more."""
 
+    def hear(self, exchange: str, queue: str, heard: Callable[[Message], None]) -> None:
+        """Tell `heard` what is broadcast on a fanout exchange, from the first connection on; called before `start`.
+
+        What is sent while this worker is away isn't heard. `queue` is a name for this worker alone, where one is needed.
+        """
+
     def pending(self) -> bool:
         """Whether settlements given to `settle` have not reached the broker yet."""
 
@@ -316,6 +323,18 @@ class Broker(ABC):
         Zeros if it is now; else the seconds to wait, and the moment by the clock by which parked messages come back. The
         same `member` gets the turn that it was given; turns are given in the order of asking. Where `turns` is declared.
         """
+        raise NotImplementedError
+
+    @abstractmethod
+    def broadcast(self, exchange: str, message: Message) -> None:
+        """Send to all workers that `hear` this exchange now; there may be none. Raises `BrokerUnavailable`."""
+
+    def keep_revoked(self, marks: Iterable[str], until: float, most: int) -> None:
+        """Keep what is revoked, see `multi.revoking.KeepsRevoked`. Where `revokes` is declared."""
+        raise NotImplementedError
+
+    def revoked(self) -> dict[str, float]:
+        """What is kept of it. Where `revokes` is declared."""
         raise NotImplementedError
 
     @abstractmethod

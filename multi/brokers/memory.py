@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -39,7 +39,7 @@ _TICK = 1.0
 class MemoryBroker(Broker):
     """`memory://name`; all brokers of this name in this process are the same."""
 
-    abilities = Abilities(shared=False, fanout=True, turns=True)
+    abilities = Abilities(shared=False, fanout=True, turns=True, revokes=True)
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, lease: float = 30.0) -> None:
         super().__init__(url, options, lease=lease)
@@ -58,6 +58,21 @@ class MemoryBroker(Broker):
 
     def check(self) -> None:
         self._hub.guard()
+
+    def broadcast(self, exchange: str, message: Message) -> None:
+        self._hub.guard()
+        text = pack(message)
+        with self._hub.lock:
+            for ear in self._hub.ears.get(exchange, ()):
+                ear(text)
+
+    def keep_revoked(self, marks: Iterable[str], until: float, most: int) -> None:
+        self._hub.guard()
+        self._hub.keep_revoked(marks, until, most)
+
+    def revoked(self) -> dict[str, float]:
+        self._hub.guard()
+        return self._hub.revoked()
 
     def reserve(self, name: str, member: str, pause: float) -> tuple[float, float]:
         wait = self._hub.turns(name, pause).reserve(member)
@@ -167,6 +182,9 @@ class MemoryWatch:
         self._settlements: list[Settlement] = []
         self._timers: list[Timer] = []
         self._due: Timer | None = None
+        self._ears: list[tuple[str, Callable[[Message], None]]] = []
+        self._heard: deque[tuple[Callable[[Message], None], bytes]] = deque()
+        self._placed: list[tuple[str, Callable[[bytes], None]]] = []
         self._since = 0.0
         self._stopped = False
 
@@ -180,6 +198,8 @@ class MemoryWatch:
         self._since = time.monotonic()
         with self._hub.lock:
             self._hub.sleepers.append(self._sleeper)
+            for exchange, heard in self._ears:
+                self._listen(exchange, heard)
             self._bind()
         self._loop.on_readable(self._reader, self._rung)
         self._timers = [
@@ -227,6 +247,17 @@ class MemoryWatch:
 
         self._loop.later(0.0, look)
 
+    def hear(self, exchange: str, queue: str, heard: Callable[[Message], None]) -> None:
+        self._ears.append((exchange, heard))
+
+    def _listen(self, exchange: str, heard: Callable[[Message], None]) -> None:
+        def ear(text: bytes) -> None:
+            self._heard.append((heard, text))
+            self._ring(0)
+
+        self._hub.ears.setdefault(exchange, []).append(ear)
+        self._placed.append((exchange, ear))
+
     def pending(self) -> bool:
         return bool(self._settlements)
 
@@ -241,6 +272,8 @@ class MemoryWatch:
         with self._hub.lock:
             if self._sleeper in self._hub.sleepers:
                 self._hub.sleepers.remove(self._sleeper)
+            for exchange, ear in self._placed:
+                self._hub.ears[exchange].remove(ear)
             for exchange, row in self._bound:
                 if (queue := self._topology.queues[row[2]]).node:
                     self._hub.bindings[exchange].discard(row)
@@ -279,6 +312,9 @@ class MemoryWatch:
             return
         if 0 in counts:
             self._tick()
+        while self._heard:
+            heard, text = self._heard.popleft()
+            heard(unpack(text))
         if total := sum(counts):
             self._events.on_message(total)
 

@@ -23,6 +23,7 @@ from multi.brokers.base import (
     WatchEvents,
 )
 from multi.brokers.consumed import Consumed
+from multi.brokers.packing import pack
 from multi.brokers.sqlite_bindings import SQLiteBindings
 from multi.brokers.sqlite_queue import (
     Together,
@@ -37,11 +38,13 @@ from multi.brokers.sqlite_queue import (
 )
 from multi.brokers.sqlite_queue import claim as claim_first
 from multi.brokers.sqlite_watch import SQLiteWatch
+from multi.connections import sqlite_control as control
 from multi.connections.ring import ring
 from multi.connections.sqlite import Database, location
 from multi.connections.sqlite_rates import reserve
 from multi.errors import BackendUnavailable, BrokerLost, BrokerRefused, BrokerUnavailable, MultiError
 from multi.loop import Loop
+from multi.message import Message
 from multi.outcome import Publication
 from multi.store import Storage
 
@@ -57,7 +60,7 @@ class SQLiteBroker(Broker):
     `synchronous` ("normal", or "full": each commit waits for the disk).
     """
 
-    abilities = Abilities(fanout=True, turns=True)
+    abilities = Abilities(fanout=True, turns=True, revokes=True)
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, lease: float = 30.0) -> None:
         super().__init__(url, options, lease=lease)
@@ -106,6 +109,22 @@ class SQLiteBroker(Broker):
     def reserve(self, name: str, member: str, pause: float) -> tuple[float, float]:
         with self._database.write() as connection:
             return reserve(connection, name, member, pause)
+
+    def broadcast(self, exchange: str, message: Message) -> None:
+        envelope = pack(message)
+        with self._database.write() as connection:
+            control.say(connection, exchange, envelope)
+            sleepers = idle_watches(connection)
+        for path in sleepers:
+            ring(path, 0)
+
+    def keep_revoked(self, marks: Iterable[str], until: float, most: int) -> None:
+        with self._database.write() as connection:
+            control.keep_revoked(connection, marks, until, most)
+
+    def revoked(self) -> dict[str, float]:
+        with self._database.read() as connection:
+            return control.revoked(connection)
 
     def depth(self, queue: str) -> int:
         with self._database.read() as connection:

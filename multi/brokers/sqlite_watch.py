@@ -15,14 +15,18 @@ from multi.brokers.consumed import Consumed
 from multi.brokers.packing import unpack
 from multi.brokers.sqlite_bindings import SQLiteBindings
 from multi.brokers.sqlite_queue import Together, after, bring_due, store_elsewhere, take_back, wake
+from multi.connections import sqlite_control as control
 from multi.connections.ring import Ring
 from multi.connections.sqlite import Busy, Database, now
 from multi.connections.sqlite_results import expire
 from multi.errors import BackendUnavailable, BrokerLost, BrokerRefused, BrokerUnavailable, DecodeError
+from multi.log import get_logger
 from multi.loop import Loop, Timer
 from multi.message import Message
 from multi.store import Storage
 from multi.topology import NODE_QUEUE_LIFE
+
+logger = get_logger("multi.broker")
 
 #: Seconds between two looks of a watch whose children are idle, should a ring have been lost.
 TICK = 1.0
@@ -95,6 +99,8 @@ class SQLiteWatch:
         self._changes: object = None
         self._settlements: list[Settlement] = []
         self._work: set[str] = set()
+        self._ears: dict[str, Callable[[Message], None]] = {}
+        self._heard = -1  # the number of what was said last
         self._timers: dict[str, Timer] = {}
 
     def port(self, owner: str) -> Port:
@@ -151,6 +157,27 @@ class SQLiteWatch:
 
         self._loop.later(0.0, look)
 
+    def hear(self, exchange: str, queue: str, heard: Callable[[Message], None]) -> None:
+        self._ears[exchange] = heard
+
+    def _listen(self) -> None:
+        """Tell of what was said to all since the last look."""
+        if not self._ears or not self._up:
+            return
+        try:
+            with self._database.read() as connection:
+                found = control.said(connection, self._heard)
+        except (Busy, BrokerUnavailable):
+            return  # the next tick looks again, or tells of it
+        for number, exchange, envelope in found:
+            self._heard = number
+            heard = self._ears.get(exchange)
+            if heard is not None:
+                try:
+                    heard(unpack(envelope))
+                except DecodeError as error:
+                    logger.error("What was sent to all on %s is no message: %s", exchange, error)
+
     def pending(self) -> bool:
         return bool(self._settlements)
 
@@ -190,6 +217,8 @@ class SQLiteWatch:
                 # writing something shows now whether the disk is full or can't be written
                 connection.execute("INSERT OR REPLACE INTO facts VALUES ('worker', ?)", (str(time.time()),))
                 own = self._exchanges.bind(connection, self._consumed.queues)
+                if self._ears and self._heard < 0:
+                    self._heard = control.last(connection)
         except Busy:
             self._wait_for_others("connect", self._connect)
             return
@@ -344,8 +373,9 @@ class SQLiteWatch:
         if ring is None:
             return
         count = ring.drain()
-        if count == 0:  # a lane has parked something
+        if count == 0:  # a lane has parked something, or somebody has said something to all
             self._want("due")
+            self._listen()
             return
         self._idle = max(0, self._idle - count)
         self._listed = max(0, self._listed - count)
@@ -400,6 +430,7 @@ class SQLiteWatch:
             self._lost(error)
             return
         self._changes = changes
+        self._listen()
         if due is not None:
             self._due_at(due)
         if missed:

@@ -78,6 +78,9 @@ class Hub:
         self.lock = threading.RLock()
         self.recorded = threading.Condition(self.lock)
         self.results: dict[str, Record] = {}
+        #: who is told of what is broadcast on an exchange
+        self.ears: dict[str, list[Callable[[bytes], None]]] = {}
+        self._revoked: dict[str, float] = {}
         self._turns: dict[str, Turns] = {}
         self._chords: dict[str, Chord] = {}
         self.claimed: dict[int, Entry] = {}
@@ -229,6 +232,20 @@ class Hub:
             if found is None or found.pause != pause:
                 found = self._turns[name] = Turns(pause)
             return found
+
+    def keep_revoked(self, marks: Iterable[str], until: float, most: int) -> None:
+        """Keep marks of what is revoked."""
+        now = time.time()
+        with self.lock:
+            kept = {mark: end for mark, end in self._revoked.items() if end > now}
+            kept.update(dict.fromkeys(marks, until))
+            self._revoked = dict(sorted(kept.items(), key=lambda each: each[1])[-most:])
+
+    def revoked(self) -> dict[str, float]:
+        """The marks that hold."""
+        now = time.time()
+        with self.lock:
+            return {mark: end for mark, end in self._revoked.items() if end > now}
 
     def chord(self, group_id: str) -> Chord:
         """What has come of a chord so far."""

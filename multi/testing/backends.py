@@ -13,8 +13,10 @@ import pytest
 
 from multi.backends.base import Backend
 from multi.errors import UnsupportedOption
+from multi.revoking import KeepsRevoked
 from multi.store import Store
 from multi.testing.pacing import Pacing, Place
+from multi.testing.revoking import Marks
 from multi.testing.rig import in_child, until
 
 Make = Callable[..., Backend]
@@ -28,7 +30,7 @@ SUCCESS = b'{"status": "SUCCESS", "result": "\xc3\xbc", "traceback": null, "chil
 OTHER = b'{"status": "SUCCESS", "result": "another", "traceback": null, "children": []}'
 
 
-class BackendContract(Pacing):
+class BackendContract(Pacing, Marks):
     """All that `multi.backends.base` promises; a subclass gives the fixture `factory`.
 
     `shared`: other processes see the same records. `keeps`: records stay until they are fetched, and after it; False for
@@ -61,6 +63,13 @@ class BackendContract(Pacing):
         backend = make()
         if not backend.turns:
             pytest.skip("this backend keeps no turns")
+        return backend
+
+    @pytest.fixture
+    def keeper(self, make: Make) -> KeepsRevoked:
+        backend = make()
+        if not backend.revokes:
+            pytest.skip("this backend keeps nothing of what is revoked")
         return backend
 
     @pytest.fixture

@@ -7,10 +7,11 @@ from multi.testing.leases import Leases
 from multi.testing.messages import Messages
 from multi.testing.overview import Overview
 from multi.testing.pacing import BrokerPacing
+from multi.testing.revoking import Hearing
 from multi.testing.routing import Routing
 from multi.testing.settling import Settling
 from multi.testing.watching import Watching
 
 
-class BrokerContract(Messages, Settling, Watching, Leases, Consuming, Routing, BrokerPacing, Overview):
+class BrokerContract(Messages, Settling, Watching, Leases, Consuming, Routing, BrokerPacing, Overview, Hearing):
     """All that `multi.brokers.base` promises; a subclass gives the fixture `factory`, and `results` and `plant` if it can."""

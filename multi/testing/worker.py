@@ -22,11 +22,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 from multi import signals
 from multi.app import life
+from multi.app.control import place_of
 from multi.app.execute import prepare, stores
 from multi.app.job import Job
 from multi.brokers.base import Delivery, Settlement, WatchEvents
 from multi.loop import Loop
 from multi.outcome import Outcome
+from multi.revoking import RevokedTable
+from multi.revoking import most as revokes_kept
 
 if TYPE_CHECKING:
     from multi.app.app import App
@@ -216,6 +219,7 @@ class _Hand:
 
     def work(self) -> bool:
         """Take and run one message; whether there was one."""
+        self._learn_of_the_revoked()
         settlements, self._settlements = self._settlements, []
         deliveries = self._lane.exchange(settlements, 1)
         self.rounds += 1
@@ -224,6 +228,14 @@ class _Hand:
             self._settlements.append(self._settlement(delivery, outcome))
             self.worker.note(outcome)
         return bool(deliveries)
+
+    def _learn_of_the_revoked(self) -> None:
+        place = place_of(self.worker.app)
+        marks = place.revoked() if place is not None else {}
+        if marks:
+            if self.worker.app.revoked is None:
+                self.worker.app.revoked = RevokedTable(revokes_kept())
+            self.worker.app.revoked.add(marks)
 
     def _outcome(self, delivery: Delivery) -> Outcome:
         app, message = self.worker.app, delivery.message

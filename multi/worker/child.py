@@ -112,9 +112,9 @@ class Child(ABC):
         rename_process(f"ForkPoolWorker-{self.plan.number}")
         signal.set_wakeup_fd(-1)
         # a terminal's Control-C and a supervisor's TERM reach the whole group; what they mean is the worker's decision.
-        # Handlers that do nothing rather than SIG_IGN: programs started by tasks must not inherit deafness.
+        # Handlers that do nothing by themselves rather than SIG_IGN: programs started by tasks must not inherit it.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTTIN, signal.SIGTTOU):
-            signal.signal(number, _nothing)
+            signal.signal(number, self._told)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         log.dump_stacks_on(DUMP)
         signal.signal(signal.SIGUSR2, lambda *_: self._reopen_log())
@@ -122,6 +122,12 @@ class Child(ABC):
             sys.modules["random"].seed()
         self.app.after_fork()
         signals.worker_process_init.send(None)
+
+    def _told(self, number: int, _: object) -> None:
+        """End by this signal if the worker has sent it to end the run that is under way, and do nothing else."""
+        if number not in (signal.SIGTTIN, signal.SIGTTOU) and self.slot.struck:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
 
     def _reopen_log(self) -> None:
         if self.plan.rundir is not None:
@@ -321,10 +327,6 @@ def called_with(headers: dict[str, Any]) -> bytes:
         return f"{args[:ARGS_LENGTH] if args else ''} {kwargs[:ARGS_LENGTH]}".encode()
     except (TypeError, AttributeError, UnicodeError):
         return b""  # a sender that has put something else there
-
-
-def _nothing(*_: object) -> None:
-    """A handler that does nothing."""
 
 
 def die_with_parent(parent: int) -> None:

@@ -29,6 +29,8 @@ class Member:
         #: the claim whose limit was exceeded and for which the child was killed
         self.condemned: dict[str, float] = {}
         self.warned: set[str] = set()
+        #: the claim that was terminated, with the signal
+        self.terminated: dict[str, int] = {}
 
     def tell(self, word: bytes) -> None:
         """Say a word to the child; one that is dying hears nothing."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from multi.app.execute import failure, stores
+from multi import signals
+from multi.app import life
+from multi.app.execute import failure, stores, termination
 from multi.brokers.base import Settlement, Watch
 from multi.errors import MultiError, TimeLimitExceeded, WorkerLostError
 from multi.log import get_logger
@@ -16,6 +19,7 @@ from multi.worker.slots import Held
 if TYPE_CHECKING:
     from multi.app.app import App
     from multi.message import Message
+    from multi.outcome import Outcome
 
 logger = get_logger("multi.worker")
 
@@ -29,7 +33,9 @@ class Orphans:
 
     def take(self, member: Member, held: Held, code: int, *, cold: bool) -> None:
         """A task whose child is gone: what becomes of its message."""
-        if held.will is not None:
+        if held.tag in member.terminated:
+            self._end(held, member.terminated[held.tag])
+        elif held.will is not None:
             limit = member.condemned.get(held.tag)
             lost = WorkerLostError(f"the process that ran the task {how(code)}; it runs at most once (acks_late=False)")
             self._fail_directly(held, held.will, lost if limit is None else TimeLimitExceeded(limit))
@@ -56,12 +62,36 @@ class Orphans:
         task = self.app.tasks.get(name)
         return task is not None and task.effective("reject_on_worker_lost") is False
 
+    def _end(self, held: Held, number: int) -> None:
+        """REVOKED, for what was terminated by this signal."""
+
+        def outcome(message: Message) -> Outcome:
+            found = termination(self.app, message)
+            logger.info(lines.REVOKED, found.name, found.task_id, "terminated")
+            if signals.RUNS.any:
+                life.revoked(self.app, message, found, terminated=True, signum=number)
+            return found
+
+        if held.will is not None:
+            self._settle_directly(held, outcome(held.will))
+        else:
+            self._settle(held, outcome)
+
     def _fail(self, held: Held, error: Exception) -> None:
+        def outcome(message: Message) -> Outcome:
+            found = failure(self.app, message, error)
+            logger.error(lines.FAILED, found.name, found.task_id, found.reason or repr(error))
+            return found
+
+        self._settle(held, outcome)
+
+    def _settle(self, held: Held, make: Callable[[Message], Outcome]) -> None:
+        """Settle with the outcome that is made of the message, which is read again."""
+
         def answer(message: Message | None) -> None:
             if message is None:
                 return  # the lease is lost: whoever has the message now decides
-            outcome = failure(self.app, message, error)
-            logger.error(lines.FAILED, outcome.name, outcome.task_id, outcome.reason or repr(error))
+            outcome = make(message)
             try:
                 stored = stores(self.app, outcome)
             except MultiError as trouble:
@@ -90,6 +120,9 @@ class Orphans:
         """Record a FAILURE of what was acknowledged before it ran: there is no claim whose settlement could tell it."""
         outcome = failure(self.app, message, error)
         logger.error(lines.FAILED, outcome.name, outcome.task_id, repr(error))
+        self._settle_directly(held, outcome)
+
+    def _settle_directly(self, held: Held, outcome: Outcome) -> None:
         # should its child have died just before the acknowledgement
         self.watch.settle([Settlement(held.tag, held.fence, held.queue)])
         try:

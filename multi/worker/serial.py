@@ -154,6 +154,9 @@ class SerialChild(Child):
 
     def _interrupt(self, *_: object) -> None:
         """The worker's USR1. It may come late, when the next task runs already: the deadline tells."""
+        if self.slot.struck:
+            self.slot.spare()
+            raise SoftTimeLimitExceeded("terminated by SIGUSR1")
         if self._soft and monotonic() >= self._soft:
             self._soft = 0.0
             raise SoftTimeLimitExceeded(self._soft_limit)

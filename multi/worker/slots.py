@@ -12,7 +12,7 @@ worker goes ahead without it.
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from mmap import mmap
 from multiprocessing import get_context
 from time import monotonic
@@ -32,7 +32,7 @@ _PLACE = struct.Struct("=II")
 _PLACE_AT = _ENTRY.size - _PLACE.size
 _CLAIM_BYTES = 512
 _OUTCOME_BYTES = 256 * 1024
-#: header: asleep flag of the watching worker, draining flag, claiming flag of the child
+#: header: asleep flag of the watching worker, draining flag, claiming flag of the child, number of the entry that is struck
 _HEADER = 8
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -105,6 +105,7 @@ class Slot:
                 0,
             )
             memory[_HEADER + index] = RUNNING
+            memory[3] = 0
             return True
         finally:
             self._lock.release()
@@ -187,6 +188,16 @@ class Slot:
     def claiming(self, value: bool) -> None:
         self._memory[2] = 1 if value else 0
 
+    @property
+    def struck(self) -> bool:
+        """Whether the worker means the run that is under way by its signal."""
+        number = self._memory[3]
+        return number > 0 and self._memory[_HEADER + number - 1] == RUNNING
+
+    def spare(self) -> None:
+        """The signal has been heeded; another one means something else."""
+        self._memory[3] = 0
+
     # -- the worker's side ------------------------------------------------------------------------------------------
 
     def states(self) -> bytes:
@@ -237,6 +248,23 @@ class Slot:
             return []
         try:
             return self._take(unstarted, done, False, queues)
+        finally:
+            self._lock.release()
+
+    def strike(self, index: int, tag: str, blow: Callable[[], None]) -> int:
+        """Call `blow` while this very claim runs and can't end; returns the state that it was found in, FREE for gone."""
+        if not self._lock.acquire(True, 0.05):
+            return CLAIMED  # somebody has it for a moment: look again
+        try:
+            state = self._memory[_HEADER + index]
+            if state == FREE or self._held(index, state).tag != tag:
+                return FREE
+            if state == RUNNING:
+                self._memory[3] = index + 1
+                blow()
+            return state
+        except (msgspec.DecodeError, ValueError):
+            return FREE  # being written at this moment: another claim
         finally:
             self._lock.release()
 

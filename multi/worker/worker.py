@@ -24,11 +24,13 @@ from multi.stats import StatsPage
 from multi.worker import lines
 from multi.worker.child import AWAKE, DUMP, GO, IDLE, PARKED, READY, STOP, Child, ChildPlan
 from multi.worker.crew import Member, fork
+from multi.worker.ear import Ear
 from multi.worker.giving_up import given_up
 from multi.worker.intake import Intake, parse
 from multi.worker.orders import Orders
 from multi.worker.orphans import Orphans, how
 from multi.worker.oversight import Oversight
+from multi.worker.revokes import Revokes
 from multi.worker.serial import freeze
 from multi.worker.signals import Signals
 from multi.worker.slots import CLAIMED, RUNNING, Slot
@@ -104,6 +106,8 @@ class Worker:
         self.reason = "stopped"
         self.oversight = Oversight(self.loop, self.members, self.watch, self.pool)
         self.orders = Orders(self)
+        self.ear = Ear(self)
+        self.revokes = Revokes(self)
         self._drain: Timer | None = None
         self._listener: Signals | None = None
         self._pause = 0.1
@@ -166,6 +170,7 @@ class Worker:
         # the end of an outage is told as loudly as its beginning
         logger.log(WARNING if self.connected else INFO, lines.CONNECTED, self.app.worker_broker.masked)
         self._failures = 0
+        self.revokes.load()
         if not self.connected:
             self.connected = True
             self._purge()
@@ -317,7 +322,7 @@ class Worker:
         self.watch.settle(settlements)
         for held in running:
             self.orphans.take(member, held, code, cold=self.cold)
-        if code and not member.condemned and not self.cold:
+        if code and not member.condemned and not member.terminated and not self.cold:
             logger.error("Child %d (pid %d) %s", member.number, member.pid, how(code))
         if member.ready:
             self._pause = 0.1

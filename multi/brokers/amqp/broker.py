@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from multi.brokers.amqp import letters, topology
+from multi.brokers.amqp.ear import say
 from multi.brokers.amqp.outbox import Outbox, nobody
 from multi.brokers.amqp.watch import AMQPWatch
 from multi.brokers.base import Abilities, Broker, Consumer, DeadLetter, HandedBack, QueueCounts, Watch, WatchEvents
@@ -17,6 +18,7 @@ from multi.connections.amqp import Address, Closed, Link, Lost, Steps, Unreachab
 from multi.connections.amqp.content import encode, properties
 from multi.errors import BrokerRefused, BrokerUnavailable, ConfigurationError, MultiError
 from multi.loop import Loop
+from multi.message import Message
 from multi.outcome import Publication
 from multi.store import Storage
 from multi.topology import Topology
@@ -131,6 +133,9 @@ class AMQPBroker(Broker):
         # the server itself brings what is parked to its queue when it is due, and returns what dead workers held
         names = self.known.queues if queues is None else queues
         return HandedBack(dead=sum(self.replay(queue) for queue in list(names)) if dead else 0)
+
+    def broadcast(self, exchange: str, message: Message) -> None:
+        self._ask(lambda link: link.run(say(link, exchange, message)))
 
     def close(self) -> None:
         self._after_fork()

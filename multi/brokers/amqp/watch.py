@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from multi.brokers.amqp.ear import Ear
 from multi.brokers.amqp.lane import AMQPPort
 from multi.brokers.amqp.outbox import Outbox
 from multi.brokers.amqp.seat import Seat
@@ -79,6 +80,7 @@ class AMQPWatch:
         self._kept: list[tuple[Seat, Settlement]] = []
         self._stopped = False
         self._told = False
+        self._ears: list[Ear] = []
 
     @property
     def session(self) -> Session:
@@ -146,6 +148,9 @@ class AMQPWatch:
         seat = self._seat(tag)
         held = None if seat is None else seat.find(Settlement(tag, fence, ""))
         answer(None if held is None else held.message)
+
+    def hear(self, exchange: str, queue: str, heard: Callable[[Message], None]) -> None:
+        self._ears.append(Ear(exchange, queue, heard))
 
     def pending(self) -> bool:
         waiting = self._wire is not None and bool(self._wire.session.output)
@@ -363,7 +368,23 @@ class AMQPWatch:
         self._next_address = 0
         for seat in list(self.seats.values()):
             seat.open(self.session)
-        self._events.on_up()
+        self._open_ears(0)
+
+    def _open_ears(self, index: int) -> None:
+        """Hear what is sent to all; ready is who hears."""
+        if self._wire is None:
+            return
+        if index < len(self._ears):
+            ear = self._ears[index]
+
+            def open_next(failure: str) -> None:
+                if failure:
+                    logger.error("Nothing is heard of what is sent to all on %s: %s", ear.exchange, failure)
+                self._open_ears(index + 1)
+
+            ear.open(self.session, open_next)
+        else:
+            self._events.on_up()
 
     def _beat(self) -> None:
         wire = self._wire

@@ -15,7 +15,7 @@ from multi.brokers.redis.exchanges import Exchanges
 from multi.brokers.redis.keys import Keys
 from multi.brokers.redis.settling import Words, publication_words
 from multi.brokers.redis.watch import RedisWatch
-from multi.connections.redis import Address, PerThread, Redis, ReplyError, rates
+from multi.connections.redis import Address, PerThread, Redis, ReplyError, rates, revoking
 from multi.errors import BrokerUnavailable, DecodeError
 from multi.loop import Loop
 from multi.message import Message
@@ -33,7 +33,7 @@ class RedisBroker(Broker):
     fanout_prefix, fanout_patterns, socket_timeout, socket_connect_timeout.
     """
 
-    abilities = Abilities(fanout=True, turns=True, foreign=True)
+    abilities = Abilities(fanout=True, turns=True, foreign=True, revokes=True)
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, lease: float = 30.0) -> None:
         super().__init__(url, options, lease=lease)
@@ -159,6 +159,16 @@ class RedisBroker(Broker):
 
     def reserve(self, name: str, member: str, pause: float) -> tuple[float, float]:
         return rates.turn(self._call([rates.command(self._keys.prefix, name, member, pause)])[0])
+
+    def broadcast(self, exchange: str, message: Message) -> None:
+        text = envelope.encode(message, "", exchange=exchange)[1]
+        self._call([("PUBLISH", self.exchanges.channel(exchange, ""), text)])
+
+    def keep_revoked(self, marks: Iterable[str], until: float, most: int) -> None:
+        self._call(revoking.keep(self._keys.prefix, marks, until, most))
+
+    def revoked(self) -> dict[str, float]:
+        return revoking.found(self._call([revoking.ask(self._keys.prefix)])[0])
 
     def _call(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
         replies = self._connections.get().pipeline_again(commands)

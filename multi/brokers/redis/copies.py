@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from multi.brokers.redis import envelope
+from multi.brokers.redis.exchanges import escaped
 from multi.brokers.redis.scripts import FEED
 from multi.connections.redis import Reply, ReplyError
 from multi.connections.redis.stream import RedisStream
-from multi.errors import BrokerUnavailable
+from multi.errors import BrokerUnavailable, DecodeError
 from multi.log import get_logger
 from multi.loop import Timer
+from multi.message import Message
 from multi.topology import NODE_QUEUE_LIFE, Queue
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ class Copies:
     def __init__(self, watch: RedisWatch) -> None:
         self._watch = watch
         self._followed: dict[str, list[Queue]] = {}
+        #: who is told itself of what comes on a channel
+        self._ears: dict[str, Callable[[Message], None]] = {}
         self._stream = RedisStream(watch.loop, watch.address, self._up, self._down)
         self._stream.on_push = self._heard
         self._timers: list[Timer] = []
@@ -45,7 +49,7 @@ class Copies:
     def follow(self, queues: Sequence[str]) -> None:
         """Hear for these queues from now on, if the broker can be reached."""
         before, self._followed = self._followed, self._watch.exchanges.followed(queues)
-        if not self._followed:
+        if not self._followed and not self._ears:
             self.close()
         elif not self._wanted:
             self._wanted = True
@@ -55,9 +59,13 @@ class Copies:
                 self._stream.send(("PUNSUBSCRIBE", channel), _ignore)
             self._subscribe(self._followed.keys() - before.keys())
 
+    def hear(self, channel: str, heard: Callable[[Message], None]) -> None:
+        """Tell `heard` of what comes on this channel."""
+        self._ears[escaped(channel)] = heard
+
     def then(self, callback: Callable[[], None]) -> None:
         """Call back when everything that is followed is heard, at once if it is."""
-        if self._subscribed or not self._followed:
+        if self._subscribed or not (self._followed or self._ears):
             callback()
         else:
             self._waiting = callback
@@ -72,7 +80,7 @@ class Copies:
         self._stream.close()
 
     def _up(self) -> None:
-        self._subscribe(self._followed)
+        self._subscribe([*self._followed, *self._ears])
         # answers come in order, so that this one is there when all are
         self._stream.send(("PING",), self._all_subscribed)
         self._timers = [
@@ -103,6 +111,12 @@ class Copies:
 
     def _heard(self, reply: list[bytes]) -> None:
         text = reply[-1]
+        if (heard := self._ears.get(reply[1].decode())) is not None:
+            try:
+                heard(envelope.decode(text))
+            except DecodeError as error:
+                logger.error("What was sent to all on %s is no message: %s", reply[1].decode(), error)
+            return
         for queue in self._followed.get(reply[1].decode(), ()):
             try:
                 identity, key, copy = envelope.copy(text, queue.name, self._watch.keys)

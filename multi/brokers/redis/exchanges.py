@@ -79,12 +79,12 @@ class Exchanges:
         for name in queues:
             queue = self.topology.queues.get(name)
             for exchange in queue.fed if queue is not None else ():
-                plain = _escaped(self.channel(exchange, ""))
+                plain = escaped(self.channel(exchange, ""))
                 for channel in (plain, f"{plain}/*"):
                     found.setdefault(channel, []).append(self.topology.queues[name])
         return found
 
 
-def _escaped(channel: str) -> str:
+def escaped(channel: str) -> str:
     """A channel's name as a pattern that only it matches."""
     return "".join(f"\\{sign}" if sign in "\\*?[]" else sign for sign in channel)

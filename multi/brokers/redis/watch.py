@@ -327,6 +327,9 @@ class RedisWatch:
     def parked(self) -> None:
         self._look_for_due()
 
+    def hear(self, exchange: str, queue: str, heard: Callable[[Message], None]) -> None:
+        self._copies.hear(self.exchanges.channel(exchange, ""), heard)
+
     def _look_for_due(self) -> None:
         if self._stream.up and not self._stopped:
             self.run(DUE, (self._keys.parked, self._keys.delayed), (REAPED_AT_ONCE,), self._next_due)

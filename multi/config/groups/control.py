@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from multi.config.setting import noted
+from multi.config.setting import acted, noted
 
 CONTROL = (
+    acted(
+        "worker_enable_remote_control", "bool", True, "workers hear what is revoked while they run; else at their start"
+    ),
+    acted("control_exchange", "str", "celery", "remote control is said on the exchange of this name and `.pidbox`"),
     *noted(
         "a worker sends no events yet; `multi status` and `multi top` show what it does",
         ("worker_send_task_events", "bool", False),
@@ -18,14 +22,12 @@ CONTROL = (
         ("event_exchange", "str", "celeryev"),
     ),
     *noted(
-        "a worker answers no remote control yet; `multi pause`, `multi scale` and `multi restart` steer it",
-        ("worker_enable_remote_control", "bool", True),
+        "a worker heeds remote control and doesn't answer it yet, over a queue that ends with its connection",
         ("worker_pool_restarts", "bool", False),
         ("control_queue_ttl", "seconds", 300.0),
         ("control_queue_expires", "seconds", 10.0),
         ("control_queue_exclusive", "bool", True),
         ("control_queue_durable", "bool", False),
-        ("control_exchange", "str", "celery"),
     ),
     *noted("a worker keeps nothing in a file of its own", ("worker_state_db", "str", None)),
 )

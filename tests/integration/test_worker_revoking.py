@@ -1,0 +1,120 @@
+"""Revoking: what waits is not run, what runs is ended by force if that is asked for, and a restart forgets nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from support.project import Project
+from support.wait import until
+from support.workers import Bench, bench
+
+from multi.errors import TaskRevokedError, UnsupportedOption
+
+
+@pytest.fixture
+def made(project: Project, broker: str) -> Iterator[Bench]:
+    place = f"{broker}?create=file" if broker.startswith("sqlite") else broker
+    with bench(project, place, place) as found:
+        yield found
+
+
+def test_a_revoked_task_that_waits_is_not_run_even_by_a_worker_that_starts_later(made: Bench) -> None:
+    result = made.tasks.sleep.delay(0, "never")
+    stamped = made.tasks.sleep.s(0, "stamped").stamp(customer="c1").apply_async()
+    chained = (made.tasks.add.s(1, 1) | made.tasks.add.s(1)).apply_async(countdown=0)
+    result.revoke()
+    made.app.control.revoke_by_stamped_headers({"customer": ["c1", "c2"]})
+    chained.parent.revoke()
+    last = made.tasks.add.delay(1, 2)
+    worker = made.start("-c", "1")
+    assert last.get(timeout=15) == 3
+    for revoked in (result, stamped, chained.parent, chained):
+        with pytest.raises(TaskRevokedError, match="revoked"):
+            revoked.get(timeout=10)
+        assert revoked.state == "REVOKED"
+    assert made.notes() == []
+    assert worker.said().count("Discarding revoked task") == 3
+    assert made.depth() == 0
+
+
+def test_a_worker_hears_what_is_revoked_while_it_runs_and_others_keep_it(made: Bench) -> None:
+    worker = made.start("-c", "1")
+    held = made.tasks.hold.delay("first")
+    made.wait_begun("first")
+    results = [made.tasks.sleep.delay(0, "never"), made.tasks.sleep.apply_async((0, "later"), countdown=0.5)]
+    made.app.control.revoke([result.id for result in results])
+    held.revoke()  # it runs, and goes on
+    until(lambda: "Tasks flagged as revoked" in worker.said(), 10, what="the worker to hear of it")
+    made.let_go("first")
+    assert held.get(timeout=15) == "first"
+    for result in results:
+        with pytest.raises(TaskRevokedError, match="revoked"):
+            result.get(timeout=15)
+    assert made.notes() == ["begin first", "end first"]
+
+
+@pytest.mark.parametrize("task", ["sleep", "sleep_once", "spin"])
+@pytest.mark.parametrize("broker", ["redis"], indirect=True)
+def test_a_task_that_runs_is_terminated_and_no_other_one(made: Bench, task: str) -> None:
+    worker = made.start("-c", "2")
+    children = worker.children()
+    other = made.tasks.hold.delay("other")
+    result = getattr(made.tasks, task).delay(60, "t")
+    made.wait_begun("other")
+    made.wait_begun("t")
+    result.revoke(terminate=True)
+    with pytest.raises(TaskRevokedError, match="terminated"):
+        result.get(timeout=20)
+    made.let_go("other")
+    assert other.get(timeout=15) == "other"
+    assert len(set(children) & set(worker.children())) == 1
+    assert made.begun("t") == 1
+    assert made.depth() == 0
+    assert "end t" not in made.notes()
+    assert worker.said().count("(terminated)") == 1
+
+
+@pytest.mark.parametrize("broker", ["sqlite"], indirect=True)
+def test_stamps_terminate_too_and_the_signal_can_be_chosen(made: Bench) -> None:
+    worker = made.start("-c", "2")
+    results = [
+        made.tasks.sleep.s(60, f"t{number}").stamp(customer="c1").apply_async(soft_time_limit=50) for number in range(2)
+    ]
+    for number in range(2):
+        made.wait_begun(f"t{number}")
+    results[0].revoke(terminate=True, signal="USR1")
+    assert "SoftTimeLimitExceeded" in repr(results[0].get(timeout=15, propagate=False))
+    made.app.control.revoke_by_stamped_headers({"customer": "c1"}, terminate=True, signal="KILL")
+    with pytest.raises(TaskRevokedError, match="terminated"):
+        results[1].get(timeout=15)
+    assert made.tasks.add.delay(1, 1).get(timeout=15) == 2
+    assert "SIGKILL" in worker.said()
+
+
+@pytest.mark.parametrize("broker", ["redis"], indirect=True)
+def test_a_chord_hears_of_a_part_that_is_revoked(made: Bench) -> None:
+    from multi import chord
+
+    result = chord([made.tasks.add.s(1, 1), made.tasks.add.s(2, 2)])(made.tasks.steps.s("x"))
+    result.parent.results[1].revoke()
+    made.start("-c", "1")
+    found = result.get(timeout=15, propagate=False)
+    assert result.state == "FAILURE"
+    assert "revoked" in str(found)
+
+
+def test_what_makes_no_sense_is_refused_at_the_call(made: Bench) -> None:
+    result = made.tasks.add.delay(1, 1)
+    with pytest.raises(ValueError, match="no signal"):
+        result.revoke(terminate=True, signal="NONSENSE")
+    with pytest.raises(ValueError, match="doesn't end a task"):
+        result.revoke(terminate=True, signal="CHLD")
+    with pytest.raises(ValueError, match="no stamp"):
+        made.app.control.revoke_by_stamped_headers(["customer"])
+    with pytest.raises(ValueError, match="takes the id"):
+        made.app.control.revoke([])
+    with pytest.raises(ValueError, match="list of the names"):
+        made.app.control.revoke(result.id, destination="w1@test")
+    with pytest.raises(UnsupportedOption, match="can't answer"):
+        result.revoke(wait=True)
