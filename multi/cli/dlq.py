@@ -19,6 +19,8 @@ from multi.nodes.policy import parse_span
 
 F = TypeVar("F", bound=Callable[..., Any])
 _REASON = 80
+#: Headers that have a line of their own.
+_SHOWN = frozenset({"id", "task", "retries", "origin", "eta", "expires", "parent_id", "root_id", "group"})
 
 
 class Chosen(NamedTuple):
@@ -323,7 +325,7 @@ def _table(screen: Screen, letters: Sequence[DeadLetter]) -> None:
                 reason if len(reason) <= _REASON else f"{reason[: _REASON - 1]}…",
             )
         )
-    screen.table(("ID", "TASK", "QUEUE", "DIED", "STARTS", "REASON"), rows, right=(3, 4))
+    screen.table(("ID", "TASK", "QUEUE", "AGE", "STARTS", "REASON"), rows, right=(3, 4))
 
 
 def _show(screen: Screen, letter: Any) -> None:
@@ -358,9 +360,11 @@ def _show(screen: Screen, letter: Any) -> None:
         screen.show("  traceback:")
         for line in letter.traceback.rstrip().split("\n"):
             screen.show(f"    {line}")
-    screen.show("  headers:")
-    for name, value in letter.headers.items():
-        screen.show(f"    {name}: {json.dumps(value, default=repr)}")
+    more = {name: value for name, value in letter.headers.items() if name not in _SHOWN and value not in (None, {}, [])}
+    if more:
+        screen.show("  headers:")
+        for name, value in more.items():
+            screen.show(f"    {name}: {json.dumps(value, ensure_ascii=False)}")
 
 
 def _end(ctx: click.Context, place: Place, chosen: Chosen) -> None:

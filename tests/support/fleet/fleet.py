@@ -347,6 +347,14 @@ def back_once(self: Any, name: str) -> bool:
     return True
 
 
+@app.task(bind=True, acks_late=True)
+def stuck(self: Any, name: str) -> None:
+    """Never ends with multi; with Celery it does at once."""
+    write(name, ended=ENGINE == "celery")
+    if ENGINE == "multi":
+        time.sleep(600)
+
+
 class Adder(Task):
     """A task that is a class of its own."""
 
