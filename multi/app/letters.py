@@ -120,7 +120,7 @@ def _parameters(app: App, name: str) -> list[str]:
 
 def _hidden(value: Any, name: str = "") -> Any:
     """What JSON can tell, without what is named like a secret."""
-    if name and is_secret(name) and isinstance(value, str | bytes):
+    if name != "routing_key" and is_secret(name) and not (value is None or isinstance(value, bool | int | float)):
         return STARS
     if isinstance(value, dict):
         return {str(key): _hidden(each, str(key)) for key, each in value.items()}

@@ -15,7 +15,7 @@ from support.wait import until
 
 from multi.brokers.base import Broker, QueueCounts
 
-#: Tasks that are run before the worker is stuck, tasks for later, and those that wait behind: on Redis 1,000 with what gets stuck.
+#: Tasks that are run before the worker is stuck, tasks for later, and those that wait behind; on Redis 1,000 in all.
 SIZES = {"redis": (298, 200, 500), "rabbitmq": (30, 20, 50)}
 STUCK = 2
 LEASE = 3.0
