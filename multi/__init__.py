@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     )
     from multi.app.eager import EagerResult
     from multi.app.frameworks.commits import on_commit
+    from multi.app.middleware import Middleware
     from multi.app.progress import Progress
     from multi.app.result import AsyncResult
     from multi.app.resultset import GroupResult, ResultSet, result_from_tuple
@@ -63,6 +64,7 @@ _PLACES = {
     "Celery": "multi.app.app:App",
     "AsyncResult": "multi.app.result",
     "EagerResult": "multi.app.eager",
+    "Middleware": "multi.app.middleware",
     "Progress": "multi.app.progress",
     "Signature": "multi.app.canvas",
     "Task": "multi.app.task",
@@ -108,6 +110,7 @@ __all__ = [
     "GroupResult",
     "Ignore",
     "MaxRetriesExceededError",
+    "Middleware",
     "MultiError",
     "NotRegistered",
     "Progress",

@@ -23,6 +23,7 @@ _WORDS = {
     "multi.engines": ("engine", "name"),
     "multi.units": ("unit format", "name"),
     "multi.serializers": ("serializer", "name"),
+    "multi.middleware": ("middleware", "name"),
 }
 
 _found: dict[tuple[str, str], Any] = {}

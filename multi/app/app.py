@@ -8,6 +8,7 @@ from os import environ
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from multi.app import builtins, current
+from multi.app.middleware import Hooked
 from multi.app.moments import Moments
 from multi.app.publishing import Publisher
 from multi.app.records import Recorder
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from multi.app.canvas.signatures import Signature
     from multi.app.control import Control
+    from multi.app.middleware import Middleware
     from multi.app.resultset import GroupResult, ResultSet
     from multi.app.task import CoroutineTask
     from multi.app.typed import BoundDecorator, Decorator, P, R
@@ -37,11 +39,11 @@ _CONNECTED = ("broker_", "result_", "redis_", "worker_lease")
 #: Settings that say which queues there are and how they are bound.
 _ROUTING = ("task_queue", "task_default_", "task_create_missing_", "task_routes")
 _CONSTRUCTOR = ("main", "broker", "backend", "include", "config_source", "namespace", "changes", "task_cls", "set_as_current",
-                "autofinalize", "strict_typing")  # fmt: skip
+                "autofinalize", "strict_typing", "middleware")  # fmt: skip
 _CONSTRUCTOR_REFUSED = ("amqp", "events", "loader", "log", "control", "tasks", "fixups")
 
 
-class App(Sender, Moments):
+class App(Sender, Moments, Hooked):
     """A program's task queue: `App("proj", broker="redis://localhost", backend="redis://localhost")`.
 
     Nothing is read, connected or imported when it is made; settings are read when the first one is asked for.
@@ -61,6 +63,7 @@ class App(Sender, Moments):
         changes: Mapping[str, Any] | None = None,
         strict_typing: bool = True,
         task_cls: type[BaseTask] | None = None,
+        middleware: Iterable[Middleware | type[Middleware] | str] = (),
         **settings: Any,
     ) -> None:
         self.main = main
@@ -96,6 +99,8 @@ class App(Sender, Moments):
         self._task_base: type[BaseTask] | None = None
         if config_source is not None:
             self.config_from_object(config_source, namespace=namespace)
+        if middleware:
+            self.add_middleware(*middleware)
         self.fixups: list[Any] = []
         if "DJANGO_SETTINGS_MODULE" in environ:
             from multi.app.frameworks.django import meet

@@ -144,8 +144,16 @@ def _job(task: Task, task_id: str, args: Any, kwargs: Any, options: Mapping[str,
         "ignore_result": options.get("ignore_result"),
         **(options.get("headers") or {}),
     }
-    message = Message(headers, b"", properties={"correlation_id": task_id, "priority": options.get("priority")})
+    properties = {"correlation_id": task_id, "priority": options.get("priority")}
+    message = Message(headers, b"", properties=properties)
     queue = getattr(options.get("queue"), "name", options.get("queue")) or options.get("routing_key") or ""
+    if app.middleware:  # what it does to a message, its counterpart around the run will want to find
+        from multi.app.middleware import Sending, publishing
+
+        sending = Sending(task.name, task_id, args, kwargs, headers, properties, queue, "")
+        for hook in publishing(app, task.name):
+            hook(sending)
+        args, kwargs = sending.args, sending.kwargs
     job = EagerJob(
         app, ex, plan, message, headers, task_id, list(args), dict(kwargs), {}, queue, False, identity.origin()
     )

@@ -114,6 +114,11 @@ def revoked(
 
 def sent(app: App, publications: Iterable[Publication]) -> None:
     """Messages are with the broker."""
+    if app.middleware:
+        from multi.app.middleware import published
+
+        publications = list(publications)
+        published(app, publications)
     if not signals.after_task_publish.receivers:
         return
     from multi.app.decoding import read

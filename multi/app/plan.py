@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from multi.app import middleware
 from multi.app.pacing import Pace, pace
 from multi.app.task import Task
 from multi.codecs import Codec, accepted
@@ -96,11 +97,12 @@ def make(task: Task) -> Plan:
     custom = kind.__call__ is not Task.__call__
     body: Any = task.run
     code = getattr(getattr(body, "__func__", body), "__code__", None)
+    is_async = bool(code is not None and code.co_flags & _COROUTINE)
     return Plan(
         task=task,
         name=task.name,
-        call=task if custom else body,
-        is_async=bool(code is not None and code.co_flags & _COROUTINE),
+        call=middleware.around(task.app, task.name, task if custom else body, is_async),
+        is_async=is_async,
         acks_early=task.acks_early,
         ignore_result=bool(task.effective("ignore_result")),
         store_errors=bool(task.effective("store_errors_even_if_ignored")),

@@ -6,13 +6,14 @@ What is the same in all messages of one task is put into a template once; a call
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from multi import clock, identity, signals
+from multi.app import middleware
 from multi.app.options import EMBED, HEADERS, PROPERTIES, check_names, check_values, span
 from multi.app.request import running
 from multi.app.routes import DESTINATION, EXTRAS, Destination, Routes
@@ -50,6 +51,10 @@ class Template(msgspec.Struct):
     exchange: str = ""
     told: dict[str, Any] = {}
     """What the task's attributes and its route say of the destination."""
+    hooks: tuple[Callable[[middleware.Sending], None], ...] = ()
+    """The middleware that its messages pass through."""
+    special: bool = False
+    """Whether a call without options is more than a copy of this."""
 
 
 class Publisher:
@@ -103,21 +108,23 @@ class Publisher:
                 task.expires,
                 task.delivery_mode or told.get("delivery_mode"),
                 told,
+                middleware.publishing(self.app, name),
             )
         return found
 
     def _unknown(self, name: str) -> Template:
         """The template of a task that is known by name only; None leaves to the worker whether its result is wanted."""
         told = self.routes.told(name) if self.routes.any and not self.changing else {}
-        if not told and self._plain is not None:
+        hooks = middleware.publishing(self.app, name) if self.app.middleware else ()
+        if not told and not hooks and self._plain is not None:
             return self._plain
         found = self._by_name.get(name)
         if found is None:
             found = self._template(
                 self._headers("", None, None, None), told.get("serializer"), told.get("compression"),
-                told.get("priority"), None, told.get("delivery_mode"), told,
+                told.get("priority"), None, told.get("delivery_mode"), told, hooks,
             )  # fmt: skip
-            if not told:
+            if not told and not hooks:
                 self._plain = found
             elif len(self._by_name) < _REMEMBERED:
                 self._by_name[name] = found
@@ -132,6 +139,7 @@ class Publisher:
         expires: Any,
         delivery_mode: Any,
         told: dict[str, Any],
+        hooks: tuple[Callable[[middleware.Sending], None], ...],
     ) -> Template:
         to = self._allowed(self.routes.destination(told))
         return Template(
@@ -144,6 +152,8 @@ class Publisher:
             mode(delivery_mode) if delivery_mode else to.delivery_mode or self.delivery_mode,
             to.exchange,
             told,
+            hooks,
+            expires is not None or bool(hooks),
         )
 
     def template_all(self, tasks: Mapping[str, Task]) -> None:
@@ -179,7 +189,7 @@ class Publisher:
     ) -> Publication:
         """The message of a call without options."""
         template = self._templates.get(name) or self.template(name, task)
-        if self.changing or template.expires is not None or signals.PUBLISHING.any:
+        if self.changing or template.special or signals.PUBLISHING.any:
             return self.build(name, task, task_id, args, kwargs, {})
         headers = template.headers.copy()
         headers["task"] = name
@@ -318,6 +328,11 @@ class Publisher:
         if headers["expires"] is not None:
             left = clock.to_epoch(headers["expires"]) - time.time()
             properties["expiration"] = str(max(0, int(left * 1000)))
+        if template.hooks:
+            sending = middleware.Sending(name, task_id, args, kwargs, headers, properties, to.queue, to.exchange)
+            for hook in template.hooks:
+                hook(sending)
+            args, kwargs = sending.args, sending.kwargs
         if signals.PUBLISHING.any:
             signals.before_task_publish.send(
                 name,

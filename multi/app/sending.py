@@ -18,6 +18,7 @@ from multi.outcome import Publication
 if TYPE_CHECKING:
     from multi.app.canvas.dispatch import Dispatch
     from multi.app.eager import EagerResult
+    from multi.app.middleware import Middleware
     from multi.app.registry import Registry
     from multi.brokers.base import Broker
     from multi.config import Settings
@@ -31,6 +32,7 @@ class Sender:
     _tasks: Registry
     _publisher: Publisher | None
     _broker: Broker | None
+    middleware: tuple[Middleware, ...]
 
     @property
     def broker(self) -> Broker:
@@ -181,7 +183,7 @@ class Sender:
             if not retry or not isinstance(error, _passing(policy)):
                 raise
             self._publish_again(broker, publications, policy)
-        if signals.PUBLISHING.any:
+        if signals.PUBLISHING.any or self.middleware:
             from multi.app import life
 
             life.sent(self, publications)  # type: ignore[arg-type]  # a Sender is always an App

@@ -175,6 +175,9 @@ def test_workers_of_both_engines_come_and_go_and_each_task_runs_once(make_fleet:
             runs[note["id"]].append(note)
     for first, *more in runs.values():
         # what Celery has run and not yet acknowledged, its own warm stop puts back ("Restoring 1 unacknowledged message(s)")
-        assert not more or (first["engine"] == "celery" and more[0]["time"] > stopping and len(more) == 1), (first, more)
+        assert not more or (first["engine"] == "celery" and more[0]["time"] > stopping and len(more) == 1), (
+            first,
+            more,
+        )
     assert sum(len(more) for _, *more in runs.values()) <= 2, "no more than its processes had in hand"
     until(partial(settled, fleet), 10, what="no claim to be left")
