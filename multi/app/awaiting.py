@@ -135,6 +135,19 @@ class Awaiting(Generic[R]):
             pass  # another turn, unless nobody waits any more
 
 
+def call_after(result: Any, callback: Any, on_error: Any) -> None:
+    """In a thread: wait for a result, or a set of them, then call `callback(result)` if all is well, else `on_error(result)`."""
+    import threading
+
+    def wait() -> None:
+        result.get(propagate=False, disable_sync_subtasks=False)
+        chosen = callback if result.successful() else on_error
+        if chosen is not None:
+            chosen(result)
+
+    threading.Thread(target=wait, name="then", daemon=True).start()
+
+
 _allowed: ContextVar[bool] = ContextVar("multi_join_allowed", default=False)
 
 

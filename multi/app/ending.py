@@ -85,9 +85,12 @@ def _retried(job: Job, error: Retry) -> Outcome:
 
 
 def _rejected(job: Job, error: Reject) -> Outcome:
+    reason = f"rejected by the task: {error.reason}" if error.reason is not None else "rejected by the task"
+    if not error.requeue:
+        # it will never run again: whoever waits for it is to know
+        return failed(job, error, None, verb="bury", reason=reason)
     outcome = _outcome(job, "REJECTED", None, record=False)
-    outcome.verb = "requeue" if error.requeue else "bury"
-    outcome.reason = f"rejected by the task: {error.reason}" if error.reason is not None else "rejected by the task"
+    outcome.verb, outcome.reason = "requeue", reason
     outcome.publications = list(job.pending)
     if RUNS.any:
         tell(job, outcome)

@@ -248,7 +248,7 @@ class Publisher:
             from multi.app.unsendable import explain
 
             name = headers["task"]
-            raise explain(name, self.app._tasks.get(name), args, kwargs, encoder, error) from error
+            raise explain(name, args, kwargs, embed, self.app._tasks, encoder, error) from error
 
     def build(
         self,

@@ -6,8 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from multi.app.awaiting import Awaiting
-from multi.app.awaiting import refuse_in_task as refuse_in_task
+from multi.app.awaiting import Awaiting, call_after, refuse_in_task
 from multi.app.request import running
 from multi.app.states import PENDING, PROPAGATE_STATES, READY_STATES, SUCCESS
 from multi.app.typed import R
@@ -181,8 +180,9 @@ class AsyncResult(Awaiting[R]):
         """Wait for the task's end and return its result; raises its exception, unless `propagate` is False.
 
         Raises `TimeoutError` after `timeout` seconds, and `RuntimeError` inside a task for a result that isn't there
-        yet: a worker that waits for other tasks may wait for itself (`disable_sync_subtasks=False` allows it). `on_message` gets each record on the way,
-        `on_interval` is called every `interval` seconds (0.5) meanwhile, `callback` gets id and result at the end.
+        yet: a worker that waits for other tasks may wait for itself (`disable_sync_subtasks=False` allows it).
+        `on_message` gets each record on the way, `on_interval` is called every `interval` seconds (0.5) meanwhile,
+        `callback` gets id and result at the end.
         `no_ack` is taken for the sake of Celery's programs: there is nothing to acknowledge about a result here.
         """
         if disable_sync_subtasks and running.get() is not None and not self.ready():
@@ -342,15 +342,7 @@ class AsyncResult(Awaiting[R]):
 
     def then(self, callback: Any, on_error: Any = None, weak: bool = False) -> AsyncResult:
         """Call `callback(result)` when the task has succeeded, `on_error(result)` when it has failed; in a thread."""
-        import threading
-
-        def wait() -> None:
-            self.get(propagate=False, disable_sync_subtasks=False)
-            chosen = callback if self.successful() else on_error
-            if chosen is not None:
-                chosen(self)
-
-        threading.Thread(target=wait, name=f"then {self.id}", daemon=True).start()
+        call_after(self, callback, on_error)
         return self
 
     def as_tuple(self) -> tuple[Any, Any]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
+from multi.app.awaiting import call_after, refuse_in_task
 from multi.app.request import running
-from multi.app.result import AsyncResult, refuse_in_task
+from multi.app.result import AsyncResult
 from multi.app.states import PROPAGATE_STATES
 from multi.errors import TimeoutError  # noqa: A004 - Celery's name
 
@@ -131,6 +132,11 @@ class ResultSet:
             result.maybe_throw(propagate=propagate, callback=callback)
 
     maybe_reraise = maybe_throw
+
+    def then(self, callback: Any, on_error: Any = None, weak: bool = False) -> Self:
+        """Call `callback(self)` when all of them have succeeded, `on_error(self)` when one has failed; in a thread."""
+        call_after(self, callback, on_error)
+        return self
 
     # waiting ---------------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Which argument of a call it is that a serializer can't express."""
+"""Which argument of a call it is that a serializer can't express, or of a call that is to follow it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,60 @@ if TYPE_CHECKING:
 
 
 def explain(
-    name: str, task: Task | None, args: Sequence[Any], kwargs: Mapping[str, Any], encoder: Codec, error: EncodeError
+    name: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    embed: Mapping[str, Any],
+    tasks: Mapping[str, Task],
+    encoder: Codec,
+    error: EncodeError,
 ) -> EncodeError:
-    """The error for a call of the task `name`: with the argument in it that is to blame, if it can be found."""
+    """The error for a call of the task `name`: with the argument that is to blame, in the call itself or in one of those that
+    follow it (`embed`: callbacks, errbacks, the rest of its chain, the body of its chord), if it can be found."""
+    found = _in_call(name, args, kwargs, 0, tasks, encoder)
+    if found is None:
+        following = [one for value in embed.values() for one in _calls(value)]
+        found = next((told for one in following if (told := _in_signature(one, tasks, encoder))), None)
+    return found or EncodeError(f"the call of {name} can't be sent: {error}")
+
+
+def _in_call(
+    name: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    before: int,
+    tasks: Mapping[str, Task],
+    encoder: Codec,
+) -> EncodeError | None:
+    """What is wrong with these arguments, in front of which stand `before` others by the time of the call."""
     for index, value in enumerate(args):
         found = _within(value, encoder)
         if found:
-            named = _parameter(task, index)
+            named = _parameter(tasks.get(name), index + before)
             return _told(name, f"argument {index + 1}{named}", value, found, encoder)
     for key, value in kwargs.items():
         found = _within(value, encoder)
         if found:
             return _told(name, f"argument {key!r}", value, found, encoder)
-    return EncodeError(f"the call of {name} can't be sent: {error}")
+    return None
+
+
+def _in_signature(call: Mapping[str, Any], tasks: Mapping[str, Task], encoder: Codec) -> EncodeError | None:
+    from multi.app.canvas.checks import inside
+
+    for inner in inside(call):
+        found = _in_signature(inner, tasks, encoder)
+        if found:
+            return found
+    if call.get("subtask_type"):
+        return None  # a chain or the like: its arguments are the calls in it
+    before = 0 if call.get("immutable") else 1  # the result of the task before it
+    return _in_call(str(call.get("task")), call.get("args") or (), call.get("kwargs") or {}, before, tasks, encoder)
+
+
+def _calls(value: Any) -> list[Mapping[str, Any]]:
+    every = value if isinstance(value, list | tuple) else [value]
+    return [one for one in every if isinstance(one, Mapping)]
 
 
 def _told(name: str, which: str, value: Any, found: tuple[str, EncodeError], encoder: Codec) -> EncodeError:

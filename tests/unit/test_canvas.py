@@ -7,6 +7,8 @@ import io
 import json
 import pickle
 import random
+from functools import partial
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -27,7 +29,7 @@ from multi import (
 )
 from multi.app.canvas import Signature
 from multi.app.resultset import ResultSet
-from multi.errors import BackendDisabled, ChordError, ConfigurationError, TimeoutError, UnsupportedOption  # noqa: A004
+from multi.errors import BackendDisabled, ChordError, ConfigurationError, EncodeError, TimeoutError, UnsupportedOption  # noqa: A004
 
 TIMEOUT = 5
 
@@ -819,3 +821,73 @@ def test_eager_canvases(app: App, t: Any) -> None:
         failed.get()
     assert t.seen[1:] == [(failed.id,)]
     assert t.add.chunks([(1, 1), (2, 2)], 1)().get() == [[2], [4]]
+
+
+@pytest.mark.parametrize("how", ["chain", "chord", "link", "errback", "deep"])
+def test_an_argument_that_can_not_be_sent_is_named_wherever_it_stands(app: App, how: str) -> None:
+    @app.task(name="double")
+    def double(x: int, factor: int) -> int:
+        return x * factor
+
+    bad = double.s(object())
+    calls: dict[str, Any] = {
+        "chain": lambda: (double.s(1, 2) | bad).delay(),
+        "chord": lambda: chord([double.s(1, 2)], bad).delay(),
+        "link": lambda: double.apply_async((1, 2), link=bad),
+        "errback": lambda: double.apply_async((1, 2), link_error=[double.s(1), bad]),
+        "deep": lambda: (double.s(1, 2) | group(double.s(2), double.s(1) | bad)).delay(),
+    }
+    with pytest.raises(EncodeError, match=r"argument 1 \('factor'\) of double"):
+        calls[how]()
+    assert app.broker.depth("celery") == 0
+
+
+def test_what_is_no_signature_is_refused_by_name(app: App) -> None:
+    for make in (lambda: group(1, 2), lambda: chain(1, 2), lambda: chord([1], 2), lambda: signature(None)):
+        with pytest.raises(TypeError, match=r"signature|group"):
+            make()
+
+    @app.task(name="one")
+    def one() -> int:
+        return 1
+
+    with pytest.raises(TypeError, match="StampingVisitor, not 3"):
+        one.s().stamp(visitor=3)
+
+    class Wrong(StampingVisitor):
+        def on_signature(self, sig: Any, **headers: Any) -> Any:
+            return 5
+
+    with pytest.raises(TypeError, match="return a dict of stamps, not 5"):
+        one.s().stamp(visitor=Wrong())
+
+
+def test_a_canvas_can_be_sent_and_waited_for_by_a_tilde(app: App) -> None:
+    @app.task(name="three")
+    def three() -> int:
+        return 3
+
+    app.conf.task_always_eager = True
+    assert ~three.s() == 3
+    assert chain(app=app).apply_async() is None
+
+
+def test_what_is_to_follow_a_set_of_results_is_called_when_all_have_ended(app: App) -> None:
+    @app.task(name="good")
+    def good() -> int:
+        return 1
+
+    @app.task(name="bad")
+    def bad() -> int:
+        raise ValueError
+
+    for calls, expected in (([good.s(), good.s()], "well"), ([good.s(), bad.s()], "badly")):
+        told: SimpleQueue[str] = SimpleQueue()
+        result = group(calls).apply_async()
+        assert result.then(partial(_put, told, "well"), on_error=partial(_put, told, "badly")) is result
+        work(app)
+        assert told.get(timeout=10) == expected
+
+
+def _put(told: SimpleQueue[str], word: str, _: Any) -> None:
+    told.put(word)

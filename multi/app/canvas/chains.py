@@ -121,9 +121,11 @@ class Chain(Signature):
     def apply_async(
         self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
     ) -> Any:
-        """Send the first task, with the others behind it; returns the result of the last one."""
+        """Send the first task, with the others behind it; returns the result of the last one, None if it is empty."""
         from multi.app.canvas.dispatch import send
 
+        if not self.tasks:
+            return None
         return send(self, args, kwargs, options)
 
     def apply(self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any) -> Any:

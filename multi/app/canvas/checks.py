@@ -28,7 +28,7 @@ def _circle(call: Mapping[str, Any], above: set[int], depth: int) -> str:
     if depth > DEEPEST:
         return f"the canvas is nested more than {DEEPEST} levels deep"
     above.add(id(call))
-    for inner in _inside(call):
+    for inner in inside(call):
         found = _circle(inner, above, depth + 1)
         if found:
             return found
@@ -36,7 +36,8 @@ def _circle(call: Mapping[str, Any], above: set[int], depth: int) -> str:
     return ""
 
 
-def _inside(call: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def inside(call: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Every signature that stands in this one: what it consists of, and what follows it."""
     yield from members(call)
     yield from _linked(call)
 

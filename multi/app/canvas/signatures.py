@@ -49,8 +49,11 @@ class Signature(dict[str, Any]):
         if isinstance(task, Mapping):
             super().__init__(task)
         else:
+            name = task if isinstance(task, str) else getattr(task, "name", None)
+            if not isinstance(name, str):
+                raise TypeError(f"a signature is made of a task, of its name, or of another signature, not of {task!r}")
             super().__init__(
-                task=task if isinstance(task, str) else task.name,
+                task=name,
                 args=tuple(args or ()),
                 kwargs=dict(kwargs or {}),
                 options={**(options or {}), **more},
@@ -268,6 +271,10 @@ class Signature(dict[str, Any]):
         return AsyncResult(task_id, self.app)
 
     _freeze = freeze
+
+    def __invert__(self) -> Any:
+        """`~canvas`: send it, and wait for its result."""
+        return self.apply_async().get()
 
     def __or__(self, other: Any) -> Any:
         from multi.app.canvas.chains import joined

@@ -58,7 +58,12 @@ class StampingVisitor:
 
 
 def stamp(call: Signature, visitor: StampingVisitor | None, add: bool, headers: Mapping[str, Any]) -> None:
-    """Stamp `call` and all in it; with `add` a stamp that is there already becomes a list of both."""
+    """Stamp `call` and all in it; with `add` a stamp that is there already becomes a list of both.
+
+    Raises `TypeError` for a visitor that is none, or whose methods return something else than a dict.
+    """
+    if visitor is not None and not hasattr(visitor, "on_signature"):
+        raise TypeError(f"visitor= takes a StampingVisitor, not {visitor!r}")
     sort = call.get("subtask_type")
     if sort == "chain":
         given = _gathered(call, visitor.on_chain_start(call, **headers) if visitor else None, add, headers)
@@ -107,6 +112,8 @@ def _gathered(
     call: Signature | None, visited: Mapping[str, Any] | None, add: bool, headers: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The stamps that came from above, those of the visitor and those that the call has, with the list of their names."""
+    if visited is not None and not isinstance(visited, Mapping):
+        raise TypeError(f"a StampingVisitor's methods return a dict of stamps, not {visited!r}")
     found = dict(headers)
     names = list(found.pop("stamped_headers", None) or found)
     own = {} if call is None else {name: call.options.get(name) for name in call.options.get("stamped_headers") or ()}
