@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from multi import errors as exceptions
     from multi import signals
     from multi.app import states
+    from multi.app.abortable import AbortableAsyncResult, AbortableTask
     from multi.app.app import App
     from multi.app.app import App as Celery
     from multi.app.awaiting import allow_join_result
@@ -72,6 +73,8 @@ _PLACES = {
     "ResultSet": "multi.app.resultset",
     "allow_join_result": "multi.app.awaiting",
     "result_from_tuple": "multi.app.resultset",
+    "AbortableAsyncResult": "multi.app.abortable",
+    "AbortableTask": "multi.app.abortable",
     "StampingVisitor": "multi.app.canvas",
     "chain": "multi.app.canvas",
     "chord": "multi.app.canvas",
@@ -101,6 +104,8 @@ _PLACES = {
 _MODULES = {"exceptions": "multi.errors", "signals": "multi.signals", "states": "multi.app.states"}
 
 __all__ = [
+    "AbortableAsyncResult",
+    "AbortableTask",
     "App",
     "AsyncResult",
     "Broadcast",

@@ -237,7 +237,8 @@ class Job:
 
             meta = {"pid": os.getpid(), "hostname": self.hostname}
             try:
-                backend.store([state_store(self.app, backend, self.id, "STARTED", meta, self.request)])
+                if not plan.task._asked_to_stop(self.id):
+                    backend.store([state_store(self.app, backend, self.id, "STARTED", meta, self.request)])
             except BackendError as trouble:
                 ending.complain(self, trouble)  # no reason not to run the task
         if "before_start" in plan.hooked:

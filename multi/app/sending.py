@@ -148,7 +148,7 @@ class Sender:
 
     def _result(self, publication: Publication, task: Task | None) -> AsyncResult:
         headers = publication.message.headers
-        if task is not None and task.backend is not None:
+        if task is not None and (task.backend is not None or task._own_result):
             result = task.AsyncResult(headers["id"])
         else:
             result = AsyncResult(headers["id"], self)  # type: ignore[arg-type]  # a Sender is always an App

@@ -99,6 +99,15 @@ class Task(Generic[P, R]):
     _annotated: Any = None
     _check: Callable[..., Any] | None = None
     _bound = True
+    _own_result = False  # whether a class of the project's says what a result is
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._own_result = cls.AsyncResult is not Task.AsyncResult
+
+    def _asked_to_stop(self, task_id: str) -> bool:
+        """Whether a run of an abortable task is to stop, so that no other state may take the place of that."""
+        return False
 
     # the parts that a project writes ---------------------------------------------------------------------------------
 
