@@ -831,11 +831,11 @@ def test_an_argument_that_can_not_be_sent_is_named_wherever_it_stands(app: App, 
 
     bad = double.s(object())
     calls: dict[str, Any] = {
-        "chain": lambda: (double.s(1, 2) | bad).delay(),
+        "chain": lambda: chain(double.s(1, 2), bad).delay(),
         "chord": lambda: chord([double.s(1, 2)], bad).delay(),
         "link": lambda: double.apply_async((1, 2), link=bad),
         "errback": lambda: double.apply_async((1, 2), link_error=[double.s(1), bad]),
-        "deep": lambda: (double.s(1, 2) | group(double.s(2), double.s(1) | bad)).delay(),
+        "deep": lambda: chain(double.s(1, 2), group(double.s(2), chain(double.s(1), bad))).delay(),
     }
     with pytest.raises(EncodeError, match=r"argument 1 \('factor'\) of double"):
         calls[how]()
@@ -843,9 +843,15 @@ def test_an_argument_that_can_not_be_sent_is_named_wherever_it_stands(app: App, 
 
 
 def test_what_is_no_signature_is_refused_by_name(app: App) -> None:
-    for make in (lambda: group(1, 2), lambda: chain(1, 2), lambda: chord([1], 2), lambda: signature(None)):
+    wrong: list[tuple[Any, tuple[Any, ...]]] = [
+        (group, (1, 2)),
+        (chain, (1, 2)),
+        (chord, ([1], 2)),
+        (signature, (None,)),
+    ]
+    for make, given in wrong:
         with pytest.raises(TypeError, match=r"signature|group"):
-            make()
+            make(*given)
 
     @app.task(name="one")
     def one() -> int:
