@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -242,6 +244,26 @@ def test_a_keeper_that_is_killed_is_followed_by_one_that_takes_the_worker_over_a
     shop.multi("stopwait", "w1")
     assert shop.state("w1") == "STOPPED"
     assert shop.status()["w1"]["state"] == "stopped"
+
+
+def test_a_keeper_that_is_killed_in_the_middle_of_a_stop_is_followed_by_one_that_starts_the_node_anew(
+    shop: Shop,
+) -> None:
+    shop.describe(MULTI_TOML.replace('"ready"', '"ready.slow"'))
+    shop.install("w1")
+    before, worker = shop.pid("w1"), shop.nodes.worker("w1")
+    os.kill(before, signal.SIGTERM)
+    until(lambda: shop.status()["w1"]["state"] == "stopping", what="it finishes what it runs")
+    kill(before)  # as supervisord does when stopwaitsecs are over
+    until(lambda: shop.pid("w1") not in (0, before), 20, what="supervisord has started it again")
+    assert is_alive(worker), "its task runs on"
+    shop.nodes.nudge_unseen("w1")
+    until(lambda: not is_alive(worker), what="its task has ended")
+    until(lambda: shop.status()["w1"]["state"] == "running", 20, what="the node is up again")
+    assert shop.nodes.keeper("w1") == shop.pid("w1")
+    assert shop.nodes.worker("w1") != worker
+    shop.nodes.nudge_unseen("w1")
+    shop.multi("kill", "w1", code=None)
 
 
 def test_where_supervisord_can_not_be_asked_its_nodes_are_neither_started_nor_stopped(installed: Shop) -> None:

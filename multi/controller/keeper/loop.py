@@ -12,7 +12,7 @@ from . import libc, pidfile, proc, record, requests
 from .channel import Channel
 from .logfile import PAUSE
 from .node import Node, try_lock
-from .standing import FAILED, STOPPED, STOPPING, Unusable
+from .standing import FAILED, RELOADING, STOPPED, STOPPING, Unusable
 from .worker import Worker, ended
 
 TYPE_CHECKING = False  # the module `typing` alone would cost the keeper 7 ms
@@ -131,8 +131,13 @@ class Keeper:
         elif node.inherited is not None:
             node.inherited.drop()
         if node.run_by and not all(one.is_child for one in node.workers):
-            # whoever read what it says did so for the keeper that is gone; a write to nobody is an error in its tasks
-            node.hup(reason="what it writes has no reader any more")
+            if node.state == STOPPING:
+                # its keeper was killed while it finished its tasks, and whoever runs us has started the node again
+                node.state, node.replacing = RELOADING, True
+                node.write()
+            else:
+                # whoever read what it says did so for the keeper that is gone; a write to nobody is an error in its tasks
+                node.hup(reason="what it writes has no reader any more")
         if node.log.path is not None:
             # whoever started us has read so far; from here on the log is the place for what we say
             os.dup2(node.log.fd, 1)
