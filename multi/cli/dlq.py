@@ -12,7 +12,7 @@ import click
 
 from multi.brokers.base import DeadLetter
 from multi.cli.group import DONE, FAILED
-from multi.cli.places import Place, confirmed, open_place, place_options, queue_option, split
+from multi.cli.places import Place, confirmed, open_place, place_options, queue_option, screen_of, split
 from multi.cli.screen import Screen, ago, complain
 from multi.errors import ConfigurationError
 from multi.nodes.policy import parse_span
@@ -81,9 +81,9 @@ def list_(ctx: click.Context, /, ids: tuple[str, ...], *, as_json: bool, **given
     if as_json:
         click.echo(json.dumps([_row(letter) for letter in chosen.letters]))
     elif chosen.letters:
-        _table(Screen(), chosen.letters)
+        _table(screen_of(ctx), chosen.letters)
     elif not chosen.missing:
-        Screen().line("no dead letters" + (" match" if _narrowed(ids, given) else ""))
+        screen_of(ctx).line("no dead letters" + (" match" if _narrowed(ids, given) else ""))
     _end(ctx, place, chosen)
 
 
@@ -111,7 +111,7 @@ def show(ctx: click.Context, /, ids: tuple[str, ...], *, as_json: bool, **given:
         rows = [{name: getattr(letter, name) for name in letter.__struct_fields__} for letter in found]
         click.echo(json.dumps(rows))
     else:
-        screen = Screen()
+        screen = screen_of(ctx)
         for number, letter in enumerate(found):
             if number:
                 screen.show("")
@@ -170,7 +170,7 @@ def purge(
         count = len(chosen.letters)
         question = f"Drop {count} dead letter{'s' * (count != 1)} of {_names(chosen.letters)} for good"
         if not confirmed(question, yes):
-            Screen().line("nothing is dropped")
+            screen_of(ctx).line("nothing is dropped")
             ctx.exit(FAILED)
     _act(ctx, place, chosen, "dropped", place.broker.purge_dead, as_json=as_json, dry_run=dry_run)
 
@@ -185,7 +185,7 @@ def _act(
     as_json: bool,
     dry_run: bool,
 ) -> None:
-    screen = Screen()
+    screen = screen_of(ctx)
     counts: dict[str, int] = {}
     if dry_run:
         if as_json:

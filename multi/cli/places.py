@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
+from multi.cli.screen import Screen
 from multi.errors import AppImportFailed, AppIsCelerys, AppNotFound, ConfigurationError
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def queue_option(meaning: str) -> Callable[[F], F]:
 
 def open_place(ctx: click.Context, given: dict[str, Any]) -> Place:
     """Import the app and find its broker. Raises `ConfigurationError`."""
-    before = ctx.find_root().obj if isinstance(ctx.find_root().obj, dict) else {}
+    before = _before(ctx)
     wanted = {name: given.get(name) or before.get(name) for name in ("app", "broker", "config", "workdir")}
     queues: list[str] = []
     if wanted["workdir"]:
@@ -68,6 +69,17 @@ def open_place(ctx: click.Context, given: dict[str, Any]) -> Place:
     if not broker.abilities.shared:
         raise ConfigurationError(f"{broker.masked} lives in a single process: no command can look into it")
     return Place(app, broker, list(dict.fromkeys((*known, *queues))))
+
+
+def screen_of(ctx: click.Context) -> Screen:
+    """Standard output, as the options before the command want it."""
+    before = _before(ctx)
+    return Screen(quiet=bool(before.get("quiet")), color=not before.get("no_color"))
+
+
+def _before(ctx: click.Context) -> dict[str, Any]:
+    found = ctx.find_root().obj
+    return found if isinstance(found, dict) else {}
 
 
 def split(queues: str | None) -> list[str] | None:

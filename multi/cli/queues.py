@@ -10,7 +10,7 @@ import click
 
 from multi.brokers.base import Consumer, HandedBack
 from multi.cli.group import DONE, FAILED, FORCED
-from multi.cli.places import Place, confirmed, open_place, place_options, queue_option, split
+from multi.cli.places import Place, confirmed, open_place, place_options, queue_option, screen_of, split
 from multi.cli.screen import Screen, complain
 from multi.errors import ConfigurationError
 from multi.nodes.policy import parse_span
@@ -59,7 +59,7 @@ def list_(ctx: click.Context, /, *, as_json: bool, **given: Any) -> None:
             (each.name, *map(_number, (each.waiting, each.parked, each.claimed, each.dead, each.consumers)))
             for each in found
         ]
-        screen = Screen()
+        screen = screen_of(ctx)
         screen.table(("QUEUE", "WAITING", "PARKED", "CLAIMED", "DEAD", "CONSUMERS"), rows, right=(1, 2, 3, 4, 5))
     place.app.close()
     ctx.exit(DONE)
@@ -87,14 +87,14 @@ def purge(
     if not dry_run and any(depths.values()):
         shown = ", ".join(f"{count} of {name}" for name, count in depths.items() if count)
         if not confirmed(f"Drop the messages that wait ({shown})", yes):
-            Screen().line("nothing is dropped")
+            screen_of(ctx).line("nothing is dropped")
             ctx.exit(FAILED)
     counts = depths if dry_run else {name: place.broker.purge(name) for name in wanted}
     if as_json:
         click.echo(json.dumps({"dry_run": dry_run, "purged": counts}))
     else:
         for name, count in counts.items():
-            Screen().show(f"{name}: {count} {'would be ' * dry_run}dropped")
+            screen_of(ctx).show(f"{name}: {count} {'would be ' * dry_run}dropped")
     place.app.close()
     ctx.exit(DONE)
 
@@ -126,7 +126,7 @@ def handback(
     more. Stop multi's workers first; one that was killed counts as gone when its lease is over (worker_lease, 30 s).
 
     \b
-    multi stopwait -a; multi queues handback
+    multi stopwait --all; multi queues handback
     multi queues handback -b redis://localhost:6379/0 --dead --wait 1m
     """
     patience = 0.0
@@ -141,7 +141,7 @@ def handback(
         raise ConfigurationError(
             f"{place.broker.masked}: only multi's workers consume from it, so there is nobody to hand its messages back to"
         )
-    screen = Screen()
+    screen = screen_of(ctx)
     if dry_run:
         _foresee(screen, place, wanted, dead=dead, as_json=as_json)
         ctx.exit(DONE)
@@ -151,7 +151,7 @@ def handback(
         complain(
             "workers of multi still consume, or were killed a moment ago:\n"
             + "\n".join(rows)
-            + "\nstop them (multi stopwait -a), give --wait 1m to wait for the leases of dead ones, or --force"
+            + "\nstop them (multi stopwait --all), give --wait 1m to wait for the leases of dead ones, or --force"
         )
         ctx.exit(FAILED)
     names = wanted

@@ -234,6 +234,15 @@ def test_the_embedded_broker_has_nobody_to_hand_back_to(say: Say) -> None:
     assert (code, "only multi's workers consume from it" in err) == (2, True)
 
 
+@pytest.mark.parametrize("url", ["redis://:pw@127.0.0.1:1/0", "amqp://guest:pw@127.0.0.1:1//"])
+@pytest.mark.parametrize("words", [["queues", "handback"], ["queues", "list", "-Q", "a"], ["dlq", "list", "-Q", "a"]])
+def test_a_broker_that_is_away_is_named_without_its_password(say: Say, words: list[str], url: str) -> None:
+    code, out, err = say(*words, "-b", url, app=False)
+    assert (code, out) == (1, "")
+    assert "127.0.0.1:1" in err
+    assert "pw" not in err
+
+
 def dead(message: Message | None, task: str = "t") -> DeadLetter:
     return DeadLetter("1", "celery", task, "", "reason", "", 1, 0.0, message)
 
