@@ -131,6 +131,7 @@ class AMQPBroker(Broker):
 
     def hand_back(self, queues: Collection[str] | None = None, *, dead: bool = False) -> HandedBack:
         # the server itself brings what is parked to its queue when it is due, and returns what dead workers held
+        self.check()
         names = self.known.queues if queues is None else queues
         return HandedBack(dead=sum(self.replay(queue) for queue in list(names)) if dead else 0)
 
