@@ -21,10 +21,11 @@ from multi.brokers.base import (
     Watch,
     WatchEvents,
 )
-from multi.brokers.bindings import Row, bindings, known, spread
+from multi.brokers.bindings import Row, bindings
 from multi.brokers.consumed import Consumed
-from multi.brokers.packing import pack, rank, unpack
-from multi.connections.memory import Dead, Entry, Hub, Sleeper, hub
+from multi.brokers.memory_queue import delivery, letter, pack_all, send, settle, spread_all
+from multi.brokers.packing import pack, unpack
+from multi.connections.memory import Hub, Sleeper, hub
 from multi.errors import BackendUnavailable, BrokerLost, DecodeError
 from multi.loop import Loop, Timer
 from multi.message import Message
@@ -47,9 +48,9 @@ class MemoryBroker(Broker):
 
     def publish(self, publications: Sequence[Publication]) -> None:
         self._hub.guard()
-        made = _pack(_spread(self._hub, publications, self.topology, strict=True))
+        made = pack_all(spread_all(self._hub, publications, self.topology, strict=True))
         with self._hub.lock:
-            _send(self._hub, made)
+            send(self._hub, made)
 
     def watch(
         self, loop: Loop, queues: Sequence[str], storage: Storage | None, owner: str, events: WatchEvents
@@ -88,7 +89,7 @@ class MemoryBroker(Broker):
 
     def dead(self, queue: str) -> list[DeadLetter]:
         with self._hub.lock:
-            return [_letter(dead) for dead in self._hub.dead.values() if dead.entry.queue == queue]
+            return [letter(dead) for dead in self._hub.dead.values() if dead.entry.queue == queue]
 
     def replay(self, queue: str, ids: Iterable[str] | None = None) -> int:
         with self._hub.lock:
@@ -137,7 +138,7 @@ class MemoryLane(Lane):
         fence = f"{self._owner}:{next(self._numbers)}"
         with self._hub.lock:
             found = self._hub.claim(self._consumed.queues, claim, fence, time.monotonic() + self._lease)
-            return [_delivery(entry) for entry in found]
+            return [delivery(entry) for entry in found]
 
     def close(self) -> None:
         """Nothing is open."""
@@ -347,108 +348,3 @@ class MemoryWatch:
             self._due.cancel()
         if due is not None and not self._stopped:
             self._due = self._loop.later(min(max(0.0, due - time.time()), 60.0), self._tick)
-
-
-Packed = tuple[str, int, bytes, float]
-
-
-def _pack(publications: Iterable[Publication]) -> list[Packed]:
-    return [(p.queue, rank(p.message), pack(p.message), p.due) for p in publications]
-
-
-def _send(hub: Hub, made: Sequence[Packed]) -> None:
-    wakes: Counter[str] = Counter()
-    parks = False
-    for queue, place, envelope, due in made:
-        if due:
-            hub.parked(queue, place, envelope, due)
-            parks = True
-        else:
-            hub.add(queue, place, envelope)
-            wakes[queue] += 1
-    hub.wake(wakes)
-    if parks:
-        hub.nudge()
-
-
-def _spread(
-    hub: Hub, publications: Sequence[Publication], topology: Topology, *, strict: bool
-) -> Sequence[Publication]:
-    """What is for an exchange, as messages for the queues that take it."""
-
-    def table(exchange: str) -> list[Row]:
-        with hub.lock:
-            rows = hub.bindings.setdefault(exchange, set())
-            rows.update(known(topology, exchange))
-            return list(rows)
-
-    return spread(publications, topology, table, strict=strict)
-
-
-def settle(hub: Hub, storage: Storage | None, settlements: Sequence[Settlement], topology: Topology) -> None:
-    """Carry out settlements: stores elsewhere first, then all the rest in one step."""
-    if not settlements:
-        return
-    here = storage is not None and storage.place == hub.place
-    made = [_pack(_spread(hub, s.publications, topology, strict=False)) for s in settlements]
-    if storage is not None and not here:
-        with hub.lock:
-            stores = [store for s in settlements if hub.held(s.tag, s.fence) for store in s.stores]
-        if stores:
-            storage.store(stores)
-    wakes: Counter[str] = Counter()
-    with hub.lock:
-        for s, publications in zip(settlements, made, strict=True):
-            entry = hub.held(s.tag, s.fence)
-            if entry is None:
-                continue
-            if here and s.stores:
-                hub.record(s.stores)
-            hub.drop(entry, started=s.started)
-            if s.verb == "requeue":
-                if s.started:
-                    hub.add(entry.queue, entry.rank, entry.envelope, starts=entry.starts, redelivered=True)
-                else:
-                    entry.redelivered = True
-                    hub.put(entry)  # its number is lower than that of all who came later: that is the front
-                wakes[entry.queue] += 1
-            elif s.verb == "park":
-                hub.park(entry, s.due)
-                hub.nudge()
-            elif s.verb == "bury":
-                hub.dead[entry.number] = Dead(entry, s.reason, s.detail, time.time())
-            elif s.verb != "ack":
-                raise ValueError(f"unknown verb {s.verb!r}")
-            _send(hub, publications)
-        hub.wake(wakes)
-
-
-def _delivery(entry: Entry) -> Delivery:
-    tag = str(entry.number)
-    try:
-        message = unpack(entry.envelope)
-    except DecodeError as error:
-        return Delivery(
-            tag, entry.fence, entry.queue, None, entry.starts, entry.redelivered, entry.envelope, str(error)
-        )
-    return Delivery(tag, entry.fence, entry.queue, message, entry.starts, entry.redelivered)
-
-
-def _letter(dead: Dead) -> DeadLetter:
-    entry = dead.entry
-    try:
-        message: Message | None = unpack(entry.envelope)
-    except DecodeError:
-        message = None
-    headers = message.headers if message is not None else {}
-    return DeadLetter(
-        id=str(entry.number),
-        queue=entry.queue,
-        task=str(headers.get("task", "")),
-        task_id=str(headers.get("id", "")),
-        reason=dead.reason,
-        detail=dead.detail,
-        starts=entry.starts,
-        time=dead.time,
-        message=message,
-    )
