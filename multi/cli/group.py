@@ -59,6 +59,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("multi.cli.doctor:doctor_", "What will bite later, of brokers, hosts and nodes."),
     "dlq": ("multi.cli.dlq:dlq", "Dead letters: look at them, send them again, drop them."),
     "queues": ("multi.cli.queues:queues", "What lies in the queues; the way back to Celery's workers."),
+    "metrics": ("multi.cli.metrics:metrics", "Metrics of tasks, for Prometheus."),
     "help": ("multi.cli.help:help_", "Help about a command."),
     "worker": ("multi.cli.worker:worker", "Run a worker in the foreground."),
 }
@@ -76,7 +77,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     ),
     "Look into the broker": ("queues", "dlq"),
     "As celery multi": ("show", "names", "expand", "get", "help"),
-    "More": ("lint", "adopt", "forget", "worker", "upgrade", "report"),
+    "More": ("lint", "adopt", "forget", "worker", "metrics", "upgrade", "report"),
 }
 
 #: What looks at nodes that are kept, or stops them: it goes on without a multi.toml that can't be read.
