@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from multi.brokers.base import Broker
     from multi.nodes.spec import NodeSpec
 
+#: In the environment of a command that went on as another interpreter: it is not to look for one again.
+_BECAME = "MULTI_BECAME"
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -156,12 +159,16 @@ def _queues(nodes: Sequence[NodeSpec]) -> list[str]:
 
 def _as_its_interpreter(node: NodeSpec) -> None:
     """Go on as the interpreter that runs the node, which alone may have what its app imports."""
+    if os.environ.pop(_BECAME, None) is not None:
+        return  # by way of a script, after which it has another path than was asked for
     executable = shutil.which(node.executable) or node.executable
     if os.path.dirname(os.path.abspath(executable)) == os.path.dirname(os.path.abspath(sys.executable)):
         return
+    os.environ[_BECAME] = "1"
     try:
         os.execv(executable, [executable, "-m", "multi", *sys.argv[1:]])
     except OSError as error:
+        del os.environ[_BECAME]
         raise ConfigurationError(
             f"the interpreter {executable} of the node {node.name.short} can't be run: {error.strerror}; name the app with -A"
         ) from None

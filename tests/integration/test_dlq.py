@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
 from support.project import Project
 from support.wait import until
 from support.workers import bench
+
+from multi.brokers.sqlite import SQLiteBroker
 
 
 @pytest.fixture(params=["redis", "rabbitmq", "sqlite"])
@@ -64,3 +67,24 @@ def test_a_dead_letter_is_found_shown_sent_again_and_dropped(
         made.tasks.add.delay(1, 2)
         assert project.multi("queues", "purge", "celery", "--yes", "-A", made.module).stdout == "celery: 1 dropped\n"
         assert made.depth() == 0
+
+
+def test_the_interpreter_and_the_variables_of_a_described_node_are_taken(project: Project) -> None:
+    """The interpreter is found by a script, as those of version managers are."""
+    shim = project.write("shims/python", f'#!/bin/sh\necho "$@" >> {project.path}/asked\nexec {sys.executable} "$@"\n')
+    shim.chmod(0o755)
+    url = f"sqlite:///{project.path}/queue.db"
+    project.write(
+        "code/shop.py", "import os\nfrom multi import App\napp = App('shop', broker=os.environ['SHOP_BROKER'])\n"
+    )
+    project.write("shop.env", f"SHOP_BROKER={url}\n")
+    project.write(
+        "multi.toml",
+        f'[nodes.w1]\napp = "shop"\nqueues = ["emails"]\npython = "{shim}"\ndirectory = "code"\nenv_files = ["shop.env"]\n',
+    )
+    SQLiteBroker(url, {"create": "all"}).check()
+    found = json.loads(project.multi("queues", "list", "--json", timeout=30).stdout)
+    assert [row["name"] for row in found] == ["celery", "emails"]
+    assert (project.path / "asked").read_text() == "-m multi queues list --json\n"
+    project.write("multi.toml", '[nodes.w1]\napp = "shop"\npython = "/nowhere/python"\n')
+    assert "/nowhere/python" in project.multi("queues", "list", code=2).stderr
