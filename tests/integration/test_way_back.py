@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import redis
 from support.mixed import Fleet, ask
 from support.project import Project
 from support.servers import RabbitMQ, Redis
 from support.wait import until
 
 from multi.brokers.base import Broker, QueueCounts
+from multi.brokers.redis import RedisBroker
+from multi.outcome import Publication
+from multi.testing.nodes import nodes
+from multi.testing.rig import ended, message, name_of
 
 #: Tasks that are run before the worker is stuck, tasks for later, and those that wait behind; on Redis 1,000 in all.
 SIZES = {"redis": (298, 200, 500), "rabbitmq": (30, 20, 50)}
@@ -110,3 +116,64 @@ def test_tasks_go_to_multi_and_back_to_celery_none_lost_none_run_twice(
         assert (ended["engine"], ended["ended"]) == ("celery", True)
     after = counts()
     assert (after.waiting, after.parked or 0, after.claimed or 0, after.dead) == (0, 0, 0, 0)
+
+
+def test_keys_with_a_prefix_priorities_and_odd_names_are_told_apart(redis_url: str) -> None:
+    """Names that would match as patterns, a queue that is another one's with a step, and messages that Celery's workers hold."""
+    brokers = [RedisBroker(redis_url, {"global_keyprefix": prefix}) for prefix in ("s[h]op*:", "")]
+    mine, other = brokers
+    queue = "a[b]*?"
+    due = time.time() + 100
+    for broker in brokers:
+        broker.publish([Publication(queue, message("p", priority=priority), due) for priority in (0, 4, 9)])
+        broker.publish([Publication("second", message("s"), due)])
+    mine.publish([Publication(queue, message("d", priority=0)), Publication(queue, message("c"))])
+    with nodes(False) as make:
+        lane = make(mine, [queue]).lane()
+        dead, claimed = sorted(lane.take(2), key=name_of, reverse=True)
+        lane.settle(ended(dead, "bury", reason="test"))
+        # as a worker of Celery's holds it
+        with redis.Redis.from_url(redis_url) as server:
+            entry = json.dumps([{"body": "", "properties": {}}, queue, queue])
+            server.hset("s[h]op*:unacked", "theirs", entry)
+            server.zadd("s[h]op*:unacked_index", {"theirs": time.time()})
+        found = {each.name: (each.waiting, each.parked, each.claimed, each.dead) for each in mine.counts([queue])}
+        assert found == {queue: (0, 3, 2, 1), "second": (0, 1, 0, 0)}
+        lane.settle(ended(claimed))
+        # a worker that is stopped would put back by itself what is parked
+        back = mine.hand_back([queue], dead=True)
+    assert (back.parked, back.claimed, back.dead, back.held) == (3, 0, 1, 0)
+    assert mine.depth(queue) == 4
+    with redis.Redis.from_url(redis_url) as server:
+        assert server.llen(f"s[h]op*:{queue}") == 1  # our highest is what Celery serves first
+        assert server.hexists("s[h]op*:unacked", "theirs")
+    assert [(each.name, each.parked) for each in other.counts([])] == [(queue, 3), ("second", 1)]
+    assert other.hand_back().parked == 4
+    for broker in brokers:
+        broker.close()
+
+
+def test_of_a_worker_that_lives_only_what_it_does_not_hold_is_taken_and_only_by_force(
+    redis_url: str, project: Project
+) -> None:
+    broker = RedisBroker(redis_url)
+    with nodes(False) as make:
+        lane = make(broker, ["celery"]).lane()
+        broker.publish([Publication("celery", message("held"))])
+        held = lane.one()
+        broker.publish([Publication("celery", message("parked"), time.time() + 100)])
+        words = ("queues", "handback", "-b", redis_url)
+        refused = project.multi(*words, "--wait", "0.3", code=1).stderr
+        assert "workers of multi still consume" in refused
+        assert "from celery: counts as gone in" in refused
+        told = json.loads(project.multi(*words, "--dry-run", "--json").stdout)
+        assert told["queues"] == [{"name": "celery", "parked": 1, "claimed": 1, "dead": 0}]
+        assert told["consumers"]
+        assert json.loads(project.multi(*words, "-Q", "other", "--json").stdout)["parked"] == 0
+        assert broker.depth("celery") == 0
+        forced = project.multi(*words, "--force", code=5).stdout
+        assert "parked: 1 handed back" in forced
+        assert "1 are held by workers that live" in forced
+        assert broker.depth("celery") == 1
+        lane.settle(ended(held))
+    broker.close()
