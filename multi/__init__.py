@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     )
     from multi.app.eager import EagerResult
     from multi.app.frameworks.commits import on_commit
+    from multi.app.injection import Depends
     from multi.app.middleware import Middleware
     from multi.app.progress import Progress
     from multi.app.result import AsyncResult
@@ -65,6 +66,7 @@ _PLACES = {
     "Celery": "multi.app.app:App",
     "AsyncResult": "multi.app.result",
     "EagerResult": "multi.app.eager",
+    "Depends": "multi.app.injection",
     "Middleware": "multi.app.middleware",
     "Progress": "multi.app.progress",
     "Signature": "multi.app.canvas",
@@ -110,6 +112,7 @@ __all__ = [
     "AsyncResult",
     "Broadcast",
     "Celery",
+    "Depends",
     "EagerResult",
     "Exchange",
     "GroupResult",

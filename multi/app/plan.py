@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from multi.backends.base import Backend
 
 _COROUTINE = 0x80 | 0x100  # CO_COROUTINE, CO_ITERABLE_COROUTINE
+#: Tasks want something provided only where somebody has imported this, for `Depends`.
+_INJECTION = "multi.app.injection"
 _HOOKS = ("before_start", "on_success", "on_failure", "on_retry", "after_return")
 
 
@@ -98,10 +101,15 @@ def make(task: Task) -> Plan:
     body: Any = task.run
     code = getattr(getattr(body, "__func__", body), "__code__", None)
     is_async = bool(code is not None and code.co_flags & _COROUTINE)
+    call: Callable[..., Any] = task if custom else body
+    if _INJECTION in sys.modules:
+        from multi.app.injection import injecting
+
+        call = injecting(task, call, is_async)
     return Plan(
         task=task,
         name=task.name,
-        call=middleware.around(task.app, task.name, task if custom else body, is_async),
+        call=middleware.around(task.app, task.name, call, is_async),
         is_async=is_async,
         acks_early=task.acks_early,
         ignore_result=bool(task.effective("ignore_result")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -398,7 +399,13 @@ class Task(Generic[P, R]):
         check = self._check
         if check is None:
             body: Any = self.run
-            checked = head(body.__wrapped__ if self.pydantic and hasattr(body, "__wrapped__") else body)
+            checked = None
+            if "multi.app.injection" in sys.modules:
+                from multi.app.injection import check_of
+
+                checked = check_of(self)
+            if checked is None:
+                checked = head(body.__wrapped__ if self.pydantic and hasattr(body, "__wrapped__") else body)
             check = type(self)._check = staticmethod(checked)
         if self._bound:
             check(self, *args, **kwargs)
