@@ -54,7 +54,7 @@ def settings(ctx: click.Context, /, file: str, *, django: bool, dry_run: bool, n
     if not found.renamed:
         screen.line(f"{file}: no setting has an old name")
         ctx.exit(DONE)
-    old = source.decode("utf-8", errors="replace")
+    old = source.decode(found.encoding)
     if dry_run:
         for row in difflib.unified_diff(
             old.splitlines(), found.text.splitlines(), file, f"{file} (new)", lineterm="", n=1
@@ -63,13 +63,13 @@ def settings(ctx: click.Context, /, file: str, *, django: bool, dry_run: bool, n
         ctx.exit(DONE)
     for line, name, new in found.renamed:
         screen.line(f"{file}:{line}: {name} -> {new}")
-    _write(file, source, found.text, keep=not no_backup)
+    _write(file, source, found.data, keep=not no_backup)
     kept = "" if no_backup else f"; the old file is {file}.orig"
     screen.line(f"{file}: {len(found.renamed)} settings have their new names{kept}")
     ctx.exit(DONE)
 
 
-def _write(file: str, source: bytes, text: str, *, keep: bool) -> None:
+def _write(file: str, source: bytes, text: bytes, *, keep: bool) -> None:
     """Put the new text in place of the old one in one step, with the same permissions."""
     real = os.path.realpath(file)
     folder = os.path.dirname(real)
@@ -78,7 +78,7 @@ def _write(file: str, source: bytes, text: str, *, keep: bool) -> None:
             with open(f"{file}.orig", "xb") as original:
                 original.write(source)
         with tempfile.NamedTemporaryFile("wb", dir=folder, prefix=".upgrade-", delete=False) as made:
-            made.write(text.encode())
+            made.write(text)
         os.chmod(made.name, os.stat(real).st_mode & 0o7777)
         os.replace(made.name, real)
     except FileExistsError:

@@ -42,13 +42,15 @@ class Settings(MutableMapping[str, Any]):
         set_(self, "_loaded", {})
         set_(self, "_changes", {})
         set_(self, "_own", {})
+        set_(self, "_spelled", {})
         set_(self, "_load", None)
         set_(self, "_fallback", fallback)
         set_(self, "_tell", tell)
         set_(self, "_read", False)
         set_(self, "_watchers", [])
+        self._spelled.clear()
         for name, value in (arguments or {}).items():
-            self._put(self._arguments, name, value)
+            self._put(self._arguments, name, value, once=True)
 
     # sources ---------------------------------------------------------------------------------------------------------
 
@@ -84,9 +86,10 @@ class Settings(MutableMapping[str, Any]):
         if load is not None:
             # what is read may ask for settings itself; and what is wrong now is wrong at the next question too
             object.__setattr__(self, "_read", True)
+            self._spelled.clear()
             try:
                 for name, value in load().items():
-                    self._put(self._loaded, name, value)
+                    self._put(self._loaded, name, value, once=True)
             except BaseException:
                 object.__setattr__(self, "_read", False)
                 self._loaded.clear()
@@ -95,15 +98,18 @@ class Settings(MutableMapping[str, Any]):
         if self._tell is not None:
             self._tell("on_after_configure")
 
-    def _put(self, layer: dict[str, Any], key: str, value: Any) -> None:
+    def _put(self, layer: dict[str, Any], key: str, value: Any, *, once: bool = False) -> None:
+        """Keep a value; `once`, where all names come at one time, so that two of one setting can't mean one after the other."""
         name = None if isinstance(key, OwnName) else resolve(key)
         if name is None:
             self._own[str(key)] = value
             return
         setting = TABLE[name]
         value = convert(setting, value, key)
-        if key != name and name in layer and layer is self._loaded and layer[name] != value:
-            raise ConfigurationError(f"{key} and {name} are two names of one setting, with different values; keep one")
+        if once:
+            before = self._spelled.setdefault(name, key)
+            if before != key and layer.get(name, value) != value:
+                raise two_names(before, key)
         layer[name] = value
 
     def _changed(self, key: str | None) -> None:
@@ -169,6 +175,17 @@ class Settings(MutableMapping[str, Any]):
         self._put(self._changes, key, value)
         self._changed(key)
 
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """Change several settings. Raises `ConfigurationError` where two names of one setting have different values."""
+        given = dict(*args, **kwargs)
+        values: dict[str, Any] = {}
+        self._spelled.clear()
+        for key, value in given.items():
+            if resolve(key) is not None:
+                self._put(values, key, value, once=True)
+        for key, value in given.items():
+            self[key] = value
+
     def __setattr__(self, key: str, value: Any) -> None:
         self[key] = value
 
@@ -219,6 +236,11 @@ class Settings(MutableMapping[str, Any]):
 
         shown = {name: self._known(name) for name in TABLE if self.is_set(name)}
         return f"<Settings {mask(repr(shown))}>"
+
+
+def two_names(first: str, second: str) -> ConfigurationError:
+    """The error about a setting that is given under two names."""
+    return ConfigurationError(f"{first} and {second} are two names of one setting, with different values; keep one")
 
 
 def resolve(key: str) -> str | None:

@@ -128,13 +128,19 @@ def strip(found: Mapping[str, Any], namespace: str) -> dict[str, Any]:
     known = {prefix + name.upper(): name for name in TABLE}
     old = upper_names()
     settings: dict[str, Any] = {}
+    spelled: dict[str, str] = {}
     for key, value in found.items():
         upper = key.upper()
         rest = upper.removeprefix(prefix)
-        if upper in known:
-            settings[known[upper]] = value
-        elif prefix == "CELERY_" and key in old:
-            settings[old[key]] = value
+        name = known.get(upper) or (old.get(key) if prefix == "CELERY_" else None)
+        if name is not None:
+            before = spelled.get(name, key)
+            if before != key and settings[name] != value and before.startswith(prefix) and key.startswith(prefix):
+                from multi.config.settings import two_names
+
+                raise two_names(before, key)
+            if before == key or key.startswith(prefix):  # without the prefix it gives way to the one that has it
+                spelled[name], settings[name] = key, value
         elif upper.startswith(prefix) and key.isupper() and not rest.startswith(_NEIGHBOURS):
             from difflib import get_close_matches
 

@@ -12,7 +12,7 @@ import pytest
 from multi import App
 from multi.config import TABLE, Settings, environment
 from multi.config.removed import OTHERS_TOO, REMOVED
-from multi.config.sources import reader
+from multi.config.sources import reader, strip
 from multi.config.table import ACTED, NOTED, old_name, upper_names
 from multi.errors import AppImportFailed, ConfigurationError, UnknownSetting, UnsupportedOption
 
@@ -246,7 +246,7 @@ def test_what_django_knows_too_may_be_there() -> None:
 def test_old_and_new_names_may_be_mixed_unless_they_disagree() -> None:
     conf = loaded({"CELERY_TASK_SERIALIZER": "json", "task_compression": "zlib", "CELERYD_CONCURRENCY": 3})
     assert (conf.task_serializer, conf.task_compression, conf.worker_concurrency) == ("json", "zlib", 3)
-    with pytest.raises(ConfigurationError, match="CELERYD_CONCURRENCY and worker_concurrency are two names"):
+    with pytest.raises(ConfigurationError, match="worker_concurrency and CELERYD_CONCURRENCY are two names"):
         _ = loaded({"worker_concurrency": 2, "CELERYD_CONCURRENCY": 3}).worker_pool
 
 
@@ -303,7 +303,7 @@ def test_a_value_that_says_what_happens_anyway_is_not_noted() -> None:
 
 def test_two_names_of_one_setting_must_agree() -> None:
     assert loaded({"broker_url": "redis://h", "BROKER_URL": "redis://h"}).broker_url == "redis://h"
-    with pytest.raises(ConfigurationError, match="BROKER_URL and broker_url"):
+    with pytest.raises(ConfigurationError, match="broker_url and BROKER_URL"):
         _ = loaded({"broker_url": "redis://h", "BROKER_URL": "redis://other"}).broker_url
 
 
@@ -522,3 +522,45 @@ def test_a_configuration_module_that_fails_is_told_with_its_own_line(
     app.config_from_object(Late())
     with pytest.raises(AppImportFailed, match="the configuration 'Late' can't be loaded: OSError: not now"):
         _ = app.conf.broker_url
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"CELERYD_CONCURRENCY": 3, "worker_concurrency": 4},
+        {"worker_concurrency": 4, "CELERYD_CONCURRENCY": 3},
+        {"CELERYD_CONCURRENCY": 3, "CELERY_WORKER_CONCURRENCY": 4},
+        {"CELERY_TASK_RESULT_EXPIRES": 3, "result_expires": 4},
+    ],
+)
+def test_two_names_of_one_setting_with_different_values_are_an_error_wherever_both_are_given(
+    given: dict[str, int],
+) -> None:
+    message = " and ".join(given) + " are two names of one setting"
+    loaded = Settings()
+    loaded.load_with(lambda: given)
+    with pytest.raises(ConfigurationError, match=message):
+        loaded.check()
+    with pytest.raises(ConfigurationError, match=message):
+        Settings(given)
+    changed = Settings()
+    with pytest.raises(ConfigurationError, match=message):
+        changed.update(given)
+    assert not changed.is_set("worker_concurrency")
+
+
+def test_two_names_with_one_value_and_one_after_the_other_are_fine() -> None:
+    settings = Settings({"CELERYD_CONCURRENCY": "3", "worker_concurrency": 3})
+    settings.update(CELERYD_CONCURRENCY=4)
+    settings.update(worker_concurrency=5)
+    assert settings.worker_concurrency == 5
+
+
+def test_under_a_prefix_two_names_are_told_and_the_one_without_it_gives_way() -> None:
+    with pytest.raises(ConfigurationError, match="CELERY_ALWAYS_EAGER and CELERY_TASK_ALWAYS_EAGER are two names"):
+        strip({"CELERY_ALWAYS_EAGER": True, "CELERY_TASK_ALWAYS_EAGER": False}, "CELERY")
+    for given in (
+        {"BROKER_URL": "own", "CELERY_BROKER_URL": "meant"},
+        {"CELERY_BROKER_URL": "meant", "BROKER_URL": "own"},
+    ):
+        assert strip(given, "CELERY") == {"broker_url": "meant"}
