@@ -1,4 +1,4 @@
-"""Middleware in the workers of every pool; and what Prometheus' has counted in their children, read by a command."""
+"""Middleware and what tasks depend on in the workers of every pool; and what Prometheus' has counted in their children, read by a command."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from multi.app.telemetry import metrics
 POOLS = ["prefork", "threads", "asyncio", "solo"]
 
 PROJECT = """
-from multi import App, Middleware
+from multi import App, Depends, Middleware
+
+def get_one():
+    yield 1
+
+async def get_two():
+    yield 2
 
 class Layer(Middleware):
     def run(self, run, proceed):
@@ -29,12 +35,12 @@ class Layer(Middleware):
 app = App("proj", middleware=["prometheus", Layer])
 
 @app.task
-def add(x, y):
-    return x + y
+def add(x, y, one=Depends(get_one)):
+    return x + y + one
 
 @app.task
-async def aadd(x, y):
-    return x + y
+async def aadd(x, y, two=Depends(get_two)):
+    return x + y + two
 
 @app.task
 def fail():
@@ -43,8 +49,8 @@ def fail():
 
 CALLS = """
 import datetime, proj
-assert proj.add.delay(1, 2).get(timeout=30) == ["plain", "add", 3]
-assert proj.aadd.delay(1, 2).get(timeout=30) == ["async", "aadd", 3]
+assert proj.add.delay(1, 2).get(timeout=30) == ["plain", "add", 4]
+assert proj.aadd.delay(1, 2).get(timeout=30) == ["async", "aadd", 5]
 try:
     proj.fail.delay().get(timeout=30)
 except KeyError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from multi import App, Task, shared_task
+from multi import App, Depends, Task, shared_task
 
 app = App("shop", broker="redis://localhost", backend="redis://localhost")
 
@@ -34,6 +34,15 @@ def label(self: Task, /, *lines: str, **options: str) -> list[str]:
 @app.task
 async def fetch(url: str) -> bytes:
     return url.encode()
+
+
+def connection() -> str:
+    return "open"
+
+
+@app.task
+def store(number: int, to: str = Depends(connection)) -> bool:
+    return number > 0 and to == "open"
 
 
 @shared_task
