@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from multi.app.shared import current_app, current_task, shared_task
     from multi.app.task import Task
     from multi.errors import (
+        DuplicateTask,
         Ignore,
         MaxRetriesExceededError,
         MultiError,
@@ -91,6 +92,7 @@ _PLACES = {
     "get_task_logger": "multi.log",
     "shared_task": "multi.app.shared",
     "signature": "multi.app.canvas",
+    "DuplicateTask": "multi.errors",
     "Ignore": "multi.errors",
     "MaxRetriesExceededError": "multi.errors",
     "MultiError": "multi.errors",
@@ -113,6 +115,7 @@ __all__ = [
     "Broadcast",
     "Celery",
     "Depends",
+    "DuplicateTask",
     "EagerResult",
     "Exchange",
     "GroupResult",

@@ -26,6 +26,7 @@
     │   ├─ TimeoutError                            also builtins.TimeoutError: `get` waited long enough
     │   ├─ MaxRetriesExceededError
     │   ├─ TaskRevokedError
+    │   ├─ DuplicateTask                           a unique task with this key waits or runs already
     │   ├─ InvalidTaskError                        a message that is no task message
     │   ├─ ChordError
     │   └─ RemoteError                             the class of a remote exception is not known here; made on the fly
@@ -200,6 +201,14 @@ class MaxRetriesExceededError(TaskError):
 
 class TaskRevokedError(TaskError):
     """The task was revoked or had expired; the argument says which."""
+
+
+class DuplicateTask(TaskError):
+    """A unique task with this key waits or runs already; `task_id` says which."""
+
+    def __init__(self, *args: object, task_id: str = "") -> None:
+        self.task_id = task_id
+        super().__init__(*args)
 
 
 class InvalidTaskError(TaskError):

@@ -93,6 +93,8 @@ class App(Sender, Moments, Hooked):
         self.turns: dict[tuple[str, float], Any] = {}
         #: in a worker: which tasks are revoked
         self.revoked: RevokedTable | None = None
+        #: in a process that runs tasks: the places that they have under concurrency limits
+        self.holder: Any = None
         self.finalized = False
         self._defined_in = _caller_file()
         self._task_cls: type[BaseTask] = task_cls or BaseTask

@@ -35,6 +35,7 @@ def build_many(app: App, calls: Iterable[Any]) -> list[Publication]:
             name = call["task"]
             task = tasks.get(name)
             args, kwargs = call.args, call.kwargs
+            _check_unique(task)
             if task is not None and task.typing and app.strict_typing:
                 task.check_arguments(args, kwargs)
             if options:
@@ -49,8 +50,14 @@ def build_many(app: App, calls: Iterable[Any]) -> list[Publication]:
                 task.check_arguments(args, kwargs)
         else:
             name, task = target, tasks.get(target)
+        _check_unique(task)
         found.append(publisher.plain(name, task, stock.pop(), args, kwargs))
     return found
+
+
+def _check_unique(task: Task | None) -> None:
+    if task is not None and task.unique_for is not None:
+        raise TypeError(f"send_many can't send {task.name}, which is unique: call its delay or apply_async")
 
 
 def apply_many(app: App, calls: Iterable[Any]) -> list[AsyncResult]:

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from multi import clock
-from multi.app import aftermath, ending
+from multi.app import aftermath, ending, limits, unique
 from multi.app.canvas.checks import obstacle
 from multi.app.decoding import NO_EMBED, read
 from multi.app.job import Job
@@ -85,6 +85,10 @@ def prepare(app: App, message: Message, *, queue: str, redelivered: bool, starts
         due = plan.pace.hold(app, task_id)
         if due:
             return Outcome(task_id, name, "PENDING", verb="park", record=False, due=due, reason="rate limit")
+    if plan.limit is not None:
+        due = plan.limit.hold(app, task_id, args, kwargs)
+        if due:
+            return Outcome(task_id, name, "PENDING", verb="park", record=False, due=due, reason="concurrency limit")
     return job
 
 
@@ -130,6 +134,15 @@ def termination(app: App, message: Message) -> Outcome:
         return _unreadable(message, error)
     name, task_id = headers["task"], str(headers.get("id") or "")
     return revocation(message, headers, embed, task_id, name, "terminated", ignored=_ignores(ex, name, headers))
+
+
+def dealt_with(app: App, message: Message | None, outcome: Outcome) -> None:
+    """A message won't come to run again, or not before it is delivered again: give back what its run had for itself."""
+    if app.holder is not None and outcome.verb != "park":
+        limits.over(app, outcome.task_id)
+    if message is not None and unique.HEADER in message.headers:
+        if outcome.verb in ("ack", "bury") and outcome.state != "RETRY":
+            unique.over(app, message.headers, outcome.task_id)
 
 
 def _has_succeeded(backend: Backend | None, task_id: str) -> bool:

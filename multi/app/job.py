@@ -7,7 +7,7 @@ import time
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from multi.app import aftermath, coroutines, ending, life
+from multi.app import aftermath, coroutines, ending, life, unique
 from multi.app.canvas.dispatch import Dispatch
 from multi.app.records import refusal
 from multi.app.request import Context, custom_headers, running
@@ -229,6 +229,8 @@ class Job:
 
     def _begin(self) -> None:
         plan = self.plan
+        if "unique_start" in plan.hooked and unique.HEADER in self.headers:
+            unique.over(self.app, self.headers, self.id)
         if RUNS.any:
             life.begins(self)
         backend = plan.backend or self.app.backend

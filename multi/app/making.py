@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from multi.app import rates
+from multi.app import limits, rates, unique
 from multi.app.options import OPTIONS, check_values
 from multi.app.task import Task
 from multi.errors import ConfigurationError, UnknownSetting, UnsupportedOption
@@ -59,6 +59,8 @@ def check_attributes(name: str, attributes: Mapping[str, Any]) -> None:
             raise ConfigurationError(f"task {name}: {attribute} can't be {value!r}")
     try:
         check_values({key: value for key, value in attributes.items() if key in OPTIONS})
+        unique.check(name, attributes)
+        limits.check(name, attributes)
         rates.check(attributes.get("rate_limit"), attributes.get("rate_limit_scope"))
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"task {name}: {error}") from None
@@ -106,6 +108,9 @@ def make(
     for field in ("throws", "autoretry_for", "dont_autoretry_for"):
         if field in attributes:
             attributes[field] = tuple(attributes[field])
+    for field in ("unique_key", "concurrency_key"):
+        if callable(attributes.get(field)):
+            attributes[field] = staticmethod(attributes[field])
     task: Task = type(getattr(function, "__name__", "task"), (base,), attributes)()
     task.__dict__["__name__"] = getattr(function, "__name__", name)
     task.__dict__["__qualname__"] = getattr(function, "__qualname__", name)

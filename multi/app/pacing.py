@@ -32,9 +32,9 @@ class Pace:
         if self.turns is not None:
             wait = self.turns.reserve(member)
             return time.time() + wait if wait else 0.0
-        place, own_clock = _place(app)
+        keeper, own_clock = place(app)
         try:
-            wait, moment = place.reserve(self.name, member, self.pause)
+            wait, moment = keeper.reserve(self.name, member, self.pause)
         except MultiError as error:
             import logging
 
@@ -57,7 +57,7 @@ def pace(task: Task) -> Pace | None:
         raise ConfigurationError(f"task {task.name}: {error}") from None
     if not pause:
         return None
-    if scope == "global" and _place(task.app)[0] is None:
+    if scope == "global" and place(task.app)[0] is None:
         raise ConfigurationError(
             f'task {task.name}: rate_limit_scope="global" needs Redis or the embedded file as broker or as result backend'
         )
@@ -69,7 +69,7 @@ def pace(task: Task) -> Pace | None:
     return Pace(task.name, pause, turns)
 
 
-def _place(app: App) -> tuple[Any, bool]:
+def place(app: App) -> tuple[Any, bool]:
     """Who keeps the turns of the whole fleet, and whether parked messages come back by its clock."""
     broker = app.worker_broker
     if broker.abilities.turns:

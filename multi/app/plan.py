@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from multi.app import middleware
+from multi.app.limits import Limit, limit
 from multi.app.pacing import Pace, pace
 from multi.app.task import Task
+from multi.app.unique import unique
 from multi.codecs import Codec, accepted
 from multi.errors import ConfigurationError
 
@@ -44,6 +46,7 @@ class Plan(msgspec.Struct, eq=False):
     max_deliveries: int
     backend: Backend | None
     pace: Pace | None
+    limit: Limit | None
     hooked: frozenset[str]
     custom_call: bool
 
@@ -123,9 +126,20 @@ def make(task: Task) -> Plan:
         max_deliveries=task.effective("max_deliveries") or 0,
         backend=task.own_backend,
         pace=pace(task),
-        hooked=frozenset(hook for hook in _HOOKS if getattr(kind, hook) is not getattr(Task, hook)),
+        limit=limit(task),
+        hooked=_hooked(task, kind),
         custom_call=custom,
     )
+
+
+def _hooked(task: Task, kind: type[Task]) -> frozenset[str]:
+    """The handlers that a task has, and `unique_start` where its lock ends when it begins."""
+    found = [hook for hook in _HOOKS if getattr(kind, hook) is not getattr(Task, hook)]
+    if task.unique_for is not None:
+        unique(task)
+        if task.unique_until == "start":
+            found.append("unique_start")
+    return frozenset(found)
 
 
 def zone(name: str | None) -> tzinfo:

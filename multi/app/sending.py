@@ -99,7 +99,11 @@ class Sender:
             task.check_arguments(args, kwargs)
         if publisher.eager:
             return task.apply(args, kwargs)
+        if task.unique_for is not None:
+            return self._send_unique(task, args, kwargs, {})
         publication = publisher.plain(task.name, task, identity.new_id(), args, kwargs)
+        if task.unique_for is not None:  # by task_annotations, which are looked at when its first message is made
+            return self._send_unique(task, args, kwargs, {})
         self._publish((publication,))
         result = self._result(publication, task)
         run = running.get()
@@ -121,11 +125,22 @@ class Sender:
         return self._send_built(task, task.name, args, kwargs, options)
 
     def _send_built(
-        self, task: Task | None, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: dict[str, Any]
+        self,
+        task: Task | None,
+        name: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        options: dict[str, Any],
+        *,
+        locked: bool = False,
     ) -> AsyncResult:
         publisher = self._publisher or self.publisher
+        if task is not None and task.unique_for is not None and not locked:
+            return self._send_unique(task, args, kwargs, options)
         task_id = options.pop("task_id", None) or identity.new_id()
         publication = publisher.build(name, task, task_id, args, kwargs, options)
+        if task is not None and task.unique_for is not None and not locked:  # as above
+            return self._send_unique(task, args, kwargs, {**options, "task_id": task_id})
         policy = options.get("retry_policy")
         if "timeout" in options:
             policy = {**(policy or {}), "timeout": options["timeout"]}
@@ -138,6 +153,15 @@ class Sender:
         if run is not None and run.task.trail and options.get("add_to_parent", True):
             run.add_child(result)
         return result
+
+    def _send_unique(
+        self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any], options: dict[str, Any]
+    ) -> AsyncResult:
+        from multi.app.unique import unique
+
+        return unique(task).send(
+            args, kwargs, options, lambda told: self._send_built(task, task.name, args, kwargs, told, locked=True)
+        )
 
     def send_dispatch(self, dispatch: Dispatch, retry: bool | None, policy: Mapping[str, Any] | None) -> None:
         """Send all messages of a canvas at once; what they need in the result backend is there before them."""

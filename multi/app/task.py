@@ -75,6 +75,12 @@ class Task(Generic[P, R]):
 
     rate_limit: str | float | None = None
     rate_limit_scope: str = "worker"
+    unique_for: float | None = None
+    unique_key: Any = None
+    unique_until: str = "success"
+    unique_on_conflict: str = "ignore"
+    concurrency_limit: int | None = None
+    concurrency_key: Any = None
     send_events: bool = True
     backend: Any = None
     max_deliveries: int | None = None

@@ -37,7 +37,7 @@ class Backend(ABC):
         self.options = dict(options or {})
         self.expires = expires
 
-    #: Whether it keeps the turns of rate limits (`reserve`).
+    #: Whether it keeps the turns of rate limits (`reserve`), locks (`lock`) and places (`enter`).
     turns: bool = False
     #: Whether it keeps which tasks are revoked (`keep_revoked`, `revoked`).
     revokes: bool = False
@@ -76,6 +76,28 @@ class Backend(ABC):
 
     def reserve(self, name: str, member: str, pause: float) -> tuple[float, float]:
         """As `Broker.reserve`, where `turns` is true; the moment is by the server's clock."""
+        raise NotImplementedError
+
+    def lock(self, name: str, holder: str, seconds: float, *, take: bool = False) -> str:
+        """Take a lock, which ends by itself after so long; the other one who holds it, "" where it is ours now.
+
+        With `take` it is ours in any case, and the answer says who held it. In one step. Where `turns` is true.
+        """
+        raise NotImplementedError
+
+    def unlock(self, name: str, holder: str) -> None:
+        """Give a lock back; nothing happens if it is another one's by now. Where `turns` is true."""
+        raise NotImplementedError
+
+    def enter(self, name: str, member: str, limit: int, lease: float) -> int:
+        """Take one of `limit` places for so long (s), or keep the one that is ours; 0 if that is done.
+
+        Else how many wait for a place, who asks now among them. In one step. Where `turns` is true.
+        """
+        raise NotImplementedError
+
+    def leave(self, name: str, member: str) -> None:
+        """Free a place. Where `turns` is true."""
         raise NotImplementedError
 
     def keep_revoked(self, marks: Iterable[str], until: float, most: int) -> None:

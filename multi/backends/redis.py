@@ -16,6 +16,7 @@ from multi.connections.redis import (
     PushNotification,
     Redis,
     ReplyError,
+    locks,
     pack,
     rates,
     revoking,
@@ -87,6 +88,19 @@ class RedisBackend(Backend):
         return rates.turn(self._call(rates.command(self._prefix.removesuffix(PREFIX), name, member, pause)))
 
     revokes = True
+
+    def lock(self, name: str, holder: str, seconds: float, *, take: bool = False) -> str:
+        other: bytes = self._call(locks.lock(self._keyprefix, name, holder, seconds, take))
+        return other.decode()
+
+    def unlock(self, name: str, holder: str) -> None:
+        self._call(locks.unlock(self._keyprefix, name, holder))
+
+    def enter(self, name: str, member: str, limit: int, lease: float) -> int:
+        return int(self._call(locks.enter(self._keyprefix, name, member, limit, lease)))
+
+    def leave(self, name: str, member: str) -> None:
+        self._call(locks.leave(self._keyprefix, name, member))
 
     def keep_revoked(self, marks: Iterable[str], until: float, most: int) -> None:
         for command in revoking.keep(self._keyprefix, marks, until, most):

@@ -10,6 +10,7 @@ from typing import Any
 
 from multi.backends.base import Backend, Joined
 from multi.connections import sqlite_control as control
+from multi.connections import sqlite_locks as locks
 from multi.connections.ring import Ring
 from multi.connections.sqlite import Database, location, now
 from multi.connections.sqlite_rates import reserve
@@ -56,6 +57,22 @@ class SQLiteBackend(Backend):
             return reserve(connection, name, member, pause)
 
     revokes = True
+
+    def lock(self, name: str, holder: str, seconds: float, *, take: bool = False) -> str:
+        with self._database.write() as connection:
+            return locks.lock(connection, name, holder, seconds, take)
+
+    def unlock(self, name: str, holder: str) -> None:
+        with self._database.write() as connection:
+            locks.unlock(connection, name, holder)
+
+    def enter(self, name: str, member: str, limit: int, lease: float) -> int:
+        with self._database.write() as connection:
+            return locks.enter(connection, name, member, limit, lease)
+
+    def leave(self, name: str, member: str) -> None:
+        with self._database.write() as connection:
+            locks.leave(connection, name, member)
 
     def keep_revoked(self, marks: Iterable[str], until: float, most: int) -> None:
         with self._database.write() as connection:

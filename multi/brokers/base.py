@@ -36,7 +36,8 @@ class Abilities(msgspec.Struct, frozen=True):
     than the claimer may settle a claim (so that lanes may claim in batches). `delay`: parks messages until they are
     due. `priority`: higher numbers first. `delivery_count`: counts starts. `fanout`: sends copies to all bound queues. `push`:
     deliveries arrive at the lane by themselves. `shared`: other processes see the same queues. `ceiling`: seconds
-    after which the server itself takes a claim back, None for never. `turns`: keeps the turns of rate limits. `foreign`:
+    after which the server itself takes a claim back, None for never. `turns`: keeps the turns of rate limits, the locks of
+    unique tasks and the places under concurrency limits. `foreign`:
     Celery's workers can consume from the same queues. `revokes`: keeps which tasks are revoked.
     """
 
@@ -323,6 +324,28 @@ class Broker(ABC):
         Zeros if it is now; else the seconds to wait, and the moment by the clock by which parked messages come back. The
         same `member` gets the turn that it was given; turns are given in the order of asking. Where `turns` is declared.
         """
+        raise NotImplementedError
+
+    def lock(self, name: str, holder: str, seconds: float, *, take: bool = False) -> str:
+        """Take a lock, which ends by itself after so long; the other one who holds it, "" where it is ours now.
+
+        With `take` it is ours in any case, and the answer says who held it. In one step. Where `turns` is declared.
+        """
+        raise NotImplementedError
+
+    def unlock(self, name: str, holder: str) -> None:
+        """Give a lock back; nothing happens if it is another one's by now. Where `turns` is declared."""
+        raise NotImplementedError
+
+    def enter(self, name: str, member: str, limit: int, lease: float) -> int:
+        """Take one of `limit` places for so long (s), or keep the one that is ours; 0 if that is done.
+
+        Else how many wait for a place, who asks now among them. In one step. Where `turns` is declared.
+        """
+        raise NotImplementedError
+
+    def leave(self, name: str, member: str) -> None:
+        """Free a place. Where `turns` is declared."""
         raise NotImplementedError
 
     @abstractmethod

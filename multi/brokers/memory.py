@@ -67,6 +67,18 @@ class MemoryBroker(Broker):
             for ear in self._hub.ears.get(exchange, ()):
                 ear(text)
 
+    def lock(self, name: str, holder: str, seconds: float, *, take: bool = False) -> str:
+        return self._hub.take_lock(name, holder, seconds, take)
+
+    def unlock(self, name: str, holder: str) -> None:
+        self._hub.give_lock(name, holder)
+
+    def enter(self, name: str, member: str, limit: int, lease: float) -> int:
+        return self._hub.enter(name, member, limit, lease)
+
+    def leave(self, name: str, member: str) -> None:
+        self._hub.leave(name, member)
+
     def keep_revoked(self, marks: Iterable[str], until: float, most: int) -> None:
         self._hub.guard()
         self._hub.keep_revoked(marks, until, most)

@@ -39,6 +39,7 @@ from multi.brokers.sqlite_queue import (
 from multi.brokers.sqlite_queue import claim as claim_first
 from multi.brokers.sqlite_watch import SQLiteWatch
 from multi.connections import sqlite_control as control
+from multi.connections import sqlite_locks as locks
 from multi.connections.ring import ring
 from multi.connections.sqlite import Database, location
 from multi.connections.sqlite_rates import reserve
@@ -117,6 +118,22 @@ class SQLiteBroker(Broker):
             sleepers = idle_watches(connection)
         for path in sleepers:
             ring(path, 0)
+
+    def lock(self, name: str, holder: str, seconds: float, *, take: bool = False) -> str:
+        with self._database.write() as connection:
+            return locks.lock(connection, name, holder, seconds, take)
+
+    def unlock(self, name: str, holder: str) -> None:
+        with self._database.write() as connection:
+            locks.unlock(connection, name, holder)
+
+    def enter(self, name: str, member: str, limit: int, lease: float) -> int:
+        with self._database.write() as connection:
+            return locks.enter(connection, name, member, limit, lease)
+
+    def leave(self, name: str, member: str) -> None:
+        with self._database.write() as connection:
+            locks.leave(connection, name, member)
 
     def keep_revoked(self, marks: Iterable[str], until: float, most: int) -> None:
         with self._database.write() as connection:

@@ -81,6 +81,10 @@ class Hub:
         #: who is told of what is broadcast on an exchange
         self.ears: dict[str, list[Callable[[bytes], None]]] = {}
         self._revoked: dict[str, float] = {}
+        #: holder and end of each lock; end of each member's place, and of its waiting, by limit
+        self._locks: dict[str, tuple[str, float]] = {}
+        self._inside: dict[str, dict[str, float]] = {}
+        self._outside: dict[str, dict[str, float]] = {}
         self._turns: dict[str, Turns] = {}
         self._chords: dict[str, Chord] = {}
         self.claimed: dict[int, Entry] = {}
@@ -232,6 +236,41 @@ class Hub:
             if found is None or found.pause != pause:
                 found = self._turns[name] = Turns(pause)
             return found
+
+    def take_lock(self, name: str, holder: str, seconds: float, take: bool) -> str:
+        """Take a lock; the other one who holds it, or held it, "" if there is none."""
+        now = time.monotonic()
+        with self.lock:
+            found, until = self._locks.get(name, ("", 0.0))
+            other = found if until > now and found != holder else ""
+            if not other or take:
+                self._locks[name] = (holder, now + seconds)
+            return other
+
+    def give_lock(self, name: str, holder: str) -> None:
+        """Give a lock back, if it is still this holder's."""
+        with self.lock:
+            if self._locks.get(name, ("", 0.0))[0] == holder:
+                del self._locks[name]
+
+    def enter(self, name: str, member: str, limit: int, lease: float) -> int:
+        """Take a place or keep it; how many wait, 0 for who is in."""
+        now = time.monotonic()
+        with self.lock:
+            inside = {each: end for each, end in self._inside.get(name, {}).items() if end > now}
+            outside = {each: end for each, end in self._outside.get(name, {}).items() if end > now}
+            self._inside[name], self._outside[name] = inside, outside
+            if member in inside or len(inside) < limit:
+                inside[member] = now + lease
+                outside.pop(member, None)
+                return 0
+            outside[member] = now + 120.0
+            return len(outside)
+
+    def leave(self, name: str, member: str) -> None:
+        """Free a place."""
+        with self.lock:
+            self._inside.get(name, {}).pop(member, None)
 
     def keep_revoked(self, marks: Iterable[str], until: float, most: int) -> None:
         """Keep marks of what is revoked."""

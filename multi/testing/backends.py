@@ -15,6 +15,7 @@ from multi.backends.base import Backend
 from multi.errors import UnsupportedOption
 from multi.revoking import KeepsRevoked
 from multi.store import Store
+from multi.testing.locking import Locker, Locking
 from multi.testing.pacing import Pacing, Place
 from multi.testing.revoking import Marks
 from multi.testing.rig import in_child, until
@@ -30,7 +31,7 @@ SUCCESS = b'{"status": "SUCCESS", "result": "\xc3\xbc", "traceback": null, "chil
 OTHER = b'{"status": "SUCCESS", "result": "another", "traceback": null, "children": []}'
 
 
-class BackendContract(Pacing, Marks):
+class BackendContract(Pacing, Marks, Locking):
     """All that `multi.backends.base` promises; a subclass gives the fixture `factory`.
 
     `shared`: other processes see the same records. `keeps`: records stay until they are fetched, and after it; False for
@@ -63,6 +64,13 @@ class BackendContract(Pacing, Marks):
         backend = make()
         if not backend.turns:
             pytest.skip("this backend keeps no turns")
+        return backend
+
+    @pytest.fixture
+    def locker(self, make: Make) -> Locker:
+        backend = make()
+        if not backend.turns:
+            pytest.skip("this backend keeps no locks")
         return backend
 
     @pytest.fixture

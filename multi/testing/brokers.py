@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from multi.testing.consuming import Consuming
 from multi.testing.leases import Leases
+from multi.testing.locking import BrokerLocking
 from multi.testing.messages import Messages
 from multi.testing.overview import Overview
 from multi.testing.pacing import BrokerPacing
@@ -13,5 +14,7 @@ from multi.testing.settling import Settling
 from multi.testing.watching import Watching
 
 
-class BrokerContract(Messages, Settling, Watching, Leases, Consuming, Routing, BrokerPacing, Overview, Hearing):
+class BrokerContract(
+    Messages, Settling, Watching, Leases, Consuming, Routing, BrokerPacing, BrokerLocking, Overview, Hearing
+):
     """All that `multi.brokers.base` promises; a subclass gives the fixture `factory`, and `results` and `plant` if it can."""

@@ -14,7 +14,6 @@ from multi.message import Message
 from multi.revoking import KeepsRevoked
 from multi.testing.rig import QUEUE, Make, Rig, in_child, needs
 
-
 #: Seconds that what was said may take.
 PATIENCE = 15.0
 

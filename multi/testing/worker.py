@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 from multi import signals
 from multi.app import life
 from multi.app.control import place_of
-from multi.app.execute import prepare, stores
+from multi.app.execute import dealt_with, prepare, stores
 from multi.app.job import Job
 from multi.brokers.base import Delivery, Settlement, WatchEvents
 from multi.loop import Loop
@@ -259,6 +259,7 @@ class _Hand:
         return found.run() if isinstance(found, Job) else found
 
     def _settlement(self, delivery: Delivery, outcome: Outcome) -> Settlement:
+        dealt_with(self.worker.app, delivery.message, outcome)
         records: list[Any] = stores(self.worker.app, outcome)
         return Settlement(
             delivery.tag,

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from multi import log, signals
-from multi.app import life
-from multi.app.execute import Job, failure, prepare, stores
+from multi.app import life, limits
+from multi.app.execute import Job, dealt_with, failure, prepare, stores
+from multi.app.unique import HEADER as UNIQUE
 from multi.brokers.base import Delivery, Lane, Port, Settlement
 from multi.errors import BackendUnavailable, BrokerLost, MultiError
 from multi.log import get_logger, rename_process
@@ -213,6 +214,9 @@ class Child(ABC):
     def settlement(self, delivery: Delivery, outcome: Outcome, *, ran: bool = True) -> Settlement:
         """What the broker is to do after this outcome; `ran` is false where it was clear without a run."""
         self._parked = self._parked or outcome.verb == "park"
+        message = delivery.message
+        if self.app.holder is not None or (message is not None and UNIQUE in message.headers):
+            dealt_with(self.app, message, outcome)
         stored = self._stores(outcome) if outcome.record or outcome.parts or outcome.stores else []
         reason = outcome.reason
         return Settlement(
@@ -311,6 +315,11 @@ class Child(ABC):
             starts=delivery.starts,
             hostname=self.options.hostname,
         )
+
+    def forgo(self, job: Job | Outcome) -> None:
+        """What was made ready isn't run, because its message was taken away meanwhile."""
+        if isinstance(job, Job):
+            limits.over(self.app, job.id)
 
     def interrupted(self, delivery: Delivery, error: BaseException) -> Outcome:
         """The outcome when a limit struck outside of the task's own code."""

@@ -122,6 +122,7 @@ class CourierChild(Child):
         job = self.job(delivery)
         # the worker enforces no limits here, so it is not told of any
         if not slot.start(index, monotonic(), None, None):
+            self.forgo(job)
             self._free.append(index)
             return
         if isinstance(job, Outcome):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from multi import signals
 from multi.app import life
-from multi.app.execute import failure, stores, termination
+from multi.app.execute import dealt_with, failure, stores, termination
 from multi.brokers.base import Settlement, Watch
 from multi.errors import MultiError, TimeLimitExceeded, WorkerLostError
 from multi.log import get_logger
@@ -73,7 +73,7 @@ class Orphans:
             return found
 
         if held.will is not None:
-            self._settle_directly(held, outcome(held.will))
+            self._settle_directly(held, outcome(held.will), held.will)
         else:
             self._settle(held, outcome)
 
@@ -92,6 +92,7 @@ class Orphans:
             if message is None:
                 return  # the lease is lost: whoever has the message now decides
             outcome = make(message)
+            dealt_with(self.app, message, outcome)
             try:
                 stored = stores(self.app, outcome)
             except MultiError as trouble:
@@ -120,9 +121,10 @@ class Orphans:
         """Record a FAILURE of what was acknowledged before it ran: there is no claim whose settlement could tell it."""
         outcome = failure(self.app, message, error)
         logger.error(lines.FAILED, outcome.name, outcome.task_id, repr(error))
-        self._settle_directly(held, outcome)
+        self._settle_directly(held, outcome, message)
 
-    def _settle_directly(self, held: Held, outcome: Outcome) -> None:
+    def _settle_directly(self, held: Held, outcome: Outcome, message: Message) -> None:
+        dealt_with(self.app, message, outcome)
         # should its child have died just before the acknowledgement
         self.watch.settle([Settlement(held.tag, held.fence, held.queue)])
         try:

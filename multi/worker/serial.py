@@ -117,6 +117,7 @@ class SerialChild(Child):
             return True
         soft, hard = job.soft_time_limit, job.time_limit
         if not slot.start(index, now, soft, hard):
+            self.forgo(job)
             return False
         if (soft or hard) and slot.asleep:
             self.tell(AWAKE)

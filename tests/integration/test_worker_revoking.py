@@ -118,3 +118,44 @@ def test_what_makes_no_sense_is_refused_at_the_call(made: Bench) -> None:
         made.app.control.revoke(result.id, destination="w1@test")
     with pytest.raises(UnsupportedOption, match="can't answer"):
         result.revoke(wait=True)
+
+
+@pytest.mark.parametrize("broker", ["redis", "sqlite"], indirect=True)
+def test_a_limit_of_concurrency_holds_for_all_workers(project: Project, broker: str) -> None:
+    place = f"{broker}?create=file" if broker.startswith("sqlite") else broker
+    with bench(project, place, place, task_annotations={"*": {"concurrency_limit": 1}}) as made:
+        for name in ("w1", "w2"):
+            made.start(name=name, wait=False)
+        for worker in made.workers:
+            worker.wait_ready()
+        names = [f"h{number}" for number in range(4)]
+        results = [made.tasks.hold.delay(name) for name in names]
+        seen: list[str] = []
+        for _ in names:
+            until(lambda: len(made.notes()) == 2 * len(seen) + 1, 15, what=f"one more to begin: {made.notes()}")
+            seen.append(made.notes()[-1].removeprefix("begin "))
+            # another type of task has a limit of its own, and isn't kept waiting by this one
+            assert made.tasks.add.delay(1, 1).get(timeout=15) == 2
+            assert len(made.notes()) == 2 * len(seen) - 1
+            made.let_go(seen[-1])
+        assert sorted(result.get(timeout=15) for result in results) == names
+        assert sorted(seen) == names
+
+
+@pytest.mark.parametrize("broker", ["redis"], indirect=True)
+def test_a_unique_task_runs_again_when_the_one_before_has_ended_however_it_did(project: Project, broker: str) -> None:
+    with bench(project, broker, broker, task_annotations={"*": {"unique_for": 60}}) as made:
+        made.start("-c", "2")
+        first = made.tasks.hold.delay("same")
+        made.wait_begun("same")
+        assert made.tasks.hold.delay("same").id == first.id
+        assert made.tasks.hold.delay("other").id != first.id
+        first.revoke(terminate=True)
+        with pytest.raises(TaskRevokedError):
+            first.get(timeout=15)
+        made.let_go("same")
+        second = made.tasks.hold.delay("same")
+        assert second.id != first.id
+        assert second.get(timeout=15) == "same"
+        until(lambda: made.tasks.hold.delay("same").get(timeout=15) == "same", 15, what="a third run")
+        made.let_go("other")

@@ -33,6 +33,8 @@ def test_a_task_sees_that_it_was_aborted_and_stays_so_in_spite_of_its_own_states
         seen.append((self.AsyncResult(self.request.id).state, self.is_aborted()))
         return "stopped" if self.is_aborted() else "done"
 
+    before: Any
+    within: Any
     before, within, never = look.delay(False), look.delay(True), look.delay(False)
     assert isinstance(before, AbortableAsyncResult)
     before.abort()
@@ -54,7 +56,7 @@ def test_a_task_that_has_ended_is_not_aborted_any_more(app: App) -> None:
     def fail() -> None:
         raise KeyError("k")
 
-    result = fail.apply_async()
+    result: Any = fail.apply_async()
     LocalWorker(app).drain()
     result.abort()
     assert (result.state, result.is_aborted()) == ("FAILURE", False)

@@ -15,7 +15,7 @@ from multi.brokers.redis.exchanges import Exchanges
 from multi.brokers.redis.keys import Keys
 from multi.brokers.redis.settling import Words, publication_words
 from multi.brokers.redis.watch import RedisWatch
-from multi.connections.redis import Address, PerThread, Redis, ReplyError, rates, revoking
+from multi.connections.redis import Address, PerThread, Redis, ReplyError, locks, rates, revoking
 from multi.errors import BrokerUnavailable, DecodeError
 from multi.loop import Loop
 from multi.message import Message
@@ -163,6 +163,19 @@ class RedisBroker(Broker):
     def broadcast(self, exchange: str, message: Message) -> None:
         text = envelope.encode(message, "", exchange=exchange)[1]
         self._call([("PUBLISH", self.exchanges.channel(exchange, ""), text)])
+
+    def lock(self, name: str, holder: str, seconds: float, *, take: bool = False) -> str:
+        other: bytes = self._call([locks.lock(self._keys.prefix, name, holder, seconds, take)])[0]
+        return other.decode()
+
+    def unlock(self, name: str, holder: str) -> None:
+        self._call([locks.unlock(self._keys.prefix, name, holder)])[0]
+
+    def enter(self, name: str, member: str, limit: int, lease: float) -> int:
+        return int(self._call([locks.enter(self._keys.prefix, name, member, limit, lease)])[0])
+
+    def leave(self, name: str, member: str) -> None:
+        self._call([locks.leave(self._keys.prefix, name, member)])[0]
 
     def keep_revoked(self, marks: Iterable[str], until: float, most: int) -> None:
         self._call(revoking.keep(self._keys.prefix, marks, until, most))
