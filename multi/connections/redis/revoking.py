@@ -7,7 +7,6 @@ from time import time
 
 from multi.connections.redis.words import Reply, Word
 
-
 #: So long (s) at least the set stays after the last mark was added.
 _KEPT = 604800.0
 
