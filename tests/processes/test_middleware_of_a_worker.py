@@ -1,4 +1,4 @@
-"""Middleware and what tasks depend on in the workers of every pool; and what Prometheus' has counted in their children, read by a command."""
+"""Middleware and dependencies in the workers of every pool; and what is counted in their children, read by a command."""
 
 from __future__ import annotations
 
