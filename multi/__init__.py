@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         xmap,
         xstarmap,
     )
+    from multi.app.canvas import signature as subtask
     from multi.app.eager import EagerResult
     from multi.app.frameworks.commits import on_commit
     from multi.app.injection import Depends
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
         TimeoutError,  # noqa: A004 - Celery's name
         WorkerLostError,
     )
+    from multi.identity import new_id as uuid
     from multi.log import get_task_logger
     from multi.topology import Broadcast, Exchange, Queue, binding, worker_direct
 
@@ -91,6 +93,8 @@ _PLACES = {
     "current_task": "multi.app.shared",
     "get_task_logger": "multi.log",
     "shared_task": "multi.app.shared",
+    "subtask": "multi.app.canvas:signature",
+    "uuid": "multi.identity:new_id",
     "signature": "multi.app.canvas",
     "DuplicateTask": "multi.errors",
     "Ignore": "multi.errors",
@@ -154,6 +158,8 @@ __all__ = [
     "signals",
     "signature",
     "states",
+    "subtask",
+    "uuid",
     "worker_direct",
     "xmap",
     "xstarmap",

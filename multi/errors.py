@@ -4,6 +4,7 @@
     ├─ ConfigurationError (ImproperlyConfigured)   also ValueError: a setting, URL or option that can't be
     │   ├─ UnknownSetting                          nobody knows this name; says which one is near
     │   ├─ UnsupportedOption                       known, but not acted upon yet: refused, never ignored
+    │   │   └─ Lacking                             also AttributeError: what Celery has by this name, and multi has not
     │   ├─ QueueNotFound                           also KeyError: not among task_queues, and none is made
     │   ├─ MissingExtra                            names the pip command that installs what is missing
     │   └─ AppNotFound                             what `-A` names leads to no app; lists what was tried
@@ -63,6 +64,8 @@ class MultiError(Exception):
     """The root of all errors of multi."""
 
 
+CeleryError = MultiError
+
 class ConfigurationError(MultiError, ValueError):
     """A setting, URL or option that can't be."""
 
@@ -76,6 +79,10 @@ class UnknownSetting(ConfigurationError, AttributeError):
 
 class UnsupportedOption(ConfigurationError):
     """A known option or setting that is not acted upon yet; refused so that nobody relies on it."""
+
+
+class Lacking(UnsupportedOption, AttributeError):
+    """Something that Celery's app, task or remote control has, and ours has not; says what to use instead."""
 
 
 class QueueNotFound(ConfigurationError, KeyError):

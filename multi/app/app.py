@@ -8,6 +8,7 @@ from os import environ
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from multi.app import builtins, current
+from multi.app.likeness import Likeness
 from multi.app.middleware import Hooked
 from multi.app.moments import Moments
 from multi.app.publishing import Publisher
@@ -43,7 +44,7 @@ _CONSTRUCTOR = ("main", "broker", "backend", "include", "config_source", "namesp
 _CONSTRUCTOR_REFUSED = ("amqp", "events", "loader", "log", "control", "tasks", "fixups")
 
 
-class App(Sender, Moments, Hooked):
+class App(Sender, Moments, Hooked, Likeness):
     """A program's task queue: `App("proj", broker="redis://localhost", backend="redis://localhost")`.
 
     Nothing is read, connected or imported when it is made; settings are read when the first one is asked for.

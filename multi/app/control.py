@@ -9,6 +9,7 @@ from time import time
 from typing import TYPE_CHECKING, Any, cast
 
 from multi import revoking
+from multi.app.lacking import CONTROL, Lacks
 from multi.errors import UnsupportedOption
 from multi.message import Message
 
@@ -55,8 +56,11 @@ def place_of(app: App) -> KeepsRevoked | None:
     return cast("KeepsRevoked", backend) if backend is not None and backend.revokes else None
 
 
-class Control:
+class Control(Lacks):
     """`app.control`."""
+
+    _lacking = CONTROL
+    _called = "app.control"
 
     def __init__(self, app: App) -> None:
         self.app = app

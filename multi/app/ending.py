@@ -38,7 +38,15 @@ def ended(job: Job, error: BaseException) -> Outcome:
     return outcome
 
 
-def failed(job: Job, error: BaseException, traceback: str | None, *, verb: str = "ack", reason: str = "") -> Outcome:
+def failed(
+    job: Job,
+    error: BaseException,
+    traceback: str | None,
+    *,
+    verb: str = "ack",
+    reason: str = "",
+    hook: str = "on_failure",
+) -> Outcome:
     """FAILURE: recorded for the task and for the rest of its chain; errbacks follow."""
     record = not job.ignore_result or job.plan.store_errors
     outcome = _outcome(job, "FAILURE", error, record=record)
@@ -64,7 +72,7 @@ def failed(job: Job, error: BaseException, traceback: str | None, *, verb: str =
             for trouble in raised:
                 complain(job, trouble)
     if job.plan.hooked or RUNS.any:
-        tell(job, outcome, "on_failure")
+        tell(job, outcome, hook)
     return outcome
 
 
@@ -86,9 +94,9 @@ def _retried(job: Job, error: Retry) -> Outcome:
 
 def _rejected(job: Job, error: Reject) -> Outcome:
     reason = f"rejected by the task: {error.reason}" if error.reason is not None else "rejected by the task"
-    if not error.requeue:
-        # it will never run again: whoever waits for it is to know
-        return failed(job, error, None, verb="bury", reason=reason)
+    if not error.requeue and not job.request.is_eager:
+        # it will never run again: whoever waits for it is to know; the task itself does
+        return failed(job, error, None, verb="bury", reason=reason, hook="")
     outcome = _outcome(job, "REJECTED", None, record=False)
     outcome.verb, outcome.reason = "requeue", reason
     outcome.publications = list(job.pending)

@@ -41,6 +41,8 @@ class AsyncResult(Awaiting[R]):
         self._meta: dict[str, Any] | None = None
         self._children: list[Any] | None = None
 
+    TimeoutError = TimeoutError
+
     @property
     def task_id(self) -> str:
         return self.id

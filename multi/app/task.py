@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from multi.app.arguments import head
+from multi.app.lacking import TASK, Lacks
 from multi.app.request import Context, Direct, running
 from multi.app.typed import Generic, P, R
 from multi.errors import BrokerUnavailable
@@ -41,8 +42,11 @@ _FROM_SETTINGS = {
 }
 
 
-class Task(Generic[P, R]):
+class Task(Lacks, Generic[P, R]):
     """The base of all tasks. Attributes set to None take the value of their setting."""
+
+    _lacking = TASK
+    _called = "task"
 
     name: str = ""
     abstract: bool = True

@@ -225,6 +225,26 @@ class Settings(MutableMapping[str, Any]):
                 lines.append(f"setting {name}: {setting.note}")
         return lines + environment.notes()
 
+    def shown(self, with_defaults: bool = False, censored: bool = True) -> dict[str, str]:
+        """The `repr` of the settings that are given, or of all; what is secret is masked."""
+        from multi.masking import STARS, is_secret, mask_arguments
+
+        self._fill()
+        found = {name: repr(self._known(name)) for name in TABLE if with_defaults or self.is_set(name)}
+        if not censored:
+            return found
+        secret = {name for name in found if is_secret(name) and not name.endswith("routing_key")}
+        return {name: STARS if name in secret else mask_arguments(text) for name, text in found.items()}
+
+    def table(self, with_defaults: bool = False, censored: bool = True) -> dict[str, Any]:
+        """The settings that are given, or all; what is secret is masked."""
+        shown = self.shown(with_defaults, censored)
+        return {name: value if repr(value := self._known(name)) == text else text for name, text in shown.items()}
+
+    def humanize(self, with_defaults: bool = False, censored: bool = True) -> str:
+        """`table` as lines of text."""
+        return "\n".join(f"{name}: {text}" for name, text in self.shown(with_defaults, censored).items())
+
     def check(self) -> None:
         """Read everything once, so that all that is wrong shows now and not at first use."""
         self._fill()
