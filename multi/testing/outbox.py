@@ -9,6 +9,7 @@ import msgspec
 from multi import signals
 
 if TYPE_CHECKING:
+    from multi.app.app import App
     from multi.app.task import Task
 
 
@@ -32,7 +33,9 @@ class Outbox:
     Where tasks run in the test's process, so are those that they send: callbacks, retries, the rest of a chain.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, app: App | None = None) -> None:
+        """With `app` the names of tasks that are asked for are checked against those it has."""
+        self.app = app
         self.sent: list[Sent] = []
 
     def open(self) -> Outbox:
@@ -49,8 +52,13 @@ class Outbox:
         self.sent.append(Sent(sender, tuple(args), dict(kwargs), routing_key, headers))
 
     def of(self, task: str | Task) -> list[Sent]:
-        """The messages of one task."""
+        """The messages of one task. Raises `ValueError` for a name that no task has."""
         name = _name(task)
+        if self.app is not None and name not in self.app.tasks and all(one.task != name for one in self.sent):
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, self.app.tasks, 1)
+            raise ValueError(f"no task is called {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
         return [one for one in self.sent if one.task == name]
 
     def clear(self) -> None:
@@ -62,13 +70,15 @@ class Outbox:
     ) -> Sent:
         """One message of `task` with these arguments (none given: any) was sent; returns it, the latest of several.
 
+        Where the task is known, it makes no difference which arguments were given by name.
+
         `_queue`: to that queue. `_times`: exactly so often. Raises `AssertionError`, which lists what was sent instead.
         """
         __tracebackhide__ = True
         found = [
             one
             for one in self.of(task)
-            if (not (args or kwargs) or (list(one.args), one.kwargs) == (list(args), kwargs))
+            if (not (args or kwargs) or self._same(task, (one.args, one.kwargs), (args, kwargs)))
             and (_queue is None or one.queue == _queue)
         ]
         if not found or (_times is not None and len(found) != _times):
@@ -77,6 +87,21 @@ class Outbox:
             often = "" if _times is None else f" {len(found)} times instead of {_times}"
             raise AssertionError(f"{shown} was {'sent' if found else 'not sent'}{often}; sent was: {self}")
         return found[-1]
+
+    def _same(self, task: str | Task, one: tuple[Any, Any], other: tuple[Any, Any]) -> bool:
+        if (list(one[0]), one[1]) == (list(other[0]), other[1]):
+            return True
+        known = self.app.tasks.get(task) if isinstance(task, str) and self.app is not None else task
+        body = getattr(known, "run", None)
+        if body is None:
+            return False
+        import inspect
+
+        try:
+            bound = [inspect.signature(body).bind(*args, **kwargs) for args, kwargs in (one, other)]
+        except (TypeError, ValueError):
+            return False
+        return bound[0].arguments == bound[1].arguments
 
     def assert_not_enqueued(self, task: str | Task) -> None:
         """No message of `task` was sent."""

@@ -68,6 +68,8 @@ def multi_app(
     """The app, as the current one, on a broker and a result backend in memory; its own settings come back after the test."""
     place = f"memory://{uuid.uuid4().hex}"
     mark = request.node.get_closest_marker("multi")
+    if mark is not None and mark.args:
+        raise pytest.UsageError(f"@pytest.mark.multi takes settings by name, not {mark.args[0]!r}")
     changes = {
         **dict.fromkeys(("broker_url", "result_backend"), place),
         **dict.fromkeys(("broker_read_url", "broker_write_url")),
@@ -102,8 +104,8 @@ def multi_thread_worker(multi_app: App) -> Iterator[LocalWorker]:
 
 
 @pytest.fixture
-def multi_sent() -> Iterator[Outbox]:
-    """What is sent during the test."""
-    outbox = Outbox().open()
+def multi_sent(multi_app: App) -> Iterator[Outbox]:
+    """What is sent during the test; to the app's broker in memory, whoever else is asked for."""
+    outbox = Outbox(multi_app).open()
     yield outbox
     outbox.close()

@@ -35,10 +35,11 @@ if TYPE_CHECKING:
     from multi.app.app import App
 
 _CONNECTING = 10.0  # seconds that a broker may take to answer
+_LOOK = 0.05  # seconds between two looks for queues that are new
 
 
 class LocalWorker:
-    """Runs what waits in `queues` (default: what a worker without -Q consumes from).
+    """Runs what waits in `queues` (default: in all of them, also in those that are made by the way).
 
     `outcomes` holds what became of each message, in order. With `ignore_eta` tasks run at once that were sent with a countdown
     or an ETA, retries too.
@@ -58,6 +59,7 @@ class LocalWorker:
         self.app = app
         app.finalize()
         self.queues = list(queues) if queues else select_queues(None, (), app.topology, hostname)
+        self.serves_all = not queues
         self.hostname = hostname
         self.concurrency = concurrency
         self.ignore_eta = ignore_eta
@@ -102,11 +104,22 @@ class LocalWorker:
         else:
             deadline = monotonic() + timeout
             with _Hand(self) as hand:
-                while hand.work():
+                while hand.work() or hand.look():
                     if monotonic() > deadline:
                         raise TimeoutError(self._unfinished(timeout))
         told, self._told = self._told, len(self.outcomes)
         return self.outcomes[told : self._told]
+
+    def learn(self) -> bool:
+        """Look for queues that hold messages and are not served yet; whether there are any."""
+        if not self.serves_all:
+            return False
+        with self._changed:
+            new = [
+                one.name for one in self.app.broker.counts(self.queues) if one.waiting and one.name not in self.queues
+            ]
+            self.queues += new
+        return bool(new)
 
     def _wait_idle(self, timeout: float) -> None:
         deadline = monotonic() + timeout
@@ -114,7 +127,7 @@ class LocalWorker:
             while True:
                 _raise_trouble(self._hands)
                 rounds = [hand.rounds for hand in self._hands]
-                waiting = sum(self.app.broker.depth(queue) for queue in self.queues)
+                waiting = sum(self.app.broker.depth(queue) for queue in self.queues) + self.learn()
                 # a message that was taken meanwhile shows as another round
                 if not waiting and not any(hand.busy for hand in self._hands):
                     if rounds == [hand.rounds for hand in self._hands]:
@@ -157,6 +170,7 @@ class _Hand:
         self._stopping = False
         self._rung = False
         self._up = False
+        self._serves = 0
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     def __enter__(self) -> Self:
@@ -167,7 +181,8 @@ class _Hand:
         events = WatchEvents(
             on_up=self._came_up, on_down=_ignore, on_refused=self._refused, on_message=self._ring, claims=lambda: ()
         )
-        self._watch = worker.app.worker_broker.watch(self._loop, worker.queues, worker.app.backend, owner, events)
+        self._watch = worker.app.worker_broker.watch(self._loop, list(worker.queues), worker.app.backend, owner, events)
+        self._serves = len(worker.queues)
         self._watch.start()
         deadline = monotonic() + _CONNECTING
         while not self._up:
@@ -206,8 +221,17 @@ class _Hand:
         self.worker.changed()
         self._rung = False
         self._watch.arm(1)
-        while not self._rung and not self._stopping:
-            self._loop.turn(0.5)
+        while not self._rung and not self._stopping and not self.look():
+            self._loop.turn(_LOOK)
+
+    def look(self) -> bool:
+        """Serve queues that have come meanwhile; whether there are any."""
+        self.worker.learn()
+        if len(self.worker.queues) == self._serves:
+            return False
+        self._serves = len(self.worker.queues)
+        self._watch.consume(list(self.worker.queues))
+        return True
 
     def stop(self) -> None:
         """Have it stop; called from another thread."""

@@ -117,6 +117,8 @@ def test_sessions_behind_others_are_found(app: App, sent: Outbox) -> None:
 def test_what_can_not_be_is_refused(app: App, session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TypeError, match="takes a signature"):
         on_commit(5, session=session)
+    with pytest.raises(TypeError, match="a session of SQLAlchemy, not 5"):
+        on_commit(app.tasks["note"].s("a"), session=5)
     monkeypatch.delenv("DJANGO_SETTINGS_MODULE", raising=False)
     with pytest.raises(ConfigurationError, match="(?i)django"):
         on_commit(app.tasks["note"].s("a"))

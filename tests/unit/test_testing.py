@@ -88,10 +88,19 @@ def test_waiting_for_tasks_that_do_not_end_has_an_end(app: App) -> None:
         assert worker.drain() == []
 
 
-def test_only_the_queues_that_are_meant_are_served(app: App) -> None:
-    app.tasks["add"].apply_async((1, 2), queue="other")
-    assert LocalWorker(app).drain() == []
+def test_all_queues_are_served_or_those_that_are_meant(app: App) -> None:
+    add = app.tasks["add"]
+    add.apply_async((1, 2), queue="other")
+    assert LocalWorker(app, ["celery"]).drain() == []
     assert [outcome.result for outcome in LocalWorker(app, ["other"]).drain()] == [3]
+    # made before the worker is, while it runs, and by what it runs
+    add.apply_async((1, 2), queue="before", link=add.s(1).set(queue="behind"))
+    worker = LocalWorker(app)
+    assert [outcome.result for outcome in worker.drain()] == [3, 4]
+    with worker:
+        assert add.apply_async((5, 5), queue="later").get(timeout=10) == 10
+        add.apply_async((1, 1), queue="again")
+        assert [outcome.result for outcome in worker.drain()] == [10, 2]
 
 
 def test_what_was_sent_can_be_asked_for(app: App) -> None:
@@ -105,6 +114,7 @@ def test_what_was_sent_can_be_asked_for(app: App) -> None:
     add.delay(5, 6)
     assert len(outbox) == 2
     assert outbox.assert_enqueued(add, 1, y=2).queue == "celery"
+    assert outbox.assert_enqueued(add, 1, 2).queue == "celery", "by name or not makes no difference"
     assert outbox.assert_enqueued("add", _queue="other").headers["eta"]
     outbox.assert_enqueued(add, _times=2)
     outbox.assert_not_enqueued("again")
@@ -118,6 +128,8 @@ def test_what_was_sent_can_be_asked_for(app: App) -> None:
         outbox.assert_not_enqueued(add)
     outbox.clear()
     assert str(outbox) == "nothing"
+    with pytest.raises(ValueError, match="no task is called 'ad'; did you mean 'add'"):
+        Outbox(app).assert_not_enqueued("ad")
 
 
 def test_the_plugin_gives_a_project_its_own_app_in_memory(
@@ -171,10 +183,15 @@ def test_the_plugin_gives_a_project_its_own_app_in_memory(
 
         def test_they_do_not_last(multi_app):
             assert not multi_app.conf.task_always_eager
+
+        def test_who_only_looks_at_what_is_sent_sends_nothing_anywhere_else(multi_sent):
+            shop.welcome.delay(name="ada")
+            multi_sent.assert_enqueued(shop.welcome, "ada")
+            assert shop.app.broker.url.startswith("memory://")
         """,
     )
     done = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-W", "error")
-    done.assert_outcomes(passed=5)
+    done.assert_outcomes(passed=6)
 
 
 def test_without_a_project_each_test_has_an_app_of_its_own(pytester: pytest.Pytester) -> None:

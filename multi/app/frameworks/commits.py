@@ -28,7 +28,8 @@ def on_commit(call: Any, *, session: Any = None, using: str | None = None) -> No
     if not callable(action):
         raise TypeError(f"on_commit takes a signature, as add.s(1, 2), or a function, not {call!r}")
     if session is not None:
-        _of_session(session).append(_Waiting(_transaction(_plain(session)), action))
+        waiting = _of_session(session)
+        waiting.append(_Waiting(_transaction(_plain(session)), action))
         return
     try:
         transaction, exceptions = module("django.db.transaction"), module("django.core.exceptions")
@@ -63,6 +64,8 @@ def _transaction(session: Any) -> Any:
 def _of_session(session: Any) -> list[_Waiting]:
     """What waits for the session's commit; listens to it from the first time on."""
     plain = _plain(session)
+    if not hasattr(plain, "get_nested_transaction"):
+        raise TypeError(f"session= takes a session of SQLAlchemy, not {session!r}")
     waiting: list[_Waiting] | None = plain.info.get(_KEY)
     if waiting is not None:
         return waiting
