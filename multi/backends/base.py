@@ -47,6 +47,10 @@ class Backend(ABC):
     def check(self) -> None:
         """Connect once. Raises `BackendUnavailable` with address, cause and remedy, never a password."""
 
+    def prepare(self) -> None:
+        """As `check`, by a worker before it forks its children: what is missing and can be made is made."""
+        self.check()
+
     @abstractmethod
     def encode(self, task_id: str, record: bytes, *, reply_to: str | None = None) -> Store:
         """The store operation that records `record` as the state of `task_id`; touches nothing."""

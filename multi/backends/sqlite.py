@@ -42,6 +42,11 @@ class SQLiteBackend(Backend):
         self._rings: list[Ring] = []
         self._pid = os.getpid()
 
+    def prepare(self) -> None:
+        self._database.create = self._database.create or "file"
+        with self._database.write():
+            pass  # opened, it is there
+
     def encode(self, task_id: str, record: bytes, *, reply_to: str | None = None) -> Store:
         return Store(task_id, record, self.expires)
 

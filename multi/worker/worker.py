@@ -198,7 +198,7 @@ class Worker:
     def _check_backend(self) -> None:
         if self.backend is not None:
             try:
-                self.backend.check()
+                self.backend.prepare()
             except BackendUnavailable as error:
                 logger.error("%s; until then tasks run and wait to be recorded", error)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 from typing import Any
 
 from support.project import Project
@@ -64,6 +65,15 @@ def test_what_becomes_of_a_message_after_a_failure_is_the_tasks_choice(project: 
         assert "it is delivered again (acks_on_timeout=False)" in worker.said()
         once = made.tasks.limited.delay()
         assert isinstance(once.get(timeout=10, propagate=False), TimeLimitExceeded)
+        assert worker.stop() == 0
+
+
+def test_a_file_for_results_is_made_by_the_worker_whatever_the_broker_is(
+    project: Project, redis_url: str, tmp_path: Path
+) -> None:
+    with bench(project, redis_url, f"sqlite:///{tmp_path}/results.db") as made:
+        worker = made.start("-c", "1")
+        assert made.tasks.add.delay(2, 3).get(timeout=20) == 5
         assert worker.stop() == 0
 
 
