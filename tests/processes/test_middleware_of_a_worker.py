@@ -14,7 +14,11 @@ from multi.app.telemetry import metrics
 POOLS = ["prefork", "threads", "asyncio", "solo"]
 
 PROJECT = """
+from pathlib import Path
 from multi import App, Depends, Middleware
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 def get_one():
     yield 1
@@ -32,7 +36,18 @@ class Layer(Middleware):
     def before_publish(self, sending):
         sending.headers["mark"] = sending.name.rpartition(".")[2]
 
-app = App("proj", middleware=["prometheus", Layer])
+class Exporter(SpanExporter):
+    def export(self, spans):
+        with open(Path(__file__).parent / "spans", "a") as file:
+            for span in spans:
+                file.write(f"{span.name} {span.attributes.get('celery.state')}\\n")
+        return SpanExportResult.SUCCESS
+
+# nothing is exported before the process ends
+provider = TracerProvider()
+provider.add_span_processor(BatchSpanProcessor(Exporter(), schedule_delay_millis=600_000))
+trace.set_tracer_provider(provider)
+app = App("proj", middleware=["prometheus", "opentelemetry", Layer])
 
 @app.task
 def add(x, y, one=Depends(get_one)):
@@ -86,6 +101,12 @@ def test_every_pool_runs_tasks_inside_and_counts_them(project: Project) -> None:
     }
     assert float(found['multi_task_seconds_count{task="proj.fail"}']) == count
     assert float(found['multi_tasks_sent_total{queue="celery",task="proj.add"}']) == 2 * count
+    spans = (project.path / "spans").read_text().splitlines()
+    assert {span: spans.count(span) for span in spans if span.startswith("run/")} == {
+        "run/proj.add SUCCESS": count,
+        "run/proj.aadd SUCCESS": count,
+        "run/proj.fail FAILURE": count,
+    }
     _answers_prometheus(project, str(numbers), shown)
 
 
