@@ -350,7 +350,14 @@ def worker_direct(hostname: str | Queue) -> Queue:
     """The queue of one worker alone (setting `worker_direct`): `task.apply_async(queue=worker_direct("w1@host"))`."""
     if isinstance(hostname, Queue):
         return hostname
+    if not isinstance(hostname, str) or not hostname:
+        raise ConfigurationError(f"worker_direct takes the name of a node, as 'w1@host', not {hostname!r}")
     return Queue(DIRECT_QUEUE.format(hostname=hostname), Exchange(DIRECT_EXCHANGE), hostname)
+
+
+def is_own(queue: str, node: str) -> bool:
+    """Whether a queue, by its name, is the node's own: of `worker_direct`, or its copy of what is sent to all."""
+    return queue == DIRECT_QUEUE.format(hostname=node) or queue.startswith("bcast.") or queue.endswith(f".{node}")
 
 
 def queue_of(value: Any) -> Queue:

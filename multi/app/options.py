@@ -69,6 +69,10 @@ def check_names(options: Mapping[str, Any]) -> None:
         raise TypeError(f"apply_async has no option {key!r}{hint}")
 
 
+#: The highest priority that every broker knows.
+HIGHEST = 9
+
+
 def check_values(options: Mapping[str, Any]) -> None:
     """Refuse values that make no sense, at the call: what a program of ours asks for, not what comes in a message.
 

@@ -14,7 +14,8 @@ import msgspec
 
 from multi import clock, identity, signals
 from multi.app import middleware
-from multi.app.options import EMBED, HEADERS, PROPERTIES, check_names, check_values, span
+from multi.app.connections import broker_url
+from multi.app.options import EMBED, HEADERS, HIGHEST, PROPERTIES, check_names, check_values, span
 from multi.app.request import running
 from multi.app.routes import DESTINATION, EXTRAS, Destination, Routes
 from multi.app.saferepr import saferepr
@@ -46,6 +47,8 @@ class Template(msgspec.Struct):
     compression: str | None
     queue: str
     priority: int | None
+    inherits: bool
+    """Whether neither the task nor its route has a priority of its own."""
     expires: Any
     delivery_mode: int
     exchange: str = ""
@@ -141,6 +144,10 @@ class Publisher:
         told: dict[str, Any],
         hooks: tuple[Callable[[middleware.Sending], None], ...],
     ) -> Template:
+        if (priority or 0) > HIGHEST and not broker_url(self.app, write=True).startswith(("amqp", "pyamqp")):
+            raise ConfigurationError(
+                f"the priority of {headers['task'] or 'a route'} should be from 0 to {HIGHEST}, not {priority}"
+            )
         to = self._allowed(self.routes.destination(told))
         return Template(
             headers,
@@ -148,6 +155,7 @@ class Publisher:
             content_type(compression) if compression else self.compression,
             to.queue,
             priority if priority is not None else self.priority,
+            self.inherit_priority and priority is None,
             expires,
             mode(delivery_mode) if delivery_mode else to.delivery_mode or self.delivery_mode,
             to.exchange,
@@ -199,7 +207,7 @@ class Publisher:
         if run is not None:
             headers["root_id"] = run.root_id
             headers["parent_id"] = run.id
-            if self.inherit_priority:
+            if template.inherits:
                 priority = (run.request.delivery_info or {}).get("priority") or priority
         headers["origin"] = identity.origin()
         body = self._body(template.codec, args, kwargs, NO_EMBED, headers)
@@ -279,7 +287,7 @@ class Publisher:
         if run is not None:
             headers["root_id"] = run.root_id
             headers["parent_id"] = run.id
-            if self.inherit_priority:
+            if template.inherits:
                 priority = (run.request.delivery_info or {}).get("priority") or priority
         embed: Mapping[str, Any] = NO_EMBED
         for option, field in EMBED.items():

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from multi.app.options import check_values
 from multi.errors import ConfigurationError
 from multi.topology import DIRECT, FANOUT, Exchange, Queue, Topology, mode, queue_of
 
@@ -130,6 +131,8 @@ def topology_of(conf: Settings) -> Topology:
     declared = conf.task_queues
     queues = [*_queues(declared)] if declared else []
     names = {queue.name for queue in queues}
+    if "" in names:
+        raise ConfigurationError("task_queues: a queue needs a name, as in Queue('images')")
     if len(names) != len(queues):
         twice = next(name for name in names if sum(queue.name == name for queue in queues) > 1)
         raise ConfigurationError(f"task_queues has the queue {twice!r} twice")
@@ -238,4 +241,8 @@ def check_route(value: Any, where: str) -> dict[str, Any]:
             )
     if value.get("delivery_mode") is not None:
         mode(value["delivery_mode"])
+    try:
+        check_values(value)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"{where}: {error}") from None
     return dict(value)

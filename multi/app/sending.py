@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from multi import identity, signals
-from multi.app.options import check_values
+from multi.app.options import HIGHEST, check_values
 from multi.app.publishing import Publisher
 from multi.app.request import running
 from multi.app.result import AsyncResult
@@ -183,8 +183,8 @@ class Sender:
     def check_options(self, options: Mapping[str, Any]) -> None:
         """Refuse options of a call whose values make no sense. Raises `TypeError` or `ValueError`."""
         check_values(options)
-        if (options.get("priority") or 0) > 9 and not self.broker.url.startswith(("amqp", "pyamqp")):
-            raise ValueError(f"priority should be from 0 (the default) to 9 (first), not {options['priority']}")
+        if (options.get("priority") or 0) > HIGHEST and not self.broker.url.startswith(("amqp", "pyamqp")):
+            raise ValueError(f"priority should be from 0 (last) to {HIGHEST} (first), not {options['priority']}")
 
     def expect(self, task_ids: Sequence[str]) -> None:
         """Be ready for the results of tasks that are about to be sent, by this thread or on its behalf."""

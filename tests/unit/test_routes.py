@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from support.inline import make_app
+from support.inline import make_app, work
 
 from multi import App, Broadcast, Exchange, Queue, binding, worker_direct
 from multi.app.routes import Routes
@@ -303,3 +303,53 @@ def test_a_broker_that_cannot_send_to_all_says_so() -> None:
     assert goes(app, "t", queue="a") == ("", "a")
     with pytest.raises(ConfigurationError, match=r"'reload' sends to all its queues, which memory://\S+ can't"):
         goes(app, "t", queue="reload")
+
+
+@pytest.mark.parametrize(
+    ("route", "said"),
+    [
+        ({"priority": "high"}, "priority should be a whole number, not 'high'"),
+        ({"priority": 99}, "the priority of f should be from 0 to 9, not 99"),
+        ({"queue": ""}, "queue should be"),
+    ],
+)
+def test_the_values_of_a_route_are_checked_as_those_of_a_call_are(route: dict[str, Any], said: str) -> None:
+    app = make_app(task_routes={"f": route})
+
+    @app.task(name="f")
+    def f() -> None: ...
+
+    with pytest.raises(ConfigurationError, match=re.escape(said)):
+        f.delay()
+
+
+def test_a_queue_without_a_name_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="a queue needs a name"):
+        _ = make_app(task_queues=[Queue("a"), Queue()]).topology
+    for wrong in (None, "", 5):
+        with pytest.raises(ConfigurationError, match="takes the name of a node"):
+            worker_direct(wrong)  # type: ignore[arg-type]
+
+
+def test_a_priority_of_the_task_or_its_route_comes_before_that_of_the_parent() -> None:
+    app = make_app(task_inherit_parent_priority=True, task_default_priority=2, task_routes={"routed": {"priority": 1}})
+    seen: dict[str, Any] = {}
+
+    def note(name: str) -> Any:
+        @app.task(name=name, bind=True, **({"priority": 3} if name == "own" else {}))
+        def child(self: Any) -> None:
+            seen[name] = self.request.delivery_info["priority"]
+
+        return child
+
+    children = [note(name) for name in ("plain", "routed", "own")]
+
+    @app.task(name="parent")
+    def parent() -> None:
+        for child in children:
+            child.delay()
+            child.apply_async(countdown=0)
+
+    parent.apply_async(priority=8)
+    work(app)
+    assert seen == {"plain": 8, "routed": 1, "own": 3}
