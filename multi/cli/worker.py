@@ -26,7 +26,7 @@ from multi.worker.names import expand, node_name
 from multi.worker.options import SUCCESSOR, Given, WorkerOptions, combine, find_pool, refuse_limit
 
 GROUPS = {
-    "App": ("app", "broker", "result_backend", "config", "include"),
+    "App": ("app", "broker", "result_backend", "config", "include", "skip_checks"),
     "Worker": ("hostname", "loglevel", "logfile", "queues", "exclude_queues", "purge", "no_color", "quiet"),
     "Pool": (
         *("concurrency", "pool", "time_limit", "soft_time_limit", "max_tasks_per_child", "max_memory_per_child"),
@@ -44,9 +44,8 @@ NEEDLESS = {
     "without_mingle": "nothing is exchanged with other workers at the start",
     "without_heartbeat": "no heartbeat events are sent",
     "heartbeat_interval": "no heartbeat events are sent; claims are renewed by themselves",
-    "statedb": "this worker keeps no revoked ids, so there is nothing to keep in a file",
+    "statedb": "revoked ids are kept in the broker, so there is nothing to keep in a file",
     "loader": "apps have no loaders here; the configuration is what the app says",
-    "skip_checks": "there are no checks to skip",
 }
 
 # Not there yet: refused, so that nobody relies on it, with what helps meanwhile.
@@ -202,22 +201,20 @@ def start(values: dict[str, Any]) -> int:
         raise refused or error from None
     if refused is not None:
         raise refused
-    options = combine(
-        Given(
-            hostname=name,
-            queues=values["queues"],
-            exclude_queues=values["exclude_queues"] or (),
-            concurrency=values["concurrency"],
-            pool=values["pool"],
-            max_tasks_per_child=values["max_tasks_per_child"],
-            max_memory_per_child=values["max_memory_per_child"],
-            time_limit=values["time_limit"],
-            soft_time_limit=values["soft_time_limit"],
-            drain_timeout=values["drain_timeout"],
-        ),
-        app.conf,
-        app.topology,
+    given = Given(
+        hostname=name,
+        queues=values["queues"],
+        exclude_queues=values["exclude_queues"] or (),
+        concurrency=values["concurrency"],
+        pool=values["pool"],
+        max_tasks_per_child=values["max_tasks_per_child"],
+        max_memory_per_child=values["max_memory_per_child"],
+        time_limit=values["time_limit"],
+        soft_time_limit=values["soft_time_limit"],
+        drain_timeout=values["drain_timeout"],
     )
+    options = combine(given, app.conf, app.topology)
+    combined = options.copy()
     privileges.check_root(app.conf)
     options.loglevel = log.LEVELS["WARNING"] if values["loglevel"] is None else values["loglevel"]
     options.logfile = logfile
@@ -227,7 +224,7 @@ def start(values: dict[str, Any]) -> int:
     options.quiet = bool(values["quiet"])
     options.color = False if values["no_color"] else app.conf.worker_log_color
     options.notes += notes + app.conf.notes()
-    return _run_worker(app, options, values)
+    return _run_worker(app, options, given, combined, values)
 
 
 def preload(words: list[str]) -> None:
@@ -301,6 +298,8 @@ def _prepare_process(values: dict[str, Any]) -> None:
             os.environ[f"CELERY_{variable}"] = values[name]
     if values["config"]:
         os.environ["CELERY_CONFIG_MODULE"] = values["config"]
+    if values["skip_checks"]:
+        os.environ["CELERY_SKIP_CHECKS"] = "true"
 
 
 def _replace_interpreter(executable: str) -> None:
@@ -329,7 +328,7 @@ def _load_app(values: dict[str, Any]) -> Any:
     return app
 
 
-def _run_worker(app: Any, options: WorkerOptions, values: dict[str, Any]) -> int:
+def _run_worker(app: Any, options: WorkerOptions, given: Given, combined: WorkerOptions, values: dict[str, Any]) -> int:
     from multi.app.request import current_name_and_id
     from multi.worker import logs
     from multi.worker.banner import render
@@ -344,6 +343,7 @@ def _run_worker(app: Any, options: WorkerOptions, values: dict[str, Any]) -> int
     logs.announce(conf, options)
     # receivers may change what the worker is about to go by
     signals.celeryd_init.send(options.hostname, instance=options, conf=conf, options=values)
+    options.renew(combined, combine(given, conf, app.topology))
     signals.celeryd_after_setup.send(options.hostname, instance=options, conf=conf)
     if not app.worker_broker.abilities.shared:
         raise ConfigurationError(

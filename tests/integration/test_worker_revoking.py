@@ -159,3 +159,31 @@ def test_a_unique_task_runs_again_when_the_one_before_has_ended_however_it_did(p
         assert second.get(timeout=15) == "same"
         until(lambda: made.tasks.hold.delay("same").get(timeout=15) == "same", 15, what="a third run")
         made.let_go("other")
+
+
+def test_over_rabbitmq_a_task_is_revoked_terminated_and_kept_in_the_result_backend(
+    project: Project, rabbitmq_url: str, redis_url: str
+) -> None:
+    import celery
+
+    with bench(project, rabbitmq_url, redis_url) as made:
+        worker = made.start("-c", "1")
+        theirs = celery.Celery("client", broker=rabbitmq_url, backend=redis_url, set_as_current=False)
+        for name, client in (("ours", made.app), ("theirs", theirs)):
+            result = made.tasks.sleep.delay(60, name)
+            made.wait_begun(name)
+            waits = made.tasks.sleep.delay(0, "never")
+            theirs.control.revoke(waits.id)
+            until(lambda waits=waits: waits.id in worker.said(), 10, what="the worker to hear of it")
+            client.control.terminate(result.id)
+            for each, why in ((result, "terminated"), (waits, "revoked")):
+                with pytest.raises(TaskRevokedError, match=why):
+                    each.get(timeout=15)
+        worker.stop()
+        later = made.tasks.sleep.delay(0, "never")
+        later.revoke()
+        made.start("-c", "1", name="w2")
+        with pytest.raises(TaskRevokedError, match="revoked"):
+            later.get(timeout=15)
+        theirs.close()
+        assert "begin never" not in made.notes()

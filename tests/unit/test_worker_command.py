@@ -106,9 +106,8 @@ def test_what_cannot_be_is_refused_at_once(words: list[str], said: str) -> None:
         (["--heartbeat-interval", "2"], "--heartbeat-interval: no heartbeat events"),
         (["--prefetch-multiplier", "1"], "--prefetch-multiplier: children hold no tasks back"),
         (["--disable-prefetch"], "--disable-prefetch: children hold no tasks back"),
-        (["-S", "w1.db"], "--statedb: this worker keeps no revoked ids"),
+        (["-S", "w1.db"], "--statedb: revoked ids are kept in the broker"),
         (["--loader", "x.Loader"], "--loader: apps have no loaders here"),
-        (["--skip-checks"], "--skip-checks: there are no checks"),
     ],
 )
 def test_what_needs_nothing_to_be_done_is_accepted_with_a_line(words: list[str], said: str) -> None:
