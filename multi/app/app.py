@@ -41,7 +41,7 @@ _CONNECTED = ("broker_", "result_", "redis_", "worker_lease")
 _ROUTING = ("task_queue", "task_default_", "task_create_missing_", "task_routes")
 _CONSTRUCTOR = ("main", "broker", "backend", "include", "config_source", "namespace", "changes", "task_cls", "set_as_current",
                 "autofinalize", "strict_typing", "middleware")  # fmt: skip
-_CONSTRUCTOR_REFUSED = ("amqp", "events", "loader", "log", "control", "tasks", "fixups")
+CONSTRUCTOR_REFUSED = ("amqp", "events", "loader", "log", "control", "tasks", "fixups")
 
 
 class App(Sender, Moments, Hooked, Likeness):
@@ -70,7 +70,7 @@ class App(Sender, Moments, Hooked, Likeness):
         self.main = main
         self.autofinalize = autofinalize
         self.strict_typing = strict_typing
-        for name in _CONSTRUCTOR_REFUSED:
+        for name in CONSTRUCTOR_REFUSED:
             if settings.pop(name, None) is not None:
                 raise UnsupportedOption(f"App({name}=…): parts of the app can't be replaced by classes of your own yet")
         for name in settings:

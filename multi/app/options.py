@@ -40,7 +40,7 @@ OPTIONS = frozenset(
         *PROPERTIES,
     )
 )
-_REFUSED = {
+REFUSED = {
     **dict.fromkeys(
         ("producer", "publisher", "connection"),
         "the app holds its connections itself, and many messages go out at once with app.send_many or a group",
@@ -58,10 +58,10 @@ def check_names(options: Mapping[str, Any]) -> None:
     for key in options:
         if key in OPTIONS or key in stamps:
             continue
-        if key in _REFUSED:
+        if key in REFUSED:
             if options[key] is None:
                 continue
-            raise UnsupportedOption(f"apply_async takes no {key} here: {_REFUSED[key]}")
+            raise UnsupportedOption(f"apply_async takes no {key} here: {REFUSED[key]}")
         from difflib import get_close_matches
 
         near = get_close_matches(key, OPTIONS, 1, 0.75)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -37,7 +37,7 @@ def report(ctx: click.Context, /, app: str | None, *, as_json: bool) -> None:
     code = DONE
     if name:
         try:
-            told |= reporting.report(_found(name))
+            told |= reporting.report(_found(name, before))
         except MultiError as error:  # one more thing that belongs into the report
             told["app"] = {"name": name, "error": log.mask_passwords(str(error))}
             code = exit_code(error)
@@ -50,9 +50,23 @@ def report(ctx: click.Context, /, app: str | None, *, as_json: bool) -> None:
     ctx.exit(code)
 
 
-def _found(name: str) -> App:
+#: Options before the subcommand, the variable by which the app is told, and those that would stand before it.
+_VARIABLES = {
+    "config": ("CELERY_CONFIG_MODULE",),
+    "broker": ("CELERY_BROKER_URL", "MULTI_BROKER_URL"),
+    "result_backend": ("CELERY_RESULT_BACKEND", "MULTI_RESULT_BACKEND"),
+}
+
+
+def _found(name: str, before: dict[str, Any]) -> App:
+    """The app, with the settings that a worker would have which is started with the same options."""
     from multi.app.find import find
 
+    for option, variables in _VARIABLES.items():
+        if before.get(option):
+            for variable in variables[1:]:
+                os.environ.pop(variable, None)
+            os.environ[variables[0]] = before[option]
     if (here := os.getcwd()) not in sys.path:
         sys.path.insert(0, here)
     return find(name)

@@ -186,6 +186,11 @@ class Settings(MutableMapping[str, Any]):
         for key, value in given.items():
             self[key] = value
 
+    def clear(self) -> None:
+        """Take back what was set through this object; arguments and the configuration stay."""
+        self._changes.clear()
+        self._changed(None)
+
     def __setattr__(self, key: str, value: Any) -> None:
         self[key] = value
 

@@ -564,3 +564,10 @@ def test_under_a_prefix_two_names_are_told_and_the_one_without_it_gives_way() ->
         {"CELERY_BROKER_URL": "meant", "BROKER_URL": "own"},
     ):
         assert strip(given, "CELERY") == {"broker_url": "meant"}
+
+
+def test_what_was_changed_can_be_cleared() -> None:
+    settings = Settings({"worker_concurrency": 3})
+    settings.worker_concurrency = 4
+    settings.clear()
+    assert settings.worker_concurrency == 3

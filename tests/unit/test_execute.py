@@ -1110,6 +1110,7 @@ def test_a_message_may_be_rejected(app: App) -> None:
     assert (back.state, back.verb, back.record) == ("REJECTED", "requeue", False)
     gone = job_of(app, message(rejected.name, (False,))).run()
     assert (gone.verb, gone.reason) == ("bury", "rejected by the task: not mine")
+    assert (gone.state, gone.record) == ("FAILURE", True)
 
 
 def test_the_methods_of_a_task_are_called_at_its_ends(app: App, caplog: pytest.LogCaptureFixture) -> None:

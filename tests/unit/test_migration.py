@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from multi.app.migration.findings import DIFFERS, ERROR, NOTE, OLD
 from multi.app.migration.reading import read
 from multi.app.migration.rewriting import rewrite
 from multi.cli.group import run
+from multi.config.table import TABLE, old_name
 
 CONFIG = """\
 # our settings
@@ -89,6 +91,10 @@ def test_a_project_is_read_without_being_imported(shop: Path) -> None:
     assert found[NOTE] == [("shop/celeryconfig.py", 6, "CELERYD_PREFETCH_MULTIPLIER")]
     assert [what for *_, what in found[OLD]] == [
         "CELERY_DEFAULT_QUEUE",
+        "CELERY_TASK_SERIALIZER",
+        "CELERY_TIMEZONE",
+        "BROKER_URL",
+        "CELERY_RESULT_BACKEND",
         "CELERYD_CONCURRENCY",
         "CELERYD_PREFETCH_MULTIPLIER",
     ]
@@ -115,6 +121,96 @@ def test_settings_of_django_are_read_under_their_prefix(tmp_path: Path) -> None:
     assert not project.of(DIFFERS)
 
 
+def findings(tmp_path: Path, text: str, *levels: str) -> list[tuple[int, str]]:
+    """Line and subject of what is found in a file, but that late acknowledgement differs."""
+    (tmp_path / "proj.py").write_text(text)
+    found = [each for each in read(str(tmp_path)).findings if each.line and each.what != "task_acks_late"]
+    return [(each.line, each.what) for each in found if not levels or each.level in levels]
+
+
+def test_what_is_lacking_here_is_named_where_it_is_used(tmp_path: Path) -> None:
+    text = """\
+from celery import Celery, current_app
+app = Celery("x", loader="my:Loader", task_acks_late=False)
+@app.task(bind=True, Strategy="my:x")
+def u(self):
+    u.apply_async(producer=1, tag="x", args=(), countdown=3)
+    app.control.inspect()
+    app.control.revoke("x")
+    app.AsyncResult("x").get()
+    self.send_event("x")
+    current_app.connection_for_write()
+    self.app.pool.acquire()
+    redis.connection(), self.pool, other.control.ping(), u.apply_async(producer=None)
+app.add_periodic_task(10.0, u.s())
+app.steps["worker"].add(object)
+@app.on_after_configure.connect
+def setup(sender, **kwargs):
+    sender.add_periodic_task(1, u.s())
+"""
+    assert findings(tmp_path, text, ERROR) == [
+        (2, "Celery(loader=…)"),
+        (4, "u"),
+        (5, "apply_async(producer=…)"),
+        (5, "apply_async(tag=…)"),
+        (6, "app.control.inspect"),
+        (9, "self.send_event"),
+        (10, "app.connection_for_write"),
+        (11, "app.pool"),
+        (13, "app.add_periodic_task"),
+        (14, "app.steps"),
+        (17, "app.add_periodic_task"),
+    ]
+
+
+def test_every_old_name_is_told_as_one(tmp_path: Path) -> None:
+    names = sorted({old_name(name) for name in TABLE} - {"CELERY_TASK_PROTOCOL"})
+    (tmp_path / "celeryconfig.py").write_text("".join(f"{name} = None\n" for name in names))
+    assert [each.what for each in read(str(tmp_path)).of(OLD)] == names
+
+
+def test_under_a_prefix_new_names_are_told_with_it(tmp_path: Path) -> None:
+    text = "from celery import Celery\napp = Celery()\napp.config_from_object('proj', namespace='CELERY')\n"
+    text += "CELERY_TASK_ACKS_LATE = True\nCELERY_ALWAYS_EAGER = True\napp.conf.CELERY_TASK_SERIALIZER = 'json'\n"
+    (tmp_path / "proj.py").write_text(text)
+    told = [f"{each.what}: {each.text}" for each in read(str(tmp_path)).of(OLD)]
+    assert told == [
+        "CELERY_ALWAYS_EAGER: now CELERY_TASK_ALWAYS_EAGER; `multi upgrade settings --django proj.py` rewrites it",
+        "CELERY_TASK_SERIALIZER: now task_serializer; `multi upgrade settings proj.py` rewrites it",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "class C:\n    {}\napp.config_from_object(C)\n",
+        "class C:\n    {}\nclass D(C):\n    pass\napp.config_from_object(D())\n",
+        "class C:\n    {}\napp.config_from_object('proj:C')\n",
+        "class C:\n    {}\napp.config_from_object('proj.C')\n",
+        "\nconf = dict({})\napp.conf.update(conf)\n",
+        "\nconf = dict({})\napp.conf.update(**conf)\n",
+        "\napp.conf.update(dict({}))\n",
+        "\napp.config_from_object(dict({}))\n",
+        "\nconf = dict({})\napp.config_from_object(conf)\n",
+        "\nCelery(changes=dict({}))\n",
+    ],
+)
+def test_settings_are_read_wherever_the_app_is_given_them(tmp_path: Path, text: str) -> None:
+    given = 'task_acks_late=False; worker_pool="gevent"; task_serialzer="json"; broker_url="nonsense://"'
+    text = text.format(given if "class" in text else given.replace(";", ","))
+    found = findings(tmp_path, text + "from celery import Celery\napp = Celery()\n", ERROR)
+    assert [what for _, what in found] == ["worker_pool", "task_serialzer", "broker_url"]
+    assert not any("not set" in each.text for each in read(str(tmp_path)).findings)
+
+
+def test_a_file_of_settings_is_enough(tmp_path: Path) -> None:
+    for name, text in (("celeryconfig", "CELERYD_CONCURRENCY = 3\n"), ("conf", 'worker_pool = "gevent"\n')):
+        (tmp_path / f"{name}.py").write_text(text)
+        assert read(str(tmp_path / f"{name}.py")).settings == 1
+    (tmp_path / "conf.py").unlink()
+    assert read(str(tmp_path)).settings == 1
+
+
 def test_the_check_of_a_migration_tells_by_its_exit_code(
     shop: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,7 +221,7 @@ def test_the_check_of_a_migration_tells_by_its_exit_code(
     assert "shop/tasks.py:7: shop.early: is acknowledged late here" in told
     assert run(["check", "--migration", ".", "--json"]) == 2
     shown: dict[str, Any] = json.loads(capsys.readouterr().out)
-    assert (shown["ok"], shown["settings"], len(shown["findings"])) == (False, 14, 16)
+    assert (shown["ok"], shown["settings"], len(shown["findings"])) == (False, 14, 20)
     (shop / "fine.py").write_text("from celery import Celery\napp = Celery()\napp.conf.task_acks_late = True\n")
     assert run(["check", "--migration", "fine.py"]) == 0
 
@@ -141,7 +237,10 @@ def test_the_check_of_a_migration_tells_by_its_exit_code(
         ("from kombu.serialization import register", None),
         ("from celery.worker.consumer import Consumer", ERROR),
         ("import celery.bin.base", ERROR),
-        ("from celery.utils import uuid", NOTE),
+        ("from celery.utils import uuid", None),
+        ("from celery.utils import gen_unique_id", NOTE),
+        ("from celery.exceptions import CeleryError", None),
+        ("from celery.states import SUCCESS", None),
         ("from . import celery", None),
     ],
 )
@@ -264,3 +363,22 @@ def test_a_report_tells_versions_and_settings_without_their_secrets(
     assert run(["report", "-A", "reported_app"]) == 0
     assert "geheim" not in capsys.readouterr().out
     assert run(["report"]) == 0
+
+
+def test_a_report_has_the_configuration_that_is_given_before_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "reported_bare.py").write_text("from multi import App\napp = App('shop', broker='memory://')\n")
+    (tmp_path / "reported_conf.py").write_text("worker_concurrency = 3\n")
+    (tmp_path / "reported_plain.py").write_text("from multi import App\napp = App('plain')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("CELERY_CONFIG_MODULE", "CELERY_BROKER_URL"):
+        monkeypatch.setenv(name, "")
+    assert run(["--config", "reported_conf", "report", "-A", "reported_plain", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["settings"] == {"worker_concurrency": "3"}
+    sys.modules.pop("reported_plain")
+    assert run(["--config", "nope", "report", "-A", "reported_plain", "--json"]) == 2
+    assert "'nope' can't be loaded" in json.loads(capsys.readouterr().out)["app"]["error"]
+    assert run(["-b", "memory://other", "report", "-A", "reported_bare"]) == 0
+    assert "memory://other" in capsys.readouterr().out

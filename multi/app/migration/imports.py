@@ -16,11 +16,12 @@ PLACES = {
     "celery.app.base": "multi",
     "celery.app.task": "multi",
     "celery.canvas": "multi",
-    "celery.exceptions": "multi.exceptions",
+    "celery.exceptions": "multi.errors",
     "celery.result": "multi",
     "celery.schedules": "multi",
     "celery.signals": "multi.signals",
-    "celery.states": "multi.states",
+    "celery.states": "multi.app.states",
+    "celery.utils": "multi",
     "celery.utils.log": "multi",
     "celery.utils.nodenames": "multi",
     "celery.contrib.abortable": "multi",
@@ -56,7 +57,7 @@ def _module(file: str, line: int, module: str, names: tuple[str, ...]) -> Iterat
             yield Finding(ERROR, file, line, module, instead)
             return
     place = PLACES.get(module)
-    if place is None:
+    if place is None or (module == "celery.utils" and not all(_has(place, name) for name in names)):
         if module == "celery.utils" or module.startswith(("celery.utils.", "kombu.utils", "billiard")):
             yield Finding(
                 NOTE,
@@ -78,10 +79,6 @@ def _has(place: str, name: str) -> bool:
         import multi
 
         return name in multi.__all__ or name in ("VERSION", "__version__")
-    if place in ("multi.exceptions", "multi.states"):
-        import multi
-
-        return hasattr(getattr(multi, place.rpartition(".")[2]), name)
     try:
         return find_spec(place) is not None and hasattr(import_module(place), name)
     except ModuleNotFoundError:  # nor its parent

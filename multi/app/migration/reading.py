@@ -7,8 +7,9 @@ import os
 import tokenize
 from collections.abc import Iterator
 
-from multi.app.migration import imports, settings, tasks
+from multi.app.migration import calls, imports, settings, tasks
 from multi.app.migration.findings import DIFFERS, ERROR, LEVELS, Finding, Project
+from multi.app.migration.told import Told
 from multi.errors import ConfigurationError
 
 _SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages", "build", "dist"})
@@ -33,15 +34,16 @@ def read(path: str) -> Project:
         except OSError as error:
             raise ConfigurationError(f"{name} can't be read: {error.strerror}") from None
     project.files = len(modules)
-    told = settings.Told.of(module for _, module in modules)
-    if not told.celery:
+    told = Told.of(module for _, module in modules)
+    if not told.celery and not _configures(path, modules, told):
         raise ConfigurationError(
-            f"{path} is no project of Celery's: nothing in its {len(modules)} Python files imports it"
+            f"{path} is no project of Celery's: nothing in its {len(modules)} Python files imports it, or sets it up"
         )
     late = None
     for shown, module in modules:
         project.findings += imports.findings(shown, module)
         project.findings += tasks.priorities(shown, module)
+        project.findings += calls.findings(shown, module, told)
         for each in settings.given(shown, module, told):
             project.settings += 1
             project.findings += each.findings()
@@ -54,6 +56,17 @@ def read(path: str) -> Project:
         project.findings.append(Finding(DIFFERS, "", 0, "task_acks_late", _LATE))
     project.findings.sort(key=lambda each: (LEVELS.index(each.level), each.file, each.line))
     return project
+
+
+def _configures(path: str, modules: list[tuple[str, ast.Module]], told: Told) -> bool:
+    """Whether there are settings of Celery's, though nothing imports it; a file that is named is taken for one of settings."""
+    if not os.path.isdir(path):
+        told.modules.add(os.path.splitext(os.path.basename(path))[0])
+    return any(
+        told.holds(shown) or given.key.startswith(("CELERY", "BROKER_"))
+        for shown, module in modules
+        for given in settings.given(shown, module, told)
+    )
 
 
 _LATE = (

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ast
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
 from multi.app.migration.findings import DIFFERS, ERROR, NOTE, OLD, Finding
 from multi.app.migration.tasks import PRIORITY
+from multi.app.migration.told import Told, constructs
 from multi.config.removed import why
 from multi.config.setting import NOTED
 from multi.config.settings import resolve
@@ -28,44 +28,6 @@ _CONSTRUCTOR = frozenset(
 )
 
 
-class Told(msgspec.Struct):
-    """What the project's files say together: whether they use Celery, which modules hold settings, under which prefix."""
-
-    celery: bool = False
-    modules: set[str] = set()
-    namespace: str = ""
-
-    @classmethod
-    def of(cls, modules: Iterable[ast.Module]) -> Told:
-        found = cls(modules={"celeryconfig"})
-        for node in (node for module in modules for node in ast.walk(module)):
-            if isinstance(node, ast.Import):
-                found.celery |= any(alias.name.partition(".")[0] == "celery" for alias in node.names)
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                found.celery |= node.module.partition(".")[0] == "celery"
-            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-                if node.func.attr == "config_from_object":
-                    found._config(node)
-        return found
-
-    def _config(self, call: ast.Call) -> None:
-        for value in (*call.args[:1], *(each.value for each in call.keywords if each.arg == "obj")):
-            if isinstance(value, ast.Constant) and isinstance(value.value, str):
-                self.modules.add(value.value.replace("django.conf:settings", "settings").partition(":")[0])
-            elif isinstance(value, ast.Name):
-                self.modules.add(value.id)
-        for each in call.keywords:
-            if each.arg == "namespace" and isinstance(each.value, ast.Constant) and each.value.value:
-                self.namespace = str(each.value.value).upper().rstrip("_") + "_"
-
-    def holds(self, file: str) -> bool:
-        """Whether a file is one of the modules that hold settings."""
-        dotted = file.removesuffix(".py").replace(os.sep, ".").removesuffix(".__init__")
-        return any(
-            dotted == each or dotted.endswith(f".{each}") or each.endswith(f".{dotted}") for each in self.modules
-        )
-
-
 class Given(msgspec.Struct):
     """One setting, as it is written: `value` is ... where only running the program would tell."""
 
@@ -75,6 +37,8 @@ class Given(msgspec.Struct):
     setting: str | None
     value: Any
     trouble: str = ""
+    namespace: str = ""
+    """What stands before the names of settings where this one is."""
 
     def findings(self) -> Iterator[Finding]:
         """What there is to say of it."""
@@ -92,8 +56,10 @@ class Given(msgspec.Struct):
             different = _different(self.setting, self.value)
             if different:
                 yield self._finding(DIFFERS, different)
-        if self.key.isupper() and not self.key.endswith(self.setting.upper()):
-            yield self._finding(OLD, f"now {self.setting}; `multi upgrade settings {self.file}` rewrites it")
+        new = self.setting if not self.namespace else self.namespace + self.setting.upper()
+        if self.key.isupper() and self.key != new:
+            django = " --django" if self.namespace else ""
+            yield self._finding(OLD, f"now {new}; `multi upgrade settings{django} {self.file}` rewrites it")
 
     def _finding(self, level: str, text: str) -> Finding:
         return Finding(level, self.file, self.line, self.key, text)
@@ -101,27 +67,38 @@ class Given(msgspec.Struct):
 
 def given(file: str, module: ast.Module, told: Told) -> Iterator[Given]:
     """Every setting that this file gives."""
-    holds = told.holds(file)
-    bodies: list[ast.Module | ast.ClassDef] = [
-        module,
-        *(node for node in ast.walk(module) if isinstance(node, ast.ClassDef)),
-    ]
+    bodies: list[tuple[ast.Module | ast.ClassDef, bool]] = [(module, told.holds(file))]
+    bodies += [(node, node.name in told.classes) for node in ast.walk(module) if isinstance(node, ast.ClassDef)]
     known = upper_names()
-    for body in bodies:
+    for body, holds in bodies:
         for statement in body.body:
             for name, value in _assigned(statement):
-                lower = body is module and name in TABLE
-                meant = lower or name.startswith(told.namespace or _PREFIXES) or (why(name) and not told.namespace)
-                if name in known or (holds and meant):
-                    yield _given(file, statement.lineno, name, value, told)
+                if name in known or (holds and _meant(name, told)):
+                    yield _given(file, statement.lineno, name, value, told.namespace)
     for node in ast.walk(module):
         if isinstance(node, ast.Assign):
             for target in node.targets:
                 if (key := _of_conf(target)) is not None:
-                    yield _given(file, node.lineno, key, node.value, told)
+                    yield _given(file, node.lineno, key, node.value)
+                elif isinstance(target, ast.Name) and target.id in told.mappings:
+                    for key, value in _pairs(node.value):
+                        if key in known or _meant(key, told):
+                            yield _given(file, value.lineno, key, value, told.namespace)
         elif isinstance(node, ast.Call):
             for key, value in _in_call(node):
-                yield _given(file, node.lineno, key, value, told)
+                yield _given(file, node.lineno, key, value)
+
+
+def _meant(name: str, told: Told) -> bool:
+    """Whether a name in a place of settings is one, or is meant to be one."""
+    if told.namespace:
+        return name.startswith(told.namespace)
+    if name.startswith("_"):
+        return False
+    try:
+        return name.startswith(_PREFIXES) or bool(why(name)) or resolve(name) is not None
+    except ConfigurationError:
+        return True
 
 
 def _assigned(node: ast.stmt) -> Iterator[tuple[str, ast.expr]]:
@@ -144,26 +121,40 @@ def _of_conf(target: ast.expr) -> str | None:
 
 
 def _in_call(call: ast.Call) -> Iterator[tuple[str, ast.expr]]:
-    """The settings of `app.conf.update(...)` and of `Celery(...)`."""
+    """The settings of `app.conf.update(...)`, `app.config_from_object({...})` and of `Celery(...)`."""
     function = call.func
-    if isinstance(function, ast.Attribute) and function.attr == "update":
-        if not isinstance(function.value, ast.Attribute) or function.value.attr != "conf":
-            return
-        for argument in (*call.args, *(each.value for each in call.keywords if each.arg is None)):
-            if isinstance(argument, ast.Dict):
-                for key, value in zip(argument.keys, argument.values, strict=True):
-                    if isinstance(key, ast.Constant) and isinstance(key.value, str):
-                        yield key.value, value
-        yield from ((each.arg, each.value) for each in call.keywords if each.arg)
-    elif (isinstance(function, ast.Name) and function.id == "Celery") or (
-        isinstance(function, ast.Attribute) and function.attr == "Celery"
-    ):
+    if isinstance(function, ast.Attribute) and function.attr in ("config_from_object", "add_defaults"):
+        yield from _pairs(call.args[0]) if call.args else ()
+    elif isinstance(function, ast.Attribute) and function.attr == "update":
+        if isinstance(function.value, ast.Attribute) and function.value.attr == "conf":
+            yield from _arguments(call)
+    elif constructs(call):
         for each in call.keywords:
-            if each.arg and each.arg not in _CONSTRUCTOR:
+            if each.arg == "changes":
+                yield from _pairs(each.value)
+            elif each.arg and each.arg not in _CONSTRUCTOR:
                 yield _ARGUMENTS.get(each.arg, each.arg), each.value
 
 
-def _given(file: str, line: int, key: str, node: ast.expr, told: Told) -> Given:
+def _arguments(call: ast.Call) -> Iterator[tuple[str, ast.expr]]:
+    for argument in (*call.args, *(each.value for each in call.keywords if each.arg is None)):
+        yield from _pairs(argument)
+    yield from ((each.arg, each.value) for each in call.keywords if each.arg)
+
+
+def _pairs(node: ast.expr) -> Iterator[tuple[str, ast.expr]]:
+    """Keys and values of a dictionary that is written down, or made by `dict(...)`."""
+    if isinstance(node, ast.Dict):
+        for key, value in zip(node.keys, node.values, strict=True):
+            if key is None:
+                yield from _pairs(value)
+            elif isinstance(key, ast.Constant) and isinstance(key.value, str):
+                yield key.value, value
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict":
+        yield from _arguments(node)
+
+
+def _given(file: str, line: int, key: str, node: ast.expr, namespace: str = "") -> Given:
     try:
         value: Any = ast.literal_eval(node)
     except (ValueError, TypeError):
@@ -171,12 +162,12 @@ def _given(file: str, line: int, key: str, node: ast.expr, told: Told) -> Given:
     gone = why(key)
     if gone:
         return Given(file, line, key, None, value, gone)
-    rest = key.removeprefix(told.namespace).lower() if told.namespace and key.isupper() else key
+    rest = key.removeprefix(namespace).lower() if namespace and key.isupper() else key
     try:
         name = rest if rest in TABLE else resolve(key)
     except ConfigurationError as error:
         return Given(file, line, key, None, value, str(error))
-    return Given(file, line, key, name, value, "" if name else f"no setting is called {key!r}")
+    return Given(file, line, key, name, value, "" if name else f"no setting is called {key!r}", namespace)
 
 
 def _wrong(name: str, value: Any) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from multi.app.migration.findings import DIFFERS, ERROR, Finding
+from multi.errors import ConfigurationError
 
 _DECORATORS = ("task", "shared_task", "periodic_task")
 #: Options of the decorator that are no attributes of tasks.
@@ -32,11 +33,16 @@ class Found(msgspec.Struct):
 
     def findings(self, file: str, *, late_told: bool) -> Iterator[Finding]:
         """What is different for it; `late_told` says whether the setting task_acks_late is given."""
+        from multi.app.making import check_attributes
         from multi.app.task import Task
 
         if self.decorator == "periodic_task":
             yield Finding(ERROR, file, self.line, self.name, "Celery has removed @periodic_task: use beat_schedule")
         for option in self.options:
+            try:
+                check_attributes(self.name, {option: self.options[option]} if option in ("Strategy", "Request") else {})
+            except ConfigurationError as error:
+                yield Finding(ERROR, file, self.line, self.name, str(error).partition(": ")[2])
             if option not in _OWN and not hasattr(Task, option):
                 yield Finding(ERROR, file, self.line, self.name, f"tasks have no attribute {option!r} here")
         if "acks_late" not in self.options and not late_told:
