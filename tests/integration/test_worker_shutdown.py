@@ -25,14 +25,15 @@ def test_a_warm_shutdown_finishes_what_runs_and_hands_back_the_rest_at_once(
     with bench(project, broker, broker) as made:
         worker = made.start("-c", "1")
         grow_batches(made)
-        long = made.tasks.sleep.delay(1.5, "long")
+        long = made.tasks.hold.delay("long")
         made.wait_begun("long")
         rest = made.app.send_many([(made.tasks.sleep, (0, f"r{i}"), {}) for i in range(20)])
         worker.send(number)
         until(lambda: "Warm shutdown" in worker.said())
-        until(lambda: made.depth() == 20, 1, what="20 messages in the queue again")
+        until(lambda: made.depth() == 20, what="20 messages in the queue again")
         assert "end long" not in made.notes()
-        assert worker.process.wait(10) == 0
+        made.let_go("long")
+        assert worker.process.wait(20) == 0
         assert long.get(timeout=1) == "long"
         assert made.begun("long") == 1
         assert made.depth() == 20
@@ -137,7 +138,7 @@ def test_pools_with_many_tasks_at_once_stop_warm_and_cold(project: Project, brok
         made.wait_begun("u0")
         assert worker.stop(signal.SIGQUIT) == 1
         made.start("-P", pool, "-c", "4")
-        assert [result.get(timeout=5) for result in results[4:]] == [f"t{i}" for i in range(4, 10)] + [
+        assert [result.get(timeout=20) for result in results[4:]] == [f"t{i}" for i in range(4, 10)] + [
             f"u{i}" for i in range(4)
         ]
         assert made.dead() == []
