@@ -22,6 +22,7 @@ from multi.deploy.rollout.operation import each
 from multi.deploy.rollout.report import BEGIN, END, FAULT, LINE, PHASE, Event, Tell
 from multi.deploy.steps import Command, Gate, batches
 from multi.errors import ConfigurationError, DeployError, HostUnreachable, MultiError, NodeError, StepFailed
+from multi.topology import is_own
 
 #: The last line of a traceback.
 _ERROR = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception|Exit|NotFound)\b: \S")
@@ -92,6 +93,8 @@ class Fleet:
         consumers: dict[str, list[str]] = {}
         for member in self.members:
             for queue in member.consumes:
+                if is_own(queue, str(member.told.get("node") or member.name)):
+                    continue  # nobody else could consume from it
                 consumers.setdefault(queue, []).append(member.full)
         return {queue: names for queue, names in consumers.items() if gone.issuperset(names)}
 

@@ -48,7 +48,7 @@ def prepare(app: App, message: Message, *, queue: str, redelivered: bool, starts
     name = headers["task"]
     task_id = headers.get("id")
     if not isinstance(name, str):
-        return _unreadable(message, InvalidTaskError(f"the header task is no name but {name!r}"))
+        return _unreadable(message, InvalidTaskError(f"the header task is no name but {name!r}"), headers, embed)
     if not isinstance(task_id, str) or not task_id:
         return Outcome("", name, "FAILURE", verb="bury", record=False, reason="the message has no task id")
     if embed is not NO_EMBED and any(embed.values()):
@@ -75,7 +75,7 @@ def prepare(app: App, message: Message, *, queue: str, redelivered: bool, starts
     try:
         job = Job(app, ex, plan, message, headers, task_id, args, kwargs, embed, queue, redelivered, hostname)
     except (TypeError, ValueError, IndexError, KeyError) as error:
-        return _unreadable(message, InvalidTaskError(f"its headers can't be understood: {error}"))
+        return _unreadable(message, InvalidTaskError(f"its headers can't be understood: {error}"), headers, embed)
     if plan.max_deliveries and starts >= plan.max_deliveries:
         lost = WorkerLostError(
             f"the task was begun {starts} times and never came to an end: its process died, or it asked to be delivered again"
@@ -166,7 +166,8 @@ def failure(app: App, message: Message, exc: BaseException, *, verb: str = "ack"
     name, task_id = headers["task"], str(headers.get("id") or "")
     plan = ex.plan(name)
     if plan is None:
-        return Outcome(task_id, name, "FAILURE", exc, verb=verb, reason=reason, record=bool(task_id))
+        outcome = Outcome(task_id, name, "FAILURE", exc, verb=verb, reason=reason, record=bool(task_id))
+        return aftermath.abandon(outcome, headers, embed)
     queue = (message.properties.get("delivery_info") or {}).get("routing_key") or ""
     if isinstance(exc, TimeLimitExceeded) and not plan.acks_timeout:
         reason = f"{exc}; it is delivered again (acks_on_timeout=False)"
@@ -186,18 +187,20 @@ def _in_time(
         due = clock.to_epoch(headers["eta"]) if headers.get("eta") is not None else 0.0
     except (ValueError, TypeError):
         reason = f"eta or expires is no time: {headers.get('eta')!r}, {headers.get('expires')!r}"
-        return Outcome(task_id, name, "FAILURE", verb="bury", record=False, reason=reason)
+        return _unreadable(message, InvalidTaskError(reason), headers, embed)
     if due > time.time():
         return Outcome(task_id, name, "PENDING", verb="park", record=False, due=due)
     return None
 
 
-def _unreadable(message: Message, error: MultiError) -> Outcome:
-    """Set aside; its sender learns why, if the headers say who that is."""
-    headers = message.headers
+def _unreadable(
+    message: Message, error: MultiError, headers: dict[str, Any] | None = None, embed: dict[str, Any] = NO_EMBED
+) -> Outcome:
+    """Set aside; its sender learns why, if the headers say who that is, and so does what waits for it, if that is known."""
+    headers = message.headers if headers is None else headers
     task_id, name = headers.get("id"), headers.get("task")
     known = isinstance(task_id, str) and bool(task_id)
-    return Outcome(
+    outcome = Outcome(
         task_id if known and task_id else "",
         str(name or ""),
         "FAILURE",
@@ -209,6 +212,7 @@ def _unreadable(message: Message, error: MultiError) -> Outcome:
         parent_id=headers.get("parent_id"),
         reply_to=message.properties.get("reply_to"),
     )
+    return aftermath.abandon(outcome, headers, embed) if known else outcome
 
 
 def _unknown(message: Message, headers: dict[str, Any], embed: dict[str, Any], task_id: str, name: str) -> Outcome:

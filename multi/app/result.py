@@ -194,6 +194,7 @@ class AsyncResult(Awaiting[R]):
         deadline = None if timeout is None else time.monotonic() + timeout
         if follow_parents and propagate and self.parent is not None and self._meta is None:
             self._wait_for_parents(deadline, interval)
+            on_interval = self._with_header(on_interval)
         meta = self._meta
         if meta is None:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -204,6 +205,8 @@ class AsyncResult(Awaiting[R]):
                 if meta["status"] in READY_STATES:
                     break
             else:
+                if hasattr(on_interval, "finish"):
+                    on_interval.finish()
                 raise TimeoutError(
                     f"no result of {self.id} within {timeout} s: the task has not ended, or was never sent"
                 )
@@ -245,7 +248,16 @@ class AsyncResult(Awaiting[R]):
             node = node.parent
         for ancestor in reversed(chain):
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            ancestor.get(left, True, interval, follow_parents=False, disable_sync_subtasks=False)
+            watched = ancestor._with_header(None)
+            ancestor.get(left, True, interval, follow_parents=False, on_interval=watched, disable_sync_subtasks=False)
+
+    def _with_header(self, on_interval: Any) -> Any:
+        """What is to be called while this result is waited for, with a look at the header of the chord that it ends."""
+        if self.parent is None:
+            return on_interval
+        from multi.app.parents import Header, headed
+
+        return Header(self, on_interval) if headed(self) else on_interval
 
     @staticmethod
     def _raise(error: Any, traceback: str | None) -> None:

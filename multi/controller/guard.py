@@ -9,6 +9,7 @@ from multi.controller import activity
 from multi.controller.fleet import Fleet
 from multi.controller.keeper.node import RELOADING, RUNNING
 from multi.controller.node import Node, Status
+from multi.topology import is_own
 
 #: What a worker consumes from that was not told otherwise.
 DEFAULT_QUEUE = "celery"
@@ -58,6 +59,8 @@ def uncovered(fleet: Fleet, going: Iterable[Node], *, whole: bool = False) -> li
             queues = queues_of(node, status)
             if str(node) in names:
                 for queue in queues:
+                    if is_own(queue, str(node)):
+                        continue  # nobody else could consume from it
                     lost.setdefault(queue, []).append(node)
             else:
                 kept |= queues

@@ -45,7 +45,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--workdir",), "DIR", "The directory to work in.", "node", everywhere=True),
     Option(("-C", "--no-color"), None, "No colours.", "screen", everywhere=True),
     Option(("-q", "--quiet"), None, "Say less.", "screen", everywhere=True),
-    Option(("--skip-checks",), None, "Accepted for Celery's sake.", everywhere=True),
+    Option(("--skip-checks",), None, "Skip Django's system checks.", everywhere=True),
     Option(("-n", "--hostname"), "NAME", "The node's name; %h, %n and %d are filled in.", "node"),
     Option(("-D", "--detach"), None, "Run in the background (nodes always do).", "node"),
     Option(("-S", "--statedb"), "FILE", "Where to keep revoked ids."),

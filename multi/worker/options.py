@@ -52,6 +52,26 @@ class WorkerOptions(msgspec.Struct, kw_only=True):
     quiet: bool = False
     notes: list[str] = []
 
+    def copy(self) -> WorkerOptions:
+        """The same, in lists of its own."""
+        return msgspec.structs.replace(self, queues=[*self.queues], notes=[*self.notes])
+
+    def renew(self, before: WorkerOptions, after: WorkerOptions) -> None:
+        """Take over what has become different between `before`, which this was made of, and `after`, except where this was
+        changed itself."""
+        for name in ("queues", *_COMBINED):
+            old, new = getattr(before, name), getattr(after, name)
+            if new != old and getattr(self, name) == old:
+                setattr(self, name, new)
+        self.notes = [*after.notes, *(note for note in self.notes if note not in before.notes)]
+
+
+#: What settings say, too.
+_COMBINED = (
+    *("concurrency", "pool", "max_tasks_per_child", "max_memory_per_child", "time_limit", "soft_time_limit"),
+    "drain_timeout",
+)
+
 
 class Given(msgspec.Struct, kw_only=True):
     """What the command line says; None is what it leaves to the settings."""

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from multi.app.app import App
 
 VARIABLE = "DJANGO_SETTINGS_MODULE"
+#: Set by `--skip-checks`, or by whoever starts the worker, as for Celery's.
+SKIP_CHECKS = "CELERY_SKIP_CHECKS"
 
 
 class DjangoTask(Task):
@@ -88,8 +90,11 @@ class Fixup:
         module("django").setup()
 
     def before_imports(self) -> None:
-        """Before the worker's modules are imported. Raises `ConfigurationError` for what the system checks find."""
+        """Before the worker's modules are imported. Raises `ConfigurationError` for what the system checks find, unless
+        they are to be skipped."""
         self.set_up()
+        if os.environ.get(SKIP_CHECKS):
+            return
         checks = module("django.core.checks")
         errors = [one for one in checks.run_checks() if one.level >= checks.ERROR and not one.is_silenced()]
         if errors:
