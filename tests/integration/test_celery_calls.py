@@ -212,11 +212,16 @@ def test_a_result_that_nobody_wants_is_not_stored(fleet: Fleet, client: Any, que
         assert server.exists(f"celery-task-meta-{declared.id}") == 0
 
 
-@pytest.mark.parametrize("task", ["ignored", "rejected"])
-def test_a_task_that_is_ignored_or_rejected_stores_no_result(fleet: Fleet, client: Any, queue: str, task: str) -> None:
-    sent = ask(client, task, queue=queue)
-    fleet.wait_line(sent.id, task)
+def test_a_task_that_is_ignored_stores_no_result(fleet: Fleet, client: Any, queue: str) -> None:
+    sent = ask(client, "ignored", queue=queue)
+    fleet.wait_line(sent.id, "ignored")
     assert client.AsyncResult(sent.id).state == "PENDING"
+
+
+def test_a_task_that_rejects_its_message_for_good_has_failed(fleet: Fleet, client: Any, queue: str) -> None:
+    sent = ask(client, "rejected", queue=queue)
+    assert type(sent.get(timeout=TIMEOUT, propagate=False)).__name__ == "Reject"
+    assert sent.state == "FAILURE"
 
 
 def test_an_expired_task_is_not_run_but_revoked(fleet: Fleet, client: Any, queue: str, reader: Any) -> None:
