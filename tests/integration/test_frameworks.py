@@ -133,6 +133,15 @@ def test_what_djangos_checks_find_ends_the_start(project: Project) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_djangos_checks_can_be_skipped(project: Project) -> None:
+    example(project, "django")
+    project.write("orders/models.py", BROKEN)
+    beyond = "lives in a single process"  # what the worker says after it has imported everything
+    assert beyond in project.multi("worker", "-A", "shop", "-b", "memory://x", "--skip-checks", code=2).stderr
+    project.env["CELERY_SKIP_CHECKS"] = "true"
+    assert beyond in project.multi("worker", "-A", "shop", "-b", "memory://x", code=2).stderr
+
+
 def test_with_flask_tasks_run_in_the_application_context(project: Project) -> None:
     example(project, "flask")
     with node(project):

@@ -41,6 +41,14 @@ def test_a_node_whose_queues_others_consume_too_goes(mixed: Nodes) -> None:
     mixed.run("stopwait", "w2")
 
 
+def test_a_nodes_own_queues_are_no_reason_to_stay(nodes: Nodes) -> None:
+    own = ("w1@{0}.dq2", "bcast.reload.w1@{0}", "shared.reload.w1@{0}")
+    nodes.start("w1", more=("-Q", ",".join(["mail", *(name.format(HOST) for name in own)])))
+    nodes.start("w2", more=("-Q", "mail"))
+    nodes.run("restart", "w1")
+    nodes.run("stopwait", "w1")
+
+
 def test_all_together_go(mixed: Nodes) -> None:
     mixed.run("restart", "w1", "w2")
     mixed.run("stopwait", "--all")

@@ -31,6 +31,9 @@ for one in signals.SIGNALS.values():
 def fewer(instance, conf, options, **kwargs):
     instance.concurrency = 1
     assert conf.task_default_queue == "jobs" and options["loglevel"] is not None
+    conf.task_queues = ["jobs", "more"]
+    conf.task_time_limit = 77
+    conf.task_soft_time_limit = 66
 
 @signals.after_setup_logger.connect
 def marked(logger, **kwargs):
@@ -43,6 +46,10 @@ def add(x, y):
 @app.task
 def fail():
     raise KeyError("no")
+
+@app.task(name="limits")
+def limits():
+    return app.conf.task_time_limit, app.conf.task_soft_time_limit
 """
 
 
@@ -54,9 +61,8 @@ def told(project: Project) -> list[tuple[str, int, str | None, dict[str, object]
 def test_a_worker_and_its_tasks_are_told_of_in_celerys_words(project: Project) -> None:
     project.write("proj.py", PROJECT)
     output = (project.path / "output").open("w")
-    process = project.popen(
-        "worker", "-A", "proj", "-n", "w1@here", "-l", "INFO", "-c", "3", stdout=output, stderr=subprocess.STDOUT
-    )
+    words = ("-n", "w1@here", "-l", "INFO", "-c", "3", "--soft-time-limit", "50")
+    process = project.popen("worker", "-A", "proj", *words, stdout=output, stderr=subprocess.STDOUT)
     try:
         until(lambda: any(name == "worker_ready" for name, *_ in told(project)), 30, what="the worker is ready")
         project.python(
@@ -67,6 +73,7 @@ def test_a_worker_and_its_tasks_are_told_of_in_celerys_words(project: Project) -
             past = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=5)
             late = proj.add.apply_async((1, 2), expires=past)
             assert late.get(timeout=30, propagate=False)
+            assert proj.limits.apply_async(queue="more").get(timeout=30) == [77, 50], "the command line says 50"
             assert proj.app.send_task("proj.nothing").get(timeout=30, propagate=False)
             """
         )
@@ -96,13 +103,19 @@ def test_a_worker_and_its_tasks_are_told_of_in_celerys_words(project: Project) -
         ("task_failure", "proj.fail", {}),
         ("task_postrun", "proj.fail", {"state": "FAILURE"}),
         ("task_revoked", "proj.add", {"expired": True}),
+        ("task_received", None, {}),
+        ("task_prerun", "limits", {}),
+        ("task_success", "limits", {}),
+        ("task_postrun", "limits", {"state": "SUCCESS"}),
         ("task_unknown", None, {"id": life[-2][2]["id"]}),
         ("worker_process_shutdown", None, {"exitcode": 0}),
     ]
     sent = [(name, sender) for name, pid, sender, _ in found if pid not in (here, child)]
     publishing = ("import_modules", "before_task_publish", "after_task_publish")
     assert [one for one in sent if one[0] in publishing[1:]] == [
-        (moment, name) for name in ("proj.add", "proj.fail", "proj.add", "proj.nothing") for moment in publishing[1:]
+        (moment, name)
+        for name in ("proj.add", "proj.fail", "proj.add", "limits", "proj.nothing")
+        for moment in publishing[1:]
     ]
     assert "the root logger is ours too" in (project.path / "output").read_text()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import io
 import json
@@ -29,7 +30,15 @@ from multi import (
 )
 from multi.app.canvas import Signature
 from multi.app.resultset import ResultSet
-from multi.errors import BackendDisabled, ChordError, ConfigurationError, EncodeError, TimeoutError, UnsupportedOption  # noqa: A004
+from multi.errors import (
+    BackendDisabled,
+    ChordError,
+    ConfigurationError,
+    ContentDisallowed,
+    EncodeError,
+    TimeoutError,  # noqa: A004
+    UnsupportedOption,
+)
 
 TIMEOUT = 5
 
@@ -416,6 +425,29 @@ def test_a_chord_around_one_that_fails_fails_too(app: App, t: Any) -> None:
         with pytest.raises(ChordError):
             result.get(timeout=TIMEOUT)
     assert [task_id for task_id, _ in t.seen] == [outer.id]
+
+
+def test_who_waits_for_a_chord_learns_that_its_parts_were_refused_unread(app: App, t: Any) -> None:
+    refused = t.same.s(1).set(serializer="pickle")
+    made = [
+        chord([refused, t.same.s(2)], t.total.s()),
+        chord([t.same.s(2), chain(refused, t.same.s(), t.same.s())], t.total.s()),
+        chord([refused], t.total.s()) | t.same.s() | t.same.s(),
+        chord([chord([refused], t.same.s()), t.same.s(2)], t.total.s()),
+        chord([refused], t.total.s()),
+    ]
+    results = [each.delay() for each in made]
+    waits = chord([t.same.s(2), t.same.s(3)], t.total.s()).apply_async(queue="later")
+    work(app)
+    for result in results[:-1]:
+        with pytest.raises(ContentDisallowed):
+            result.get(timeout=0.05)
+    with pytest.raises(ContentDisallowed):
+        results[-1].get(timeout=30)
+    with pytest.raises(ContentDisallowed):
+        asyncio.run(results[0].aget(timeout=30))
+    with pytest.raises(TimeoutError):
+        waits.get(timeout=0.05)
 
 
 def test_a_body_that_is_a_group_fails_member_by_member(app: App, t: Any) -> None:

@@ -258,6 +258,8 @@ def test_the_last_nodes_of_the_fleet_that_consume_a_queue_are_not_taken_away() -
     with pytest.raises(NodeError, match="h1/w1 would leave the queue 'images' without a consumer"):
         fleet.guard([a])
     fleet.guard([b, down, resting])
+    own = member("h1/w1", "mails", "w1@h1.dq2", "bcast.reload.w1@h1")._replace(told={"node": "w1@h1"})
+    assert fleet_of(own, b).uncovered([own]) == {}
 
 
 def test_waves_take_one_node_of_each_host_of_a_batch() -> None:

@@ -26,6 +26,7 @@ from multi.errors import (
     ContentDisallowed,
     DecodeError,
     EncodeError,
+    InvalidTaskError,
     NotRegistered,
     RemoteError,
     TaskRevokedError,
@@ -707,6 +708,17 @@ def test_what_has_no_id_or_task_is_buried(app: App, add: Any, broken: Message) -
 @pytest.mark.parametrize("args", ["text", 5, {"a": 1}], ids=repr)
 def test_arguments_that_are_no_list_are_buried(app: App, add: Any, args: Any) -> None:
     assert refused(app, message(args=args)).verb == "bury"
+
+
+@pytest.mark.parametrize("wrong", [{"eta": "soon"}, {"expires": "late"}, {"timelimit": 5}], ids=str)
+def test_what_waits_for_one_that_cannot_be_run_ends_with_it(app: App, add: Any, wrong: dict[str, Any]) -> None:
+    step = add.s(1).set(task_id="next", group_id="g")
+    embed = {"chain": [step], "chord": add.s(1).set(task_id="body")}
+    outcome = refused(app, message(embed=embed, group="header", group_index=3, **wrong))
+    assert (outcome.verb, outcome.state, outcome.record) == ("bury", "FAILURE", True)
+    assert isinstance(outcome.result, InvalidTaskError)
+    assert outcome.fallen == [("next", "g", None)]
+    assert [(part.group_id, part.index, part.state) for part in outcome.parts] == [("header", 3, "FAILURE")]
 
 
 def test_a_pickle_is_read_where_it_is_accepted(app: App, add: Any) -> None:

@@ -141,3 +141,17 @@ def test_what_each_node_has_of_its_own_is_known_to_the_topology_then() -> None:
     assert (own.node, own.fed, own.arguments) == ("w1@h", ["reload"], {"x-expires": 60000})
     assert topology.get("reload").per_node, "senders still mean all"
     assert topology.bound("reload") == []
+
+
+def test_settings_that_are_changed_late_count_where_nothing_else_was_said() -> None:
+    given = Given(hostname="w1@host", soft_time_limit=50)
+    before = combine(given, Settings({"worker_concurrency": 2}))
+    options = before.copy()
+    options.concurrency = 1
+    options.queues.append("more")
+    options.notes.append("a note")
+    options.renew(before, combine(given, Settings({"worker_concurrency": 3, "task_time_limit": 9, "drain_timeout": 4})))
+    assert (options.concurrency, options.queues) == (1, ["celery", "more"])
+    assert (options.time_limit, options.soft_time_limit, options.drain_timeout) == (9, 50, 4)
+    assert options.notes[1:] == ["a note"]
+    assert options.notes[0].startswith("The soft time limit")
