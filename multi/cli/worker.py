@@ -71,7 +71,10 @@ def level(text: str) -> int:
 
 
 def names(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+    found = [part.strip() for part in text.split(",") if part.strip()]
+    if not found:
+        raise click.BadParameter(f"{text!r} names nothing; write names separated by commas, or leave the option out")
+    return found
 
 
 def concurrency(text: str) -> int | str:

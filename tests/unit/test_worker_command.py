@@ -87,6 +87,8 @@ def test_the_environment_sets_options_too(prefix: str, monkeypatch: pytest.Monke
         (["--time-limit", "-3"], "x>=0"),
         (["--max-tasks-per-child", "1.5"], "not a valid integer"),
         (["--concurency", "2"], "--concurrency"),
+        (["-Q", ","], "',' names nothing"),
+        (["-X", " , "], "names nothing"),
         (["w1"], "unexpected extra argument"),
     ],
 )
