@@ -12,6 +12,8 @@ from multi.outcome import Outcome, Part
 from multi.signals import RUNS
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from multi.app.job import Job
 
 
@@ -166,6 +168,19 @@ class Einfo:
         self.type = type(exception)
         self.exception = exception
         self.traceback = traceback or ""
+
+    #: Whether it is an error of the worker's own, never of a task.
+    internal = False
+
+    @property
+    def tb(self) -> TracebackType | None:
+        """The traceback itself, as long as the handlers run."""
+        return None if self.exception is None else self.exception.__traceback__
+
+    @property
+    def exc_info(self) -> tuple[type, BaseException | None, TracebackType | None]:
+        """As `sys.exc_info()` has it."""
+        return self.type, self.exception, self.tb
 
     def __str__(self) -> str:
         return self.traceback

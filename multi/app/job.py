@@ -333,5 +333,5 @@ class Job:
 _UNLIMITED = (None, None)
 _REQUEST_HEADERS = (
     *("task", "shadow", "eta", "expires", "group", "group_index", "retries", "timelimit", "parent_id", "origin"),
-    *("replaced_task_nesting", "stamped_headers", "stamps", "utc"),
+    *("replaced_task_nesting", "stamped_headers", "stamps", "utc", "lang", "argsrepr", "kwargsrepr"),
 )

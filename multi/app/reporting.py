@@ -39,7 +39,7 @@ def lines(told: Mapping[str, Any]) -> Iterator[str]:
         yield f"{title}:"
         if isinstance(rows, Mapping):
             width = max(map(len, rows), default=0)
-            yield from (f"  {key:<{width}}  {value}" for key, value in rows.items())
+            yield from (f"  {key:<{width}}  {value}" for key, value in rows.items()) if rows else ["  none"]
         else:
             yield from (f"  {row}" for row in rows or ["none"])
 

@@ -13,6 +13,7 @@ class Context:
     """The request of one run; every field of Celery's, with its default."""
 
     args: Any = None
+    argsrepr: str | None = None
     callbacks: Any = None
     called_directly = True
     chain: Any = None
@@ -30,6 +31,8 @@ class Context:
     ignore_result: bool | None = False
     is_eager = False
     kwargs: Any = None
+    kwargsrepr: str | None = None
+    lang: str | None = None
     logfile: str | None = None
     loglevel: int | None = None
     origin: str | None = None
@@ -92,6 +95,13 @@ class Context:
         """Forget all fields."""
         self.__dict__.clear()
         self.children = []
+
+    def __getattr__(self, name: str) -> Any:
+        """A header that the sender has added of its own."""
+        headers = self.__dict__.get("headers")
+        if headers and name in headers:
+            return headers[name]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
 
     def get(self, key: str, default: Any = None) -> Any:
         return getattr(self, key, default)

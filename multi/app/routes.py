@@ -105,6 +105,8 @@ class Routes:
             if kind:
                 self.topology.learn(exchange, Exchange(exchange, kind).type)
             kind = kind or self.topology.kind(exchange) or DIRECT
+            if not key and options.get("queue") and kind != FANOUT and (own is None or own.type == DIRECT):
+                return Destination(queue.name, "", delivery)  # as with Celery, whom an exchange alone tells nothing
             if not key:
                 key = queue.routing_key if own is not None and own.name == exchange else ""
                 if kind == FANOUT:

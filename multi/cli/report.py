@@ -31,15 +31,21 @@ def report(ctx: click.Context, /, app: str | None, *, as_json: bool) -> None:
     """
     before = ctx.obj if isinstance(ctx.obj, dict) else {}
     from multi.app import reporting
+    from multi.app.modules import import_all
 
     told = reporting.report()
     name = app or before.get("app")
     code = DONE
     if name:
         try:
-            told |= reporting.report(_found(name, before))
-        except MultiError as error:  # one more thing that belongs into the report
-            told["app"] = {"name": name, "error": log.mask_passwords(str(error))}
+            found = _found(name, before)
+            told |= reporting.report(found)
+            import_all(found)
+            told["app"]["tasks"] = str(len(found.tasks))
+        except (
+            Exception
+        ) as error:  # a project's own code while it is imported, too: one more thing that belongs into the report
+            told["app"] = {"name": name, **told.get("app", {}), "error": log.mask_passwords(_said(error))}
             code = exit_code(error)
     if as_json:
         click.echo(json.dumps(told, indent=1, default=str))
@@ -48,6 +54,10 @@ def report(ctx: click.Context, /, app: str | None, *, as_json: bool) -> None:
     for line in reporting.lines(told):
         screen.line(line)
     ctx.exit(code)
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, MultiError) else f"{type(error).__name__}: {error}"
 
 
 #: Options before the subcommand, the variable by which the app is told, and those that would stand before it.

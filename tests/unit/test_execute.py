@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from support.inline import claim, make_app, work
 
-from multi import App, Ignore, MaxRetriesExceededError, Reject, SoftTimeLimitExceeded, TimeLimitExceeded, clock
+from multi import App, Ignore, MaxRetriesExceededError, Reject, SoftTimeLimitExceeded, Task, TimeLimitExceeded, clock
 from multi.app.coroutines import close_loops
 from multi.app.exceptions import from_wire
 from multi.app.execute import failure, prepare, stores
@@ -1206,3 +1206,47 @@ def test_after_a_fork_nothing_is_shared(app: App, add: Any) -> None:
     app.after_fork()
     assert app.broker is not broker
     assert app.backend is not backend
+
+
+def test_headers_of_the_senders_own_are_attributes_of_the_request(app: App) -> None:
+    seen: list[Any] = []
+
+    @app.task(bind=True)
+    def looking(self: Any, one: int) -> None:
+        request = self.request
+        seen.extend((request.own, request.get("own"), request.get("other"), hasattr(request, "other")))
+        seen.extend((request.argsrepr, request.kwargsrepr, request.lang))
+
+    looking.apply_async((1,), headers={"own": "yes"})
+    (outcome,) = work(app)
+    assert outcome.state == "SUCCESS"
+    assert seen == ["yes", "yes", None, False, "(1,)", "{}", "py"]
+
+
+def test_a_handler_of_a_failure_is_given_the_traceback_itself(app: App) -> None:
+    seen: list[Any] = []
+
+    class Told(Task):
+        def on_failure(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+            seen.extend((einfo.internal, einfo.exc_info == (type(exc), exc, einfo.tb), "failing" in str(einfo)))
+            seen.append(traceback.extract_tb(einfo.tb)[-1].name)
+
+    @app.task(base=Told)
+    def failing() -> None:
+        raise ValueError("boom")
+
+    failing.delay()
+    work(app)
+    assert seen == [False, True, True, "failing"]
+
+
+@pytest.mark.parametrize("options", [{"kwargs": {"k": object()}}, {"eta": "soon"}, {"foo": 3}, {"queue": 5}])
+def test_a_retry_that_cannot_be_sent_is_a_failure_for_who_waits(app: App, options: dict[str, Any]) -> None:
+    @app.task(bind=True)
+    def again(self: Any, k: Any = None) -> None:
+        raise self.retry(**options)
+
+    result = again.delay()
+    work(app)
+    assert result.state == "FAILURE"
+    assert next(iter(options)) in str(result.result) or "k" in str(result.result)

@@ -156,6 +156,8 @@ def test_celery_sends_to_the_same_place() -> None:
         for options in (
             {},
             {"queue": "bare"},
+            {"queue": "bare", "exchange": "celery"},
+            {"queue": "bare", "exchange": "media"},
             {"queue": "images"},
             {"routing_key": "k"},
             {"exchange": "media", "routing_key": "media.x"},
