@@ -67,6 +67,8 @@ class Connections:
         self._busy: set[str] = set()
         self._lock = threading.Lock()
         self._config = _fabric_config(self.ways.ssh_config)
+        #: Each connection copies the configuration, and Fabric reads its files into it anew meanwhile
+        self._making = threading.Lock()
 
     def connect(self, host: Host) -> SshSession:
         """The session with this host; opened when there is none, or when it was lost."""
@@ -137,7 +139,8 @@ class Connections:
         raise last
 
     def _once(self, host: Host) -> SshSession:
-        connection = self._fabric(host)
+        with self._making:
+            connection = self._fabric(host)
         try:
             open_checked(connection, host.name, self.ways)
         except BaseException:
