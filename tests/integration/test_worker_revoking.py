@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from support.project import Project
@@ -168,13 +169,17 @@ def test_over_rabbitmq_a_task_is_revoked_terminated_and_kept_in_the_result_backe
 
     with bench(project, rabbitmq_url, redis_url) as made:
         worker = made.start("-c", "1")
+
+        def heard(task_id: str) -> bool:
+            return task_id in worker.said()
+
         theirs = celery.Celery("client", broker=rabbitmq_url, backend=redis_url, set_as_current=False)
         for name, client in (("ours", made.app), ("theirs", theirs)):
             result = made.tasks.sleep.delay(60, name)
             made.wait_begun(name)
             waits = made.tasks.sleep.delay(0, "never")
             theirs.control.revoke(waits.id)
-            until(lambda waits=waits: waits.id in worker.said(), 10, what="the worker to hear of it")
+            until(partial(heard, waits.id), 10, what="the worker to hear of it")
             client.control.terminate(result.id)
             for each, why in ((result, "terminated"), (waits, "revoked")):
                 with pytest.raises(TaskRevokedError, match=why):
