@@ -52,7 +52,7 @@ def settings(ctx: click.Context, /, file: str, *, django: bool, dry_run: bool, n
         complain(f"{file}:{line}: {reason}")
     screen = Screen()
     if not found.renamed:
-        screen.line(f"{file}: no setting has an old name")
+        screen.line(f"{file}: nothing was renamed" if found.left else f"{file}: no setting has an old name")
         ctx.exit(DONE)
     old = source.decode(found.encoding)
     if dry_run:
