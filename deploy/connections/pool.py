@@ -67,7 +67,7 @@ class Connections:
         self._busy: set[str] = set()
         self._lock = threading.Lock()
         self._config = _fabric_config(self.ways.ssh_config)
-        #: Each connection copies the configuration, and Fabric reads its files into it anew meanwhile
+        #: Each connection has a copy: what Fabric looks up in a configuration, it may be putting together anew at that moment
         self._making = threading.Lock()
 
     def connect(self, host: Host) -> SshSession:
@@ -153,7 +153,7 @@ class Connections:
 
         gateway = None
         if host.jump:
-            gateway = fabric.Connection(host.jump, config=self._config, connect_timeout=int(self.ways.connect_timeout))
+            gateway = fabric.Connection(host.jump, config=self._config.clone(), connect_timeout=int(self.ways.connect_timeout))
         kwargs: dict[str, Any] = {}
         keys = [os.path.join(self.ways.folder, os.path.expanduser(key)) for key in (host.key, self.ways.key) if key]
         for key in keys:
@@ -166,7 +166,7 @@ class Connections:
         given = {"user": host.user, "port": host.port, "gateway": gateway}
         return fabric.Connection(
             host.address or host.name,
-            config=self._config,
+            config=self._config.clone(),
             connect_timeout=int(self.ways.connect_timeout),
             connect_kwargs=kwargs or None,
             **{name: value for name, value in given.items() if value is not None},
