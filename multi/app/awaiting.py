@@ -36,7 +36,6 @@ class Awaiting(Generic[R]):
         def get(self, *args: Any, **kwargs: Any) -> Any: ...
         def _record(self) -> dict[str, Any]: ...
         def _take(self, record: bytes) -> dict[str, Any]: ...
-        def _with_header(self, on_interval: Any) -> Any: ...
 
     @property
     def progress(self) -> Progress | None:
@@ -124,7 +123,9 @@ class Awaiting(Generic[R]):
         loop = asyncio.get_running_loop()
         # The backends' clients block, so they wait in a thread while the loop goes on: for a short time only, because
         # the threads are few, and because one whose coroutine was cancelled must not be waited for at the end.
-        header = self._with_header(None) if propagate else None
+        from multi.app.parents import with_header
+
+        header = with_header(self) if propagate else None
         while self._meta is None and not self.ignored:
             await loop.run_in_executor(None, self._settle)
             if header is not None and self._meta is None:

@@ -17,6 +17,26 @@ from multi.app.states import PROPAGATE_STATES, READY_STATES
 _PAUSE, _LONGEST = 0.5, 30.0
 
 
+def wait_for_parents(result: Any, deadline: float | None, interval: float | None) -> None:
+    """A task of a chain can't end before those in front of it, and fails if one of them does."""
+    chain = []
+    node = result.parent
+    while node is not None:
+        # a chord's body fails when a task of its header does, and says so better
+        if isinstance(node, AsyncResult):
+            chain.append(node)
+        node = node.parent
+    for ancestor in reversed(chain):
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        watched = with_header(ancestor)
+        ancestor.get(left, True, interval, follow_parents=False, on_interval=watched, disable_sync_subtasks=False)
+
+
+def with_header(result: Any, on_interval: Any = None) -> Any:
+    """What is to be called while `result` is waited for: with a look at the header, where it ends a chord."""
+    return Header(result, on_interval) if headed(result) else on_interval
+
+
 def headed(result: Any) -> bool:
     """Whether a group is among the parents of `result`: it is the body of a chord, or comes after one."""
     node = result.parent

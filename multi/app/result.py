@@ -193,8 +193,10 @@ class AsyncResult(Awaiting[R]):
             return None
         deadline = None if timeout is None else time.monotonic() + timeout
         if follow_parents and propagate and self.parent is not None and self._meta is None:
-            self._wait_for_parents(deadline, interval)
-            on_interval = self._with_header(on_interval)
+            from multi.app.parents import wait_for_parents, with_header
+
+            wait_for_parents(self, deadline, interval)
+            on_interval = with_header(self, on_interval)
         meta = self._meta
         if meta is None:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -236,28 +238,6 @@ class AsyncResult(Awaiting[R]):
             if deadline is not None and time.monotonic() >= deadline:
                 return
             on_interval()
-
-    def _wait_for_parents(self, deadline: float | None, interval: float | None) -> None:
-        """A task of a chain can't end before those in front of it, and fails if one of them does."""
-        chain = []
-        node: Any = self.parent
-        while node is not None:
-            # a chord's body fails when a task of its header does, and says so better
-            if isinstance(node, AsyncResult):
-                chain.append(node)
-            node = node.parent
-        for ancestor in reversed(chain):
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            watched = ancestor._with_header(None)
-            ancestor.get(left, True, interval, follow_parents=False, on_interval=watched, disable_sync_subtasks=False)
-
-    def _with_header(self, on_interval: Any) -> Any:
-        """What is to be called while this result is waited for, with a look at the header of the chord that it ends."""
-        if self.parent is None:
-            return on_interval
-        from multi.app.parents import Header, headed
-
-        return Header(self, on_interval) if headed(self) else on_interval
 
     @staticmethod
     def _raise(error: Any, traceback: str | None) -> None:
