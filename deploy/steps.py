@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from multi.nodes.spec import NodeSpec
+
 MASK = "***"
 
 #: When a step is due. PREPARE touches nothing that runs and is done on all hosts before any of them goes on; ONCE is done on
@@ -31,7 +33,7 @@ RUN, WRITE, REMOVE, LINK, UPLOAD, BUILD, HOOK, RELOAD = (
     "hook",
     "reload",
 )
-START, STOP, RESTART, GATE, PRUNE = "start", "stop", "restart", "gate", "prune"
+START, STOP, RESTART, GATE, GOOD, PRUNE = "start", "stop", "restart", "gate", "good", "prune"
 
 
 class Secret:
@@ -62,6 +64,7 @@ class Secret:
 
 Word = str | Secret
 _NO_ENV: Mapping[str, Word] = MappingProxyType({})
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 def quote(word: Word, *, reveal: bool = False) -> str:
@@ -226,6 +229,8 @@ class Gate(NamedTuple):
     command: Command | None = None
     release: str | None = None  # the folder that their code is to be in
     folder: str | None = None  # where `multi` is asked; None: in the current release
+    asked: tuple[NodeSpec, ...] = ()  # workers that Celery itself is asked about
+    unseen: Mapping[str, str] = _NOTHING  # nodes of which only processes are seen, and why
 
     def __str__(self) -> str:
         also = f" and {self.command}" if self.command else ""

@@ -6,6 +6,7 @@ hosts, steps can be made to fail, and afterwards the facts of its hosts are what
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -15,6 +16,7 @@ from multi.deploy.base import Result, Sent
 from multi.deploy.hosts.facts import FAILED, RUNNING, STARTING, STOPPED, HostFacts, NodeFact, ReleaseFact
 from multi.deploy.hosts.inventory import Host
 from multi.deploy.hosts.question import SCRIPT
+from multi.deploy.rollout.answering import MARK
 from multi.deploy.steps import Build, Command, File, Link, Remove, Restore, Upload
 from multi.errors import HostUnreachable, StepFailed
 
@@ -236,6 +238,9 @@ def _run(model: SimulatedHost, command: Command) -> Result:
         return _supervisorctl(model, rest)
     elif program.endswith("/multi"):
         return _multi(model, rest)
+    elif command.stdin is not None and MARK in command.stdin.decode():
+        asked = json.loads(json.loads(command.stdin.decode().partition("json.loads(")[2].partition(")\n")[0]))
+        return Result(0, MARK + json.dumps({"answered": asked["nodes"]}))
     elif program == "sh" and words[-1].startswith(f"{settings.own}/good/"):
         good = words[-1].rpartition("/")[2]
         releases = tuple(one._replace(good=one.good or one.name == good) for one in model.facts.releases)

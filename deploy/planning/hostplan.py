@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
+from collections.abc import Sequence
 
 from multi.deploy import steps as kinds
 from multi.deploy.hosts.facts import PASSWORD, RUNNING, HostFacts, ReleaseFact
@@ -13,6 +14,7 @@ from multi.deploy.planning.managers import Manager, NoManager, choose, may_be_ro
 from multi.deploy.planning.rendering import Rendered, Renderer
 from multi.deploy.planning.switching import Switch
 from multi.deploy.releases.wanted import Kept, Release, hook, kept_at, shown
+from multi.deploy.rollout.answering import only_alive, unseen
 from multi.deploy.steps import (
     FINISH,
     PREPARE,
@@ -30,6 +32,7 @@ from multi.deploy.steps import (
     Watch,
 )
 from multi.errors import ConfigurationError
+from multi.nodes.spec import NodeSpec
 from multi.units.base import File as UnitFile
 
 _MINIMUM = (3, 11)  # of Python, where multi is part of the release
@@ -88,13 +91,33 @@ class HostPlanner:
                 self._prepare(self.release)
             switch = Switch(self, manager, rendered, self._secrets)
             switch.add()
+            _, blind = self.readiness(list(rendered.units), manager.name)
+            is_vouched = not blind or self.settings.health_command is not None
+            if switch.turns and (blind := {node: why for node, why in blind.items() if node in switch.turns}):
+                self.notes.append(only_alive(blind, vouched=is_vouched))
             if self.release is not None and (self.steps or self._surplus()):
-                self._finish(self.release, backups=bool(switch.backups))
+                self._finish(self.release, backups=bool(switch.backups), is_seen=is_vouched)
         except (CannotPlan, NoManager, ConfigurationError) as error:
             return HostPlan(self.host.name, self.facts.current, error=str(error))
         return HostPlan(
             self.host.name, self.facts.current, tuple(self.steps), tuple(self.back), None, tuple(self.notes)
         )
+
+    def readiness(self, nodes: Sequence[str], manager: str) -> tuple[tuple[NodeSpec, ...], dict[str, str]]:
+        """Those of the nodes that Celery is to be asked about, and those of which only processes can be seen, with the reason."""
+        if self.agent:
+            return (), {}
+        asked, unknown = [], {}
+        for spec in self._inventory.nodes(self.host):
+            name = spec.name.short
+            if name not in nodes or spec.engine == "command":
+                continue
+            reason = unseen(spec, manager, is_shared=len(self._inventory.places(name)) > 1)
+            if reason is not None:
+                unknown[name] = reason
+            elif spec.engine == "celery":
+                asked.append(spec)
+        return tuple(asked), unknown
 
     # ---- what is wanted, and whether it can be
 
@@ -266,13 +289,13 @@ class HostPlanner:
 
     # ---- afterwards
 
-    def _finish(self, release: Release, *, backups: bool) -> None:
+    def _finish(self, release: Release, *, backups: bool, is_seen: bool) -> None:
         """What the next deploys go by, and old releases and environments that nothing uses any more."""
-        if self.is_new:
+        if self.is_new and is_seen:
             mark = f"{self.settings.own}/good/{release.name}"
             argv = ("sh", "-c", 'mkdir -p "$(dirname "$1")" && : > "$1"', "sh", mark)
             note = Command(argv, user=self.user)
-            self.add(kinds.RUN, f"note that {release.name} is good", "a rollback goes to it", note, FINISH)
+            self.add(kinds.GOOD, f"note that {release.name} is good", "a rollback goes to it", note, FINISH)
         if backups:
             undo = Remove(f"{self.settings.own}/undo", sudo=self.facts.user != "root" and self.settings.sudo)
             self.add(kinds.REMOVE, "forget the way back", "it is not needed any more", undo, FINISH)

@@ -325,6 +325,7 @@ class Switch:
         """That these are up; `whole`: as all of the host are to be in the end."""
         settings, release = self.settings, self.release
         folder = f"{settings.releases}/{release.name}" if release is not None else None
+        asked, unseen = self.planner.readiness(nodes, self.manager.name)
         command = None
         if whole and settings.health_command is not None and release is not None:
             command = hook(self.planner.host, settings.health_command, release.name)
@@ -337,6 +338,8 @@ class Switch:
             f"{settings.current}/.venv/bin/multi" if self.planner.agent else None,
             command,
             folder if whole else None,
+            asked=asked,
+            unseen=unseen,
         )
 
     # ---- helpers

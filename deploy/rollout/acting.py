@@ -58,7 +58,7 @@ def act(report: HostReport, step: Step, session: Session, tell: Tell, cancel: th
 
         session.send(do, sent)
     else:
-        health.wait(session, do, say, cancel)
+        report.unseen |= health.wait(session, do, say, cancel)
 
 
 def _run(

@@ -1,7 +1,7 @@
 """Whether nodes on a host are up and stay so: asked of `multi status --json` there, or of the unit manager.
 
 systemd is told by a worker itself when it is ready. supervisord takes for up what has lived for some seconds: where multi is in
-the release, the keeper that supervisord runs is asked, too.
+the release, the keeper that supervisord runs is asked, too. Where it isn't, Celery's workers are asked over their broker.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from multi.deploy.hosts.settings import KEEPER, SUPERVISORD, SYSTEMD, SYSTEMD_USER
+from multi.deploy.rollout import answering
 from multi.deploy.steps import Command, Gate
 from multi.errors import HostUnreachable, StepFailed
 
@@ -32,8 +33,11 @@ class Health(NamedTuple):
     pid: int = 0  # the process whose working directory tells the release, where it is known
 
 
-def wait(session: Session, gate: Gate, tell: Callable[[str], None], cancel: threading.Event | None = None) -> None:
-    """Return when the gate is open; `StepFailed` when it isn't by its deadline, or can't become so."""
+def wait(
+    session: Session, gate: Gate, tell: Callable[[str], None], cancel: threading.Event | None = None
+) -> dict[str, str]:
+    """Return when the gate is open, with the nodes of which only living processes were seen, and why; `StepFailed` when it
+    isn't by its deadline, or can't become so."""
     begun = time.monotonic()
     since: float | None = None
     before: dict[str, str] = {}
@@ -67,8 +71,43 @@ def wait(session: Session, gate: Gate, tell: Callable[[str], None], cancel: thre
         if cancel is not None and cancel.wait(_EVERY):
             raise StepFailed(session.host.name, f"health of {', '.join(gate.nodes)}", "interrupted")
     _same_release(session, gate, found)
+    unseen = {**gate.unseen, **_answer(session, gate, begun, tell, cancel)}
     if gate.command is not None:
         _check(session, gate.command, gate.deadline - (time.monotonic() - begun), cancel)
+    return unseen
+
+
+def _answer(
+    session: Session, gate: Gate, begun: float, tell: Callable[[str], None], cancel: threading.Event | None
+) -> dict[str, str]:
+    """Have Celery's workers answer that they consume, by the gate's deadline; those that can't be asked, and why."""
+    waiting = {spec.name.short: spec for spec in gate.asked if spec.name.short in gate.nodes}
+    unknown: dict[str, str] = {}
+    said = ""
+    while waiting:
+        left = gate.deadline - (time.monotonic() - begun)
+        told = answering.ask(session, list(waiting.values()), max(left, 1.0))
+        unknown |= told.unknown
+        waiting = {name: spec for name, spec in waiting.items() if name not in told.working | told.unknown.keys()}
+        if not waiting:
+            break
+        names = list(waiting)
+        now = look(session, gate)
+        down = ", ".join(f"{name} {now[name].text}" for name in names if not now[name].is_up)
+        why = f": {told.said}" if told.said else ""
+        text = down or f"{', '.join(names)} running, but not answering Celery's ping{why}"
+        title = f"health of {', '.join(names)}"
+        if any(now[name].has_failed for name in names):
+            raise StepFailed(session.host.name, title, text, output(session, gate, names))
+        if time.monotonic() - begun >= gate.deadline:
+            text = f"not healthy after {gate.deadline:g} s: {text}"
+            raise StepFailed(session.host.name, title, text, output(session, gate, names))
+        if text != said:
+            tell(f"waiting: {text}")
+            said = text
+        if cancel is not None and cancel.wait(_EVERY):
+            raise StepFailed(session.host.name, title, "interrupted")
+    return unknown
 
 
 def _same_release(session: Session, gate: Gate, found: dict[str, Health]) -> None:

@@ -60,6 +60,7 @@ class HostReport:
         self.current: str | None = plan.current  # what the host said last
         self.seconds = 0.0
         self.warnings: list[str] = []
+        self.unseen: dict[str, str] = {}  # nodes of which only living processes were seen, and why
         self.killed: list[str] = []  # nodes that were ended by force, with what they ran
 
     def fail(self, error: MultiError) -> None:
@@ -84,6 +85,7 @@ class HostReport:
             "seconds": round(self.seconds, 3),
             "warnings": self.warnings,
             "killed": self.killed,
+            "unseen": self.unseen,
         }
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from multi.deploy.base import Backend, Session
 from multi.deploy.rollout import acting, health
 from multi.deploy.rollout import canary as judging
+from multi.deploy.rollout.answering import only_alive
 from multi.deploy.rollout.report import (
     BEGIN,
     DONE,
@@ -35,7 +36,7 @@ from multi.deploy.rollout.report import (
     Report,
     Tell,
 )
-from multi.deploy.steps import FINISH, ONCE, PREPARE, RESTART, START, STOP, SWITCH, Command, Gate, Plan, Step
+from multi.deploy.steps import FINISH, GOOD, ONCE, PREPARE, RESTART, START, STOP, SWITCH, Command, Gate, Plan, Step
 from multi.errors import DeployError, DeployLocked, HostUnreachable, MultiError, StepFailed
 
 if TYPE_CHECKING:
@@ -220,7 +221,13 @@ class Runner:
 
     def _finish_one(self, report: HostReport) -> None:
         self._confirm(report)
+        gates = [step.do for step in report.plan.of(SWITCH) if isinstance(step.do, Gate)]
+        is_vouched = not report.unseen or self.plan.release is None or any(gate.command is not None for gate in gates)
+        if report.unseen:
+            report.warnings.append(only_alive(report.unseen, vouched=is_vouched))
         for step in report.plan.of(FINISH):
+            if step.kind == GOOD and not is_vouched:
+                continue
             try:
                 self._do(report, step)
             except MultiError as error:
