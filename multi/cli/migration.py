@@ -11,6 +11,7 @@ from multi.app.migration import reading
 from multi.app.migration.findings import DIFFERS, ERROR, NOTE, OLD
 from multi.cli.group import DONE, USAGE
 from multi.cli.screen import Screen
+from multi.errors import ConfigurationError
 
 _TITLES = {
     ERROR: "Would not work as it is",
@@ -22,7 +23,13 @@ _TITLES = {
 
 def show(path: str, *, as_json: bool, quiet: bool) -> int:
     """Read the project at `path` and print what is found; the exit code."""
-    project = reading.read(path)
+    try:
+        project = reading.read(path)
+    except ConfigurationError as error:
+        if not as_json:
+            raise
+        click.echo(json.dumps({"ok": False, "folder": path, "error": str(error), "findings": []}, indent=1))
+        return USAGE
     errors = project.of(ERROR)
     if as_json:
         click.echo(json.dumps({"ok": not errors, **msgspec.to_builtins(project)}, indent=1))

@@ -87,9 +87,15 @@ class Settings(MutableMapping[str, Any]):
             # what is read may ask for settings itself; and what is wrong now is wrong at the next question too
             object.__setattr__(self, "_read", True)
             self._spelled.clear()
+            wrong: list[ConfigurationError] = []
             try:
                 for name, value in load().items():
-                    self._put(self._loaded, name, value, once=True)
+                    try:
+                        self._put(self._loaded, name, value, once=True)
+                    except ConfigurationError as error:
+                        wrong.append(error)
+                if wrong:
+                    raise _together(wrong)
             except BaseException:
                 object.__setattr__(self, "_read", False)
                 self._loaded.clear()
@@ -261,6 +267,13 @@ class Settings(MutableMapping[str, Any]):
 
         shown = {name: self._known(name) for name in TABLE if self.is_set(name)}
         return f"<Settings {mask(repr(shown))}>"
+
+
+def _together(errors: list[ConfigurationError]) -> ConfigurationError:
+    """One error for all that is wrong in a configuration."""
+    if len(errors) == 1:
+        return errors[0]
+    return ConfigurationError(f"{len(errors)} settings are wrong:" + "".join(f"\n  {error}" for error in errors))
 
 
 def two_names(first: str, second: str) -> ConfigurationError:

@@ -571,3 +571,15 @@ def test_what_was_changed_can_be_cleared() -> None:
     settings.worker_concurrency = 4
     settings.clear()
     assert settings.worker_concurrency == 3
+
+
+def test_all_that_is_wrong_in_a_configuration_is_told_at_once() -> None:
+    wrong = Settings()
+    wrong.load_with(lambda: {"worker_concurrency": "many", "task_acks_late": "perhaps", "task_serialzer": "json"})
+    for _ in range(2):  # asked again, it is wrong again
+        with pytest.raises(ConfigurationError, match="3 settings are wrong:") as told:
+            wrong.check()
+        assert [line.split()[0] for line in str(told.value).splitlines()[1:3]] == [
+            "worker_concurrency",
+            "task_acks_late",
+        ]

@@ -276,6 +276,8 @@ def test_what_is_no_project_is_told(
         Path(path).write_text(text)
     assert run(["check", "--migration", path]) == 2
     assert message in capsys.readouterr().err
+    assert run(["check", "--migration", path, "--json"]) == 2
+    assert message in json.loads(capsys.readouterr().out)["error"]
 
 
 def test_old_names_become_new_ones_and_all_else_stays() -> None:
