@@ -66,6 +66,7 @@ class MultiError(Exception):
 
 CeleryError = MultiError
 
+
 class ConfigurationError(MultiError, ValueError):
     """A setting, URL or option that can't be."""
 

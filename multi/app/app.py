@@ -8,6 +8,7 @@ from os import environ
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from multi.app import builtins, current
+from multi.app.connected import Connected
 from multi.app.likeness import Likeness
 from multi.app.middleware import Hooked
 from multi.app.moments import Moments
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from multi.app.resultset import GroupResult, ResultSet
     from multi.app.task import CoroutineTask
     from multi.app.typed import BoundDecorator, Decorator, P, R
-    from multi.backends.base import Backend
-    from multi.brokers.base import Broker
     from multi.revoking import RevokedTable
     from multi.topology import Topology
 
@@ -44,7 +43,7 @@ _CONSTRUCTOR = ("main", "broker", "backend", "include", "config_source", "namesp
 CONSTRUCTOR_REFUSED = ("amqp", "events", "loader", "log", "control", "tasks", "fixups")
 
 
-class App(Sender, Moments, Hooked, Likeness):
+class App(Connected, Sender, Moments, Hooked, Likeness):
     """A program's task queue: `App("proj", broker="redis://localhost", backend="redis://localhost")`.
 
     Nothing is read, connected or imported when it is made; settings are read when the first one is asked for.
@@ -85,11 +84,7 @@ class App(Sender, Moments, Hooked, Likeness):
         self._publisher: Publisher | None = None
         self._topology: Topology | None = None
         self._recorder: Recorder | None = None
-        self._broker: Broker | None = None
-        self._worker_broker: Broker | None = None
-        self._backend: Backend | None = None
-        self._backend_known = False
-        self._own_backends: dict[str, Backend] = {}
+        self.forget_connections()
         self.executor: Any = None
         self.turns: dict[tuple[str, float], Any] = {}
         #: in a worker: which tasks are revoked
@@ -328,60 +323,7 @@ class App(Sender, Moments, Hooked, Likeness):
             found = self._recorder = Recorder(self)
         return found
 
-    # connections -----------------------------------------------------------------------------------------------------
-
-    @property
-    def broker(self) -> Broker:
-        """The broker that this app sends to."""
-        if self._broker is None:
-            from multi.app.connections import open_broker
-
-            with self._lock:
-                if self._broker is None:
-                    self._broker = open_broker(self, write=True)
-        return self._broker
-
-    @property
-    def worker_broker(self) -> Broker:
-        """The broker that a worker of this app consumes from: another one only where `broker_read_url` says so."""
-        from multi.app.connections import broker_url, open_broker
-
-        if broker_url(self, write=False) == broker_url(self, write=True):
-            return self.broker
-        with self._lock:
-            if self._worker_broker is None:
-                self._worker_broker = open_broker(self, write=False)
-        return self._worker_broker
-
-    @property
-    def backend(self) -> Backend | None:
-        """Where states and results are kept, None if that is switched off."""
-        if not self._backend_known:
-            from multi.app.connections import open_backend
-
-            with self._lock:
-                if not self._backend_known:
-                    self._backend = open_backend(self)
-                    self._backend_known = True
-        return self._backend
-
-    def backend_of(self, meant: Any) -> Backend:
-        """The result backend that a task names for itself: by its URL, or the thing itself."""
-        if not isinstance(meant, str):
-            backend: Backend = meant
-            return backend
-        from multi.app.connections import open_backend
-
-        with self._lock:
-            found = self._own_backends.get(meant)
-            if found is None:
-                found = open_backend(self, meant)
-                if found is None:
-                    raise ConfigurationError(
-                        f"backend={meant!r} of a task is no place for results: use ignore_result=True"
-                    )
-                self._own_backends[meant] = found
-        return found
+    # results and calls -----------------------------------------------------------------------------------------------
 
     @property
     def control(self) -> Control:
@@ -414,20 +356,9 @@ class App(Sender, Moments, Hooked, Likeness):
 
         return signature(task, args, kwargs, options, app=self, **more)
 
-    def close(self) -> None:
-        """Close the connections; they open again when needed."""
-        for part in (self._broker, self._worker_broker, self._backend, *self._own_backends.values()):
-            if part is not None:
-                part.close()
-        self._own_backends = {}
-        self._broker = self._worker_broker = self._backend = None
-        self._backend_known = False
-
     def after_fork(self) -> None:
         """Let go of what must not be shared with the parent process; called in the child."""
-        self._own_backends = {}
-        self._broker = self._worker_broker = self._backend = None
-        self._backend_known = False
+        self.forget_connections()
         self._publisher = None
         self._recorder = None
         self.tell("on_after_fork")
