@@ -232,6 +232,7 @@ def problems(inventory: Inventory) -> list[Problem]:
     path = inventory.description.path
     found = _unit_settings(inventory)
     seen: dict[tuple[str, int | None, str | None, str], str] = {}
+    never: set[tuple[float, float]] = set()
     for host in inventory.hosts.values():
         key = (host.address, host.port, host.jump, host.settings.path)
         if key in seen:
@@ -243,6 +244,11 @@ def problems(inventory: Inventory) -> list[Problem]:
                 'with the installer "none" python is to be the absolute path of the interpreter that runs the project'
             )
             found.append(Problem(path, host.line, f"hosts.{host.name}.python", text))
+        healthy, deadline = host.settings.min_healthy_time, host.settings.healthy_deadline
+        if healthy >= deadline and (healthy, deadline) not in never:
+            never.add((healthy, deadline))
+            text = f"{healthy:g} s can't be over before healthy_deadline, which is {deadline:g} s; make that longer"
+            found.append(Problem(path, host.line, f"hosts.{host.name}.min_healthy_time", text))
     return found
 
 

@@ -77,7 +77,7 @@ def first_units(
 
 def rules_path(project: str) -> str:
     """Where the file of sudo is: its name has no dot in it, or sudo would not read it."""
-    return f"/etc/sudoers.d/multi-{project.replace('.', '_')}"
+    return f"/etc/sudoers.d/zz-multi-{project.replace('.', '_')}"
 
 
 def put_rules(file: File) -> Command:

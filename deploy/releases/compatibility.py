@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import queue
+import threading
+import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,6 +24,23 @@ LIMIT = 10_000
 TIMEOUT = 120.0
 _MARK = "multi-app-1 "
 _SCRIPT = "asked.py"
+_MARGIN = 15.0
+#: Before the script: it ends when its time is up, by a signal where a library lets no thread of Python's run.
+_ENDING = """
+import os, signal, sys, threading
+def _end():
+    sys.stderr.write("it has not told of itself within {seconds:.0f} s\\n")
+    sys.stderr.flush()
+    os._exit(124)
+_timer = threading.Timer({seconds}, _end)
+_timer.daemon = True
+_timer.start()
+signal.signal(signal.SIGALRM, signal.SIG_DFL)
+signal.alarm(int({seconds}) + 6)
+"""
+#: The release that runs gets so many times what the new one has taken, and so many seconds at least: who goes back because it
+#: hangs is in haste.
+_PATIENCE, _LEAST = 2.0, 3.0
 
 
 class App(NamedTuple):
@@ -62,9 +81,16 @@ class Finding(NamedTuple):
 
 
 def question(
-    nodes: Sequence[NodeSpec], folder: str, python: str, *, user: str | None = None, limit: int = LIMIT
+    nodes: Sequence[NodeSpec],
+    folder: str,
+    python: str,
+    *,
+    user: str | None = None,
+    limit: int = LIMIT,
+    seconds: float = TIMEOUT,
 ) -> Command | None:
-    """What asks the app of these nodes, as it is in `folder`, run by `python`; None where no node has an app."""
+    """What asks the app of these nodes, as it is in `folder`, run by `python`; None where no node has an app. It ends by itself
+    after these seconds: an import that hangs leaves nothing there."""
     worker = next((node for node in nodes if node.kind == "worker" and node.options.get("app")), None)
     if worker is None:
         return None
@@ -78,8 +104,8 @@ def question(
         "broker": str(worker.options.get("broker") or ""),
     }
     script = Path(os.path.dirname(os.path.abspath(__file__)), _SCRIPT).read_text(encoding="utf-8")
-    text = f"import json; MULTI_ASKED = json.loads({json.dumps(json.dumps(asked))})\n{script}"
-    return Command((python, "-"), user=user, cwd=folder, stdin=text.encode(), timeout=TIMEOUT)
+    text = f"{_ENDING.format(seconds=seconds)}import json; MULTI_ASKED = json.loads({json.dumps(json.dumps(asked))})\n{script}"
+    return Command((python, "-"), user=user, cwd=folder, stdin=text.encode(), timeout=seconds + _MARGIN)
 
 
 def of_release(inventory: Inventory, host: Host, release: str, *, limit: int = LIMIT) -> Command | None:
@@ -88,7 +114,8 @@ def of_release(inventory: Inventory, host: Host, release: str, *, limit: int = L
     folder = f"{settings.releases}/{release}"
     python = settings.python if settings.installer == "none" else f"{folder}/.venv/bin/python"
     user = settings.owner.partition(":")[0] if settings.owner else None
-    return question(inventory.nodes(host), folder, python, user=user, limit=limit)
+    seconds = min(TIMEOUT, max(settings.healthy_deadline, 10.0))  # who takes longer will not get healthy in time either
+    return question(inventory.nodes(host), folder, python, user=user, limit=limit, seconds=seconds)
 
 
 def answer(code: int | None, out: str, err: str) -> App:
@@ -163,14 +190,37 @@ def check(inventory: Inventory, hosts: Sequence[Host], plan: Plan, backend: Back
         try:
             session = backend.connect(host)
             before = of_release(inventory, host, planned.current) if planned.current else None
-            with ThreadPoolExecutor(1, "multi-asked") as pool:
-                asked = pool.submit(_ask, session, before) if before is not None else None
-                new = _ask(session, command)
-                old = asked.result() if asked is not None else None
+            told: queue.SimpleQueue[App | None] = queue.SimpleQueue()
+            if before is not None:
+                threading.Thread(target=_tell, args=(session, before, told), name="multi-asked", daemon=True).start()
+            begun = time.monotonic()
+            new = _ask(session, command)
+            left = max(_LEAST, _PATIENCE * (time.monotonic() - begun))
+            old = _old(told, left) if before is not None and new.error is None else None
         except HostUnreachable:
             continue  # another one may tell
-        return compare(old, new, host.name)
+        found = compare(old, new, host.name)
+        if before is not None and old is None and new.error is None:
+            text = (
+                "the release that runs did not tell of its tasks in time; only with what waits was the new one compared"
+            )
+            found.append(Finding("", text, False))
+        return found
     return []
+
+
+def _tell(session: Session, command: Command, told: queue.SimpleQueue[App | None]) -> None:
+    try:
+        told.put(_ask(session, command))
+    except Exception:  # the new release's answer tells of a host that is gone
+        told.put(None)
+
+
+def _old(told: queue.SimpleQueue[App | None], seconds: float) -> App | None:
+    try:
+        return told.get(timeout=seconds)
+    except queue.Empty:
+        return None
 
 
 def _ask(session: Session, command: Command) -> App:

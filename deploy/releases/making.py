@@ -24,9 +24,12 @@ _INCLUDE = re.compile(r"\s*(?:-r|--requirement|-c|--constraint)[\s=]*(\S+)")
 
 def make(inventory: Inventory, given: str | None = None, *, now: float | None = None) -> tuple[Source, Release]:
     """The source, and the release that is made of it. `given` stands in place of `source` in the description."""
+    if given is not None and not given.strip():
+        raise ConfigurationError("--source is empty; name git, git:REF, a folder or a wheel, or leave it out")
     settings = inventory.settings
     folder = inventory.description.folder
-    source = find(given or settings.source, folder, settings.exclude, os.path.basename(inventory.description.path))
+    wanted = settings.source if given is None else given
+    source = find(wanted, folder, settings.exclude, os.path.basename(inventory.description.path))
     requirements = _requirements(source, settings.requirements)
     wheel = source.name if isinstance(source, Wheel) else None
     listed = dict(_followed(source, requirements)) if requirements else {}

@@ -55,7 +55,8 @@ class SudoersFormat(UnitFormat):
         aliases = {f"{stem}_ALL": [f"{program} {_escaped(words)}" for words in every]}
         for number, unit in enumerate(units.values(), 1):
             aliases[f"{stem}_{number}"] = [f"{program} {_escaped(f'{verb} {unit}')}" for verb in verbs]
-        path = os.path.join(target.unit_dir or "/etc/sudoers.d", f"multi-{target.project.replace('.', '_')}")
+        # of the rules that fit, the last one counts: those of `/etc/sudoers.d` are read by their names
+        path = os.path.join(target.unit_dir or "/etc/sudoers.d", f"zz-multi-{target.project.replace('.', '_')}")
         values = {"project": target.project, "who": who, "path": path, "aliases": aliases}
         shorts = tuple(node.name.short for node in nodes)
         text = self.text(target).filled("sudoers/sudoers.j2", values)

@@ -5,13 +5,18 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from support.deploys import TOML, inventory
 
+from multi.deploy.base import Result
+from multi.deploy.hosts.inventory import Host
 from multi.deploy.releases import compatibility
-from multi.deploy.releases.compatibility import App, answer, compare, fits, question, signature
+from multi.deploy.releases.compatibility import App, answer, check, compare, fits, question, signature
+from multi.deploy.steps import LINK, Command, HostPlan, Link, Plan, Step
 from multi.nodes.description import describe
 
 ANY, NAMED, POSITIONAL, STAR, STARS = (
@@ -166,3 +171,52 @@ def test_an_app_that_raises_gives_its_traceback_from_its_own_first_line_on(tmp_p
 def test_nodes_without_an_app_are_not_asked() -> None:
     nodes = [node.spec for node in describe("[nodes.x]\ncommand = 'sleep 9'\n", "/srv/multi.toml").check().nodes]
     assert question(nodes, "/srv", "python3") is None
+
+
+def test_an_import_that_hangs_ends_by_itself_and_that_is_said(tmp_path: Path) -> None:
+    (tmp_path / "proj.py").write_text("import time\ntime.sleep(300)\n")
+    nodes = [node.spec for node in describe("[nodes.w]\napp = 'proj'\n", f"{tmp_path}/multi.toml").check().nodes]
+    command = question(nodes, str(tmp_path), sys.executable, seconds=1)
+    assert command is not None
+    done = subprocess.run(
+        list(map(str, command.argv)), cwd=command.cwd, input=command.stdin, capture_output=True, timeout=60, check=False
+    )
+    said = str(answer(done.returncode, done.stdout.decode(), done.stderr.decode()).error)
+    assert (done.returncode, said) == (124, "it has not told of itself within 1 s")
+
+
+class Here:
+    """A session with this machine, and the backend that gives it."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+
+    def connect(self, _: Host) -> Here:
+        return self
+
+    def run(self, command: Command, _: object = None) -> Result:
+        done = subprocess.run(
+            list(map(str, command.argv)),
+            cwd=command.cwd,
+            input=command.stdin,
+            capture_output=True,
+            timeout=90,
+            check=False,
+        )
+        return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def test_who_goes_back_from_a_release_that_hangs_does_not_wait_for_it(tmp_path: Path) -> None:
+    for name, line in (("r1", "app = multi.App('proj', broker='memory://')"), ("r2", "time.sleep(12)")):
+        (tmp_path / "releases" / name).mkdir(parents=True)
+        (tmp_path / "releases" / name / "proj.py").write_text(f"import multi, time\n{line}\n")
+    text = TOML.replace('"app[1:4]"', "app1").replace("shop.tasks", "proj")
+    given = f'installer = "none"\npython = "{sys.executable}"\npath = "{tmp_path}"\nhealthy_deadline = "15s"'
+    made = inventory(text.replace("[deploy]", f"[deploy]\n{given}"))
+    (host,) = made.hosts.values()
+    link = Step("app1", LINK, "", "", Link(f"{tmp_path}/current", "releases/r1"))
+    plan = Plan("shop", "r1", {"app1": HostPlan("app1", "r2", (link,))}, [["app1"]])
+    begun = time.monotonic()
+    found = check(made, [host], plan, cast(Any, Here(host)))
+    assert time.monotonic() - begun < 11
+    assert [(one.stops, "did not tell of its tasks in time" in str(one)) for one in found] == [(False, True)]

@@ -229,11 +229,15 @@ def test_paths_on_hosts_lead_nowhere_else(value: str) -> None:
 
 
 def test_what_can_not_be_right_about_hosts_as_a_whole() -> None:
-    text = '[hosts.a]\naddress = "x"\n[hosts.b]\naddress = "x"\n[hosts.c]\ninstaller = "none"\n[nodes.w]\n'
+    text = (
+        '[hosts.a]\naddress = "x"\n[hosts.b]\naddress = "x"\n[hosts.c]\ninstaller = "none"\nhealthy_deadline = "4s"\n'
+    )
+    text += "[nodes.w]\n"
     found = problems(Inventory(describe(text, PATH, host="h"), text))
     assert [f"{one.line} {one.key}: {one.text}" for one in found] == [
         "3 hosts.b: is at the same address as a; give each host its own, or a path of its own",
         '5 hosts.c.python: with the installer "none" python is to be the absolute path of the interpreter that runs the project',
+        "5 hosts.c.min_healthy_time: 5 s can't be over before healthy_deadline, which is 4 s; make that longer",
     ]
 
 

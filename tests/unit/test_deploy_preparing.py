@@ -49,7 +49,7 @@ def test_units_and_the_rule_of_sudo_are_written_and_nothing_is_started() -> None
     shop = fleet()
     plan = setup(shop)
     units = [f"write /etc/systemd/system/multi-shop{end}" for end in ("@.service", ".target", ".slice")]
-    assert told(plan) == [*units, "have systemd read its files", "write /etc/sudoers.d/multi-shop"]
+    assert told(plan) == [*units, "have systemd read its files", "write /etc/sudoers.d/zz-multi-shop"]
     (rules,) = (step.do for step in plan.steps() if "sudoers" in step.title)
     assert isinstance(rules, Command) and rules.sudo and rules.stdin is not None
     assert b"/bin/systemctl restart multi-shop@w1.service" in rules.stdin
@@ -66,13 +66,13 @@ def test_where_a_release_is_its_units_are_left_alone() -> None:
     shop = fleet()
     assert shop.push(release())
     shop.inventory = Fleet(ONE.replace("count = 2", "count = 3")).inventory
-    assert told(setup(shop)) == ["write /etc/sudoers.d/multi-shop"]
+    assert told(setup(shop)) == ["write /etc/sudoers.d/zz-multi-shop"]
 
 
 def test_programs_that_supervisord_was_not_told_of_are_taken_over_by_the_first_push() -> None:
     shop = fleet(systemd=None, supervisord="4.2.5", supervisor_dir="/etc/supervisor/conf.d")
     files = [f"write /etc/supervisor/conf.d/multi-shop.{node}.conf" for node in ("w1", "w2")]
-    assert told(setup(shop)) == [*files, "write /etc/sudoers.d/multi-shop"]
+    assert told(setup(shop)) == [*files, "write /etc/sudoers.d/zz-multi-shop"]
     assert not any("supervisorctl" in line for line in shop.of("app1"))
     assert shop.push(release())
     assert "sudo -n supervisorctl update shop-w1" in shop.of("app1")

@@ -11,12 +11,13 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from support.deploys import inventory
 
 from multi.deploy.fleet import Fleet, parse_batch
 from multi.deploy.hosts.inventory import Host, Inventory
 from multi.deploy.hosts.settings import Canary, Settings
 from multi.deploy.members import Member, Place
-from multi.deploy.releases.making import find
+from multi.deploy.releases.making import find, make
 from multi.deploy.releases.source import MANIFEST, Commit, Digests, Folder, Source, Wheel, read_manifest
 from multi.deploy.rollout import hooks, secrets
 from multi.deploy.rollout.canary import Counter, Tally, verdict
@@ -142,6 +143,8 @@ def test_sources_that_are_none_are_told(folder: Path, tmp_path: Path) -> None:
         find("git:nope", str(folder), (), "multi.toml")
     with pytest.raises(ConfigurationError, match="there is no folder and no wheel"):
         find("../nowhere", str(folder), (), "multi.toml")
+    with pytest.raises(ConfigurationError, match="--source is empty"):
+        make(inventory(), " ")
 
 
 def test_a_wheel_is_sent_with_what_a_deploy_needs_beside_it(folder: Path, tmp_path: Path) -> None:

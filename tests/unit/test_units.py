@@ -369,7 +369,7 @@ def test_directories_are_made_with_their_owner() -> None:
 
 def test_sudo_gets_whole_command_lines_and_no_wildcard() -> None:
     (file,) = rendered("[nodes.w]\ncount = 2", "sudoers").values()
-    assert (file.path, file.mode, file.owner) == ("/etc/sudoers.d/multi-shop", 0o440, "root:root")
+    assert (file.path, file.mode, file.owner) == ("/etc/sudoers.d/zz-multi-shop", 0o440, "root:root")
     rules = "\n".join(line for line in file.text.splitlines() if not line.startswith("#"))
     assert "/usr/bin/systemctl restart multi-shop@w1.service" in rules
     assert "*" not in rules
