@@ -153,7 +153,9 @@ class Connections:
 
         gateway = None
         if host.jump:
-            gateway = fabric.Connection(host.jump, config=self._config.clone(), connect_timeout=int(self.ways.connect_timeout))
+            gateway = fabric.Connection(
+                host.jump, config=self._config.clone(), connect_timeout=int(self.ways.connect_timeout)
+            )
         kwargs: dict[str, Any] = {}
         keys = [os.path.join(self.ways.folder, os.path.expanduser(key)) for key in (host.key, self.ways.key) if key]
         for key in keys:
