@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from multi.deploy.hosts.settings import KEEPER, SUPERVISORD, SYSTEMD, SYSTEMD_USER
@@ -270,14 +270,21 @@ def _supervisord(session: Session, gate: Gate) -> dict[str, Health]:
 
 
 def output(session: Session, gate: Gate, nodes: list[str]) -> str:
-    """The end of what these nodes have said, for the report."""
+    """The end of what these nodes have said, for the report: under systemd since their last start, else with a word on it."""
     units = [unit for name, unit in zip(gate.nodes, gate.units or gate.nodes, strict=False) if name in nodes]
     if not units:
         return ""
     settings = session.host.settings
     if gate.manager == SYSTEMD:
-        words = [word for unit in units for word in ("-u", unit)]
-        command = Command(("journalctl", "--no-pager", "-n", "20", "-o", "cat", *words), sudo=settings.sudo)
+        runs = _runs(session, units)
+        words = runs or [word for unit in units for word in ("-u", unit)]
+        # -q: no word on what can't be read, which a login without sudo may have to do without
+        argv = ("journalctl", "-q", "--no-pager", "-n", "20", "-o", "cat", *words)
+        command = Command(argv, sudo=settings.sudo)
+        if runs:
+            result = session.run(command._replace(timeout=30))
+            is_silent = result.ok and settings.sudo and not result.tail.strip()
+            return "nothing was written since its last start" if is_silent else result.tail
     elif gate.manager == SYSTEMD_USER:
         words = [word for unit in units for word in ("--user-unit", unit)]
         command = Command(("journalctl", "--no-pager", "-n", "20", "-o", "cat", *words), user=settings.owner_user)
@@ -289,4 +296,15 @@ def output(session: Session, gate: Gate, nodes: list[str]) -> str:
         )
     else:
         return ""
-    return session.run(command._replace(timeout=30)).tail
+    text = session.run(command._replace(timeout=30)).tail
+    return f"(the end of its log; what is from before this start is not told apart)\n{text}" if text.strip() else text
+
+
+def _runs(session: Session, units: Sequence[str]) -> list[str]:
+    """What journalctl is to be given for the last runs of these units; nothing where systemd doesn't tell them apart."""
+    text = _run(session, Command(("systemctl", "show", "--property=InvocationID", *units)))
+    runs = [line.partition("=")[2] for line in text.splitlines() if line.startswith("InvocationID=")]
+    found: list[str] = []
+    for run in filter(None, runs):
+        found += [*(["+"] if found else []), f"_SYSTEMD_INVOCATION_ID={run}", "+", f"INVOCATION_ID={run}"]
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from support.deploys import TOML, Fleet, fresh, release
 
 from multi.deploy.base import Result
@@ -70,3 +71,19 @@ def test_a_release_that_can_not_be_imported_ends_with_that_and_not_with_advice_t
     assert report.reason == f"{first}; nothing that runs was touched. Put it right, and push again"
     assert f"against it: {first}\n{error}" in said
     assert {one.current for one in simulation.facts.values()} == {"r1"}
+
+
+@pytest.mark.parametrize(
+    ("journal", "told"),
+    [("ImportError: x", "ImportError: x"), ("", "nothing was written since its last start")],
+)
+def test_a_failed_node_is_shown_with_what_it_said_since_its_start(journal: str, told: str) -> None:
+    fleet = Fleet(TOML.replace('"app[1:4]"', "app1"))
+    assert fleet.push(release())
+    faults = [
+        Fault("show --property=Id", "", Result(0, "Id=multi-shop@w1.service\nActiveState=failed\nSubState=failed")),
+        Fault("show --property=InvocationID", "", Result(0, "InvocationID=abc")),
+        Fault("-o cat _SYSTEMD_INVOCATION_ID=abc + INVOCATION_ID=abc", "", Result(0, journal)),
+    ]
+    report = fleet.report(release("2"), faults)
+    assert (report.hosts["app1"].state, report.hosts["app1"].output) == (REVERTED, told)
