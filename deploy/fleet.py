@@ -185,8 +185,19 @@ class Fleet:
         try:
             for command in self._commands(place, verb, members, words):
                 result = session.run(command, lambda line: self._tell(Event(LINE, host, line)))
+                if _wants_password(command, result) and verb == "reload":
+                    # a node's own user may have its keeper reload it, whoever runs that
+                    result = session.run(
+                        command._replace(sudo=False, user=place.host.settings.owner_user),
+                        lambda line: self._tell(Event(LINE, host, line)),
+                    )
                 if result.code is None:
                     raise HostUnreachable(host, f"{title}: {result.err}")
+                if _wants_password(command, result) and verb != "reload":
+                    why = f"its nodes are root's to {verb} ({', '.join({member.run_by: None for member in members})})"
+                    raise StepFailed(
+                        host, title, f"{why}, and sudo wants a password; give it with --ask-sudo-password", result.tail
+                    )
                 if not result.ok:
                     raise StepFailed(host, title, f"exit code {result.code}: {reason(result)}", result.tail)
             if healthy is not None:
@@ -276,6 +287,10 @@ class Fleet:
             return session.run(wanted, None if say is None else lambda line: say(session.host.name, line))
 
         return found | each(self.backend, [self.places[name].host for name in able], one, self._max_parallel)
+
+
+def _wants_password(command: Command, result: Result) -> bool:
+    return command.sudo and not result.ok and "a password is required" in result.err
 
 
 def reason(result: Result) -> str:

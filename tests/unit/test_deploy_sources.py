@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 from support.deploys import inventory
 
+from multi.deploy.base import Result
+from multi.deploy.connections.simulation import Fault, Simulation
 from multi.deploy.fleet import Fleet, parse_batch
+from multi.deploy.hosts.facts import HostFacts
 from multi.deploy.hosts.inventory import Host, Inventory
 from multi.deploy.hosts.settings import Canary, Settings
 from multi.deploy.members import Member, Place
@@ -286,3 +289,19 @@ def test_batches_are_numbers_or_shares() -> None:
     for wrong in ("0", "0%", "120%", "many", "-1"):
         with pytest.raises(ConfigurationError, match="batch"):
             parse_batch(wrong)
+
+
+def test_a_node_of_roots_supervisord_is_reloaded_by_its_own_user_where_sudo_wants_a_password() -> None:
+    host = Host("h1", "h1", (), (), Settings(path="/srv/x"))
+    denied = Fault("sudo -n", "", Result(1, "", "sudo: a password is required"), None)
+    simulation = Simulation([host], {"h1": HostFacts("h1")}, faults=[denied])
+    fleet = Fleet([host], simulation, lambda event: None)
+    one = member("h1/w1")._replace(run_by="supervisord")
+    fleet.places["h1"] = Place(host, "/usr/bin/multi", "/srv/x", None, (one,))
+    done = fleet.all_at_once("reload", [one])
+    assert done.results == {"h1/w1": ""}
+    assert [line.partition("/usr")[0] for _, line in simulation.done[-2:]] == ["cd /srv/x && sudo -n ", "cd /srv/x && "]
+    done = fleet.all_at_once("stop", [one])
+    assert done.results == {
+        "h1/w1": "its nodes are root's to stop (supervisord), and sudo wants a password; give it with --ask-sudo-password"
+    }
