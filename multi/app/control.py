@@ -56,6 +56,17 @@ def place_of(app: App) -> KeepsRevoked | None:
     return cast("KeepsRevoked", backend) if backend is not None and backend.revokes else None
 
 
+def _ids(given: Any) -> list[str]:
+    """The ids of tasks that a program names: one, or several. Raises `TypeError` and `ValueError`."""
+    several = [given] if isinstance(given, str) else given
+    if not isinstance(several, Iterable) or isinstance(several, bytes | Mapping):
+        raise TypeError(f"revoke takes the id of a task, or several of them, not {given!r}")
+    ids = [str(each) if each is not None else "" for each in several]
+    if not ids or not all(ids):
+        raise ValueError(f"revoke takes the id of a task, or several of them, not {given!r}")
+    return ids
+
+
 class Control(Lacks):
     """`app.control`."""
 
@@ -79,9 +90,7 @@ class Control(Lacks):
         kept for three hours in the broker or the result backend, for workers that are away now, unless only the workers in
         `destination` are meant.
         """
-        ids = [task_id] if isinstance(task_id, str) else [str(each) for each in task_id]
-        if not all(ids) or not ids:
-            raise ValueError("revoke takes the id of a task, or several of them")
+        ids = _ids(task_id)
         name = signals.Signals(signal_number(signal)).name
         arguments = {"task_id": ids, "terminate": bool(terminate), "signal": name}
         self._tell("revoke", arguments, [*map(revoking.of_task, ids)], destination, options)
@@ -101,7 +110,13 @@ class Control(Lacks):
         **options: Any,
     ) -> None:
         """As `revoke`, all tasks that carry one of these stamps: `{"header": value or values}`, or `["header=value"]`."""
+        if not isinstance(headers, Mapping | Iterable) or isinstance(headers, str | bytes):
+            raise TypeError(
+                f"revoke_by_stamped_headers takes {{'header': 'value'}} or ['header=value'], not {headers!r}"
+            )
         if isinstance(headers, Mapping):
+            if empty := [key for key, values in headers.items() if values in (None, "", [], ())]:
+                raise ValueError(f"the stamp {empty[0]!r} needs a value, or several")
             given = {str(key): revoking.several(values) for key, values in headers.items()}
         else:
             given = {}

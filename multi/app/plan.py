@@ -98,7 +98,8 @@ def executor(app: App) -> Executor:
 
 
 def make(task: Task) -> Plan:
-    """The plan of `task`."""
+    """The plan of `task`. Raises `ConfigurationError`."""
+    _refuse_halves(task)
     kind = type(task)
     custom = kind.__call__ is not Task.__call__
     body: Any = task.run
@@ -130,6 +131,14 @@ def make(task: Task) -> Plan:
         hooked=_hooked(task, kind),
         custom_call=custom,
     )
+
+
+def _refuse_halves(task: Task) -> None:
+    """A key of which nothing is counted: whoever gave it believes that something is."""
+    if task.unique_for is None and task.unique_key is not None:
+        raise ConfigurationError(f"task {task.name}: unique_key says nothing without unique_for, the seconds it holds")
+    if task.concurrency_limit is None and task.concurrency_key is not None:
+        raise ConfigurationError(f"task {task.name}: concurrency_key says nothing without concurrency_limit")
 
 
 def _hooked(task: Task, kind: type[Task]) -> frozenset[str]:

@@ -119,3 +119,15 @@ def test_the_marks_stay_as_long_and_are_as_many_as_the_environment_says(
 def test_what_only_some_workers_are_told_is_not_kept_for_all(app: App) -> None:
     app.control.revoke("a", destination=["w1@host"])
     assert app.broker.revoked() == {}
+
+
+@pytest.mark.parametrize("wrong", [None, 5, "", [], [None], ["x", ""], b"x", {"x": 1}])
+def test_what_names_no_task_is_refused(app: App, wrong: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match="revoke takes the id of a task, or several of them, not"):
+        app.control.revoke(wrong)
+
+
+@pytest.mark.parametrize("wrong", [None, 5, "a=b", {}, [], {"a": None}, {"a": []}])
+def test_what_names_no_stamp_is_refused(app: App, wrong: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match="stamp"):
+        app.control.revoke_by_stamped_headers(wrong)

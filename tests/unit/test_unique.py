@@ -218,3 +218,16 @@ def message(app: App, name: str, *args: Any) -> Any:
 
 
 _ids = iter(range(1000))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [({"unique_key": "x"}, "unique_for"), ({"concurrency_key": "x"}, "concurrency_limit")]
+)
+def test_a_key_without_what_it_is_for_is_refused_before_anything_runs(
+    app: App, options: dict[str, Any], said: str
+) -> None:
+    @app.task(name="half", **options)  # type: ignore[untyped-decorator]
+    def half(x: int) -> None: ...
+
+    with pytest.raises(ConfigurationError, match=f"task half: .* says nothing without {said}"):
+        app.import_modules()
