@@ -35,7 +35,8 @@ def build_many(app: App, calls: Iterable[Any]) -> list[Publication]:
             name = call["task"]
             task = tasks.get(name)
             args, kwargs = call.args, call.kwargs
-            _check_unique(task)
+            if task is not None and task.unique_for is not None:
+                raise _is_unique(task)
             if task is not None and task.typing and app.strict_typing:
                 task.check_arguments(args, kwargs)
             if options:
@@ -50,14 +51,14 @@ def build_many(app: App, calls: Iterable[Any]) -> list[Publication]:
                 task.check_arguments(args, kwargs)
         else:
             name, task = target, tasks.get(target)
-        _check_unique(task)
+        if task is not None and task.unique_for is not None:
+            raise _is_unique(task)
         found.append(publisher.plain(name, task, stock.pop(), args, kwargs))
     return found
 
 
-def _check_unique(task: Task | None) -> None:
-    if task is not None and task.unique_for is not None:
-        raise TypeError(f"send_many can't send {task.name}, which is unique: call its delay or apply_async")
+def _is_unique(task: Task) -> TypeError:
+    return TypeError(f"send_many can't send {task.name}, which is unique: call its delay or apply_async")
 
 
 def apply_many(app: App, calls: Iterable[Any]) -> list[AsyncResult]:
