@@ -145,6 +145,21 @@ def dealt_with(app: App, message: Message | None, outcome: Outcome) -> None:
             unique.over(app, message.headers, outcome.task_id)
 
 
+def limited(app: App, name: str) -> bool:
+    """Whether runs of this task have places under a concurrency limit."""
+    plan = (app.executor or executor(app)).plan(name)
+    return plan is not None and plan.limit is not None
+
+
+def vacate(app: App, message: Message) -> None:
+    """Free the place of a run whose process is gone; whatever its key or the store raises is the caller's."""
+    ex: Executor = app.executor or executor(app)
+    headers, args, kwargs, _ = read(message, ex.accept, ex.zone)
+    plan = ex.plan(headers["task"])
+    if plan is not None and plan.limit is not None:
+        plan.limit.vacate(app, str(headers.get("id") or ""), args, kwargs)
+
+
 def _has_succeeded(backend: Backend | None, task_id: str) -> bool:
     """Whether the backend has a success of this task; no answer is none."""
     if backend is None or backend.expects:

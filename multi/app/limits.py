@@ -51,7 +51,7 @@ class Limit:
     def hold(self, app: App, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> float:
         """0 if the run may begin, which then has a place; else when its message may ask again (seconds since the epoch)."""
         try:
-            name = self.task.name if self.key is None else self.key(args, kwargs)
+            name = self._name(args, kwargs)
             waiting: int = place(app)[0].enter(name, task_id, self.most, LEASE)
         except (MultiError, TypeError) as error:
             import logging
@@ -64,6 +64,13 @@ class Limit:
             holder(app).take(task_id, name, self.most)
             return 0.0
         return time.time() + min(LATEST, SOON + EACH * waiting) * (0.5 + random())
+
+    def vacate(self, app: App, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Free the place of a run whose process is gone, without waiting for its lease to end."""
+        place(app)[0].leave(self._name(args, kwargs), task_id)
+
+    def _name(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+        return self.task.name if self.key is None else self.key(args, kwargs)
 
 
 def limit(task: Task) -> Limit | None:

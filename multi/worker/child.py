@@ -277,7 +277,10 @@ class Child(ABC):
                 from datetime import UTC, datetime
 
                 due = datetime.fromtimestamp(outcome.due, UTC).isoformat()
-                lines.parked(name, task_id, due, paced=bool(outcome.reason))
+                if outcome.reason:
+                    lines.waits(name, task_id, due, outcome.reason)
+                else:
+                    lines.parked(name, task_id, due)
         elif state == "SUCCESS":
             self.row.count(1, 0, 0)
             if lines.info:

@@ -21,10 +21,12 @@ RETRY = "Task %s[%s] retry: %s"
 IGNORED = "Task %s[%s] ignored"
 REJECTED = "Task %s[%s] rejected: %s"
 PARKED = "Task %s[%s] is not due before %s: parked in the broker"
-PACED = "Task %s[%s] waits for its turn at %s (rate limit): parked in the broker"
+PACED = "Task %s[%s] waits for its turn at %s (%s): parked in the broker"
 REVOKED = "Discarding revoked task: %s[%s] (%s)"
 BURIED = "Task %s[%s] goes to the dead-letter queue of %r: %s"
 
+#: Of so many waiting tasks it is remembered at least that their waiting was told.
+REMEMBERED = 10_000
 #: Characters of a result where its task says nothing (`resultrepr_maxsize`).
 RESULT_LENGTH = 1024
 
@@ -32,12 +34,15 @@ RESULT_LENGTH = 1024
 class TaskLines:
     """Writes them; `info` and `error` say whether lines of that level are written at all."""
 
-    __slots__ = ("error", "info", "logger")
+    __slots__ = ("_waited", "_waiting", "error", "info", "logger")
 
     def __init__(self, logger: logging.Logger | None = None) -> None:
         self.logger = logger if logger is not None else get_logger(OF_TASKS)
         self.info = self.logger.isEnabledFor(logging.INFO)
         self.error = self.logger.isEnabledFor(logging.ERROR)
+        # the tasks whose waiting was told, the latest ones and those before
+        self._waiting: set[str] = set()
+        self._waited: set[str] = set()
 
     def received(self, name: str, task_id: str) -> None:
         if self.info:
@@ -73,9 +78,22 @@ class TaskLines:
         if self.info:
             self.logger.info(REJECTED, name, task_id, reason)
 
-    def parked(self, name: str, task_id: str, due: str, paced: bool = False) -> None:
+    def parked(self, name: str, task_id: str, due: str) -> None:
         if self.info:
-            self.logger.info(PACED if paced else PARKED, name, task_id, due)
+            self.logger.info(PARKED, name, task_id, due)
+
+    def waits(self, name: str, task_id: str, due: str, limit: str) -> None:
+        """It has to wait because of a limit of this kind: told once, and at DEBUG whenever it has asked again."""
+        if not self.info:
+            return
+        level = logging.DEBUG
+        if task_id not in self._waiting:
+            if task_id not in self._waited:
+                level = logging.INFO
+            if len(self._waiting) >= REMEMBERED:
+                self._waited, self._waiting = self._waiting, set()
+            self._waiting.add(task_id)
+        self.logger.log(level, PACED, name, task_id, due, limit)
 
     def revoked(self, name: str, task_id: str, why: str) -> None:
         if self.info:

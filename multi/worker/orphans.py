@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from multi import signals
 from multi.app import life
-from multi.app.execute import dealt_with, failure, stores, termination
+from multi.app.execute import dealt_with, failure, limited, stores, termination, vacate
 from multi.brokers.base import Settlement, Watch
 from multi.errors import MultiError, TimeLimitExceeded, WorkerLostError
 from multi.log import get_logger
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 logger = get_logger("multi.worker")
 
+#: After a place could not be given back, those of the next seconds are left to their leases: the worker has more to do
+#: than to wait for a store that is away.
+LEFT_ALONE = 10.0
+
 
 class Orphans:
     """Settles for what was running: delivered again, or a FAILURE where a limit or the acknowledgement says so."""
@@ -30,6 +35,7 @@ class Orphans:
     def __init__(self, app: App, watch: Watch) -> None:
         self.app = app
         self.watch = watch
+        self._away_until = 0.0
 
     def take(self, member: Member, held: Held, code: int, *, cold: bool) -> None:
         """A task whose child is gone: what becomes of its message."""
@@ -55,12 +61,33 @@ class Orphans:
                 member.pid,
                 how(code),
             )
-            self.watch.settle([Settlement(held.tag, held.fence, held.queue, "requeue", started=True)])
+            self._deliver_again(held)
 
     def _fails(self, name: str) -> bool:
         """Whether a task is to fail when its process dies: only where it says so in so many words."""
         task = self.app.tasks.get(name)
         return task is not None and task.effective("reject_on_worker_lost") is False
+
+    def _deliver_again(self, held: Held) -> None:
+        def answer(message: Message | None) -> None:
+            if message is not None:
+                self._vacate(held, message)  # before anybody else can have the message, and a place for it
+            self.watch.settle([Settlement(held.tag, held.fence, held.queue, "requeue", started=True)])
+
+        if limited(self.app, held.task):
+            self.watch.recall(held.tag, held.fence, answer)
+        else:
+            answer(None)
+
+    def _vacate(self, held: Held, message: Message) -> None:
+        """Give back the place of a run under a concurrency limit, which its process can't do any more."""
+        if not limited(self.app, held.task) or monotonic() < self._away_until:
+            return
+        try:
+            vacate(self.app, message)
+        except Exception as error:  # the key may be a function of anybody's
+            self._away_until = monotonic() + LEFT_ALONE
+            logger.warning("A place of task %s could not be freed, it comes free by itself: %s", held.task, error)
 
     def _end(self, held: Held, number: int) -> None:
         """REVOKED, for what was terminated by this signal."""
@@ -92,6 +119,7 @@ class Orphans:
             if message is None:
                 return  # the lease is lost: whoever has the message now decides
             outcome = make(message)
+            self._vacate(held, message)
             dealt_with(self.app, message, outcome)
             try:
                 stored = stores(self.app, outcome)
@@ -124,6 +152,7 @@ class Orphans:
         self._settle_directly(held, outcome, message)
 
     def _settle_directly(self, held: Held, outcome: Outcome, message: Message) -> None:
+        self._vacate(held, message)
         dealt_with(self.app, message, outcome)
         # should its child have died just before the acknowledgement
         self.watch.settle([Settlement(held.tag, held.fence, held.queue)])

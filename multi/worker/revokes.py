@@ -96,7 +96,9 @@ class Revokes:
         """End every run that is meant; it is looked for by its message, since slots know claims and no ids."""
         number = signal_number(name)
         if self._worker.pool.loop != "serial":
-            logger.warning("No task can be terminated in this pool, as no thread can be ended by force: use -P prefork")
+            logger.warning(
+                "No task can be terminated in this pool, as nothing in it can be ended by force: use -P prefork"
+            )
             return
         deadline = monotonic() + AT_LAST
         for member in list(self._worker.members.values()):

@@ -10,7 +10,7 @@ from support.project import Project
 from support.wait import until
 from support.workers import Bench, bench
 
-from multi.errors import TaskRevokedError, UnsupportedOption
+from multi.errors import TaskRevokedError, TimeLimitExceeded, UnsupportedOption
 
 
 @pytest.fixture
@@ -192,3 +192,37 @@ def test_over_rabbitmq_a_task_is_revoked_terminated_and_kept_in_the_result_backe
             later.get(timeout=15)
         theirs.close()
         assert "begin never" not in made.notes()
+
+
+@pytest.mark.parametrize("broker", ["redis", "sqlite"], indirect=True)
+def test_a_run_that_is_ended_by_force_or_lost_gives_its_place_back_at_once(project: Project, broker: str) -> None:
+    place = f"{broker}?create=file" if broker.startswith("sqlite") else broker
+    annotations = {"*": {"concurrency_limit": 1, "max_deliveries": 1}}
+    with bench(project, place, place, task_annotations=annotations) as made:
+        worker = made.start("-c", "2", "-l", "DEBUG")
+
+        def told(task_id: str) -> list[str]:
+            return [line for line in worker.said().splitlines() if f"[{task_id}] waits for its turn" in line]
+
+        def asked_often(task_id: str) -> bool:
+            return len(told(task_id)) > 2
+
+        # each waits for less than a lease lasts
+        for task in (made.tasks.sleep, made.tasks.sleep_once):
+            late = task.apply_async((60, f"late {task.name}"), time_limit=1)
+            with pytest.raises(TimeLimitExceeded):
+                late.get(timeout=20)
+            assert task.delay(0, "next").get(timeout=15) == "next"
+            ended = task.delay(60, f"ended {task.name}")
+            made.wait_begun(f"ended {task.name}")
+            waits = task.delay(0, "next")
+            until(partial(asked_often, waits.id), 15, what="it to have asked for a place several times")
+            assert all("(concurrency limit)" in line for line in told(waits.id))
+            assert sum("INFO" in line for line in told(waits.id)) == 1
+            ended.revoke(terminate=True)
+            with pytest.raises(TaskRevokedError, match="terminated"):
+                ended.get(timeout=20)
+            assert waits.get(timeout=15) == "next"
+        for name in ("one", "two"):
+            made.tasks.die.delay(name)
+            made.wait_begun(name)

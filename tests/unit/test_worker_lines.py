@@ -87,3 +87,24 @@ def test_an_error_whose_repr_fails_is_told_all_the_same(
 def test_a_percent_sign_in_a_traceback_is_text(logger: logging.Logger, caplog: pytest.LogCaptureFixture) -> None:
     TaskLines(logger).failed("t", "1", ValueError("5%s"), "100%d")
     assert said(caplog) == [("ERROR", "Task t[1] raised unexpected: ValueError('5%s')\n100%d")]
+
+
+def test_a_waiting_is_told_once_and_at_debug_from_then_on_as_long_as_it_is_remembered(
+    logger: logging.Logger, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("multi.worker.lines.REMEMBERED", 2)
+    logger.setLevel(logging.DEBUG)
+    lines = TaskLines(logger)
+    for task_id in ("a", "a", "b", "a", "c", "a", "c", "d", "e", "f", "b"):
+        lines.waits("t.add", task_id, "noon", "concurrency limit")
+    assert said(caplog)[0] == (
+        "INFO",
+        "Task t.add[a] waits for its turn at noon (concurrency limit): parked in the broker",
+    )
+    levels = [(text[11], level) for level, text in said(caplog)]
+    assert [task_id for task_id, level in levels if level == "INFO"] == ["a", "b", "c", "d", "e", "f", "b"]
+    assert [task_id for task_id, level in levels if level == "DEBUG"] == ["a", "a", "a", "c"]
+    caplog.clear()
+    logger.setLevel(logging.WARNING)
+    TaskLines(logger).waits("t.add", "a", "noon", "rate limit")
+    assert said(caplog) == []
