@@ -126,7 +126,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if " at 0x" in item.name:  # processes of a parallel run would not agree on what there is
             raise pytest.UsageError(f"{item.nodeid} holds an address: give its parameters ids that are always the same")
+        parameters = item.name.partition("[")[2]
         for server in ("fragile_rabbitmq", "rabbitmq_server"):
-            if server in getattr(item, "fixturenames", ()):
+            # by its parameter where a test asks for it as it goes
+            is_asked_for = server == "rabbitmq_server" and ("rabbitmq" in parameters or "amqp" in parameters)
+            if server in getattr(item, "fixturenames", ()) or is_asked_for:
                 item.add_marker(pytest.mark.xdist_group(server))
                 break
