@@ -115,7 +115,7 @@ def _symbol(path: str) -> Any:
 
 
 #: Under the prefix, and not settings of the app: of Django's connections (multi.app.frameworks.django), of django-celery-email.
-_NEIGHBOURS = ("DB_REUSE_MAX", "EMAIL_")
+NEIGHBOURS = ("DB_REUSE_MAX", "EMAIL_")
 
 
 def strip(found: Mapping[str, Any], namespace: str) -> dict[str, Any]:
@@ -141,7 +141,7 @@ def strip(found: Mapping[str, Any], namespace: str) -> dict[str, Any]:
                 raise two_names(before, key)
             if before == key or key.startswith(prefix):  # without the prefix it gives way to the one that has it
                 spelled[name], settings[name] = key, value
-        elif upper.startswith(prefix) and key.isupper() and not rest.startswith(_NEIGHBOURS):
+        elif upper.startswith(prefix) and key.isupper() and not rest.startswith(NEIGHBOURS):
             from difflib import get_close_matches
 
             # what is common to all of them must not make two names alike

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from multi.config.table import Setting
@@ -32,7 +33,11 @@ _FALSE = frozenset(("0", "false", "no", "off"))
 
 def convert(setting: Setting, value: Any, key: str, *, from_text: bool = False) -> Any:
     """`value` in the type of `setting`; `key` is the name under which it came. Raises `ConfigurationError`."""
-    if value is None or setting.kind == "any":
+    if value is None:
+        return value
+    if setting.name in _REFUSED and (wrong := _REFUSED[setting.name](value)):
+        raise ConfigurationError(f"{key} {wrong}")
+    if setting.kind == "any":
         return value
     try:
         return _CONVERTERS[setting.kind](value, from_text)
@@ -43,6 +48,23 @@ def convert(setting: Setting, value: Any, key: str, *, from_text: bool = False) 
         if any(word in setting.name for word in ("password", "secret", "key", "url", "backend")):
             shown = f"a {type(value).__name__}"
         raise ConfigurationError(f"{key} should be {_WORDS[setting.kind]}, not {shown}") from None
+
+
+def _no_router(value: Any) -> str:
+    """What to say of routes that are neither a table, nor a router, nor a list of these; what they hold is looked at later."""
+    if not value or isinstance(value, str | list | tuple | Mapping) or callable(value):
+        return ""
+    if hasattr(value, "route_for_task"):
+        return ""
+    return f"is no router: it should be a table, a function, the path of one, or a list of these, not {value!r}"
+
+
+def _no_queue(value: Any) -> str:
+    return "" if value else "should be the name of a queue, and is empty"
+
+
+#: What the type alone doesn't tell, and would otherwise show at the first message.
+_REFUSED: dict[str, Callable[[Any], str]] = {"task_routes": _no_router, "task_default_queue": _no_queue}
 
 
 def _bool(value: Any, from_text: bool) -> bool:

@@ -311,9 +311,8 @@ def test_what_makes_no_sense_as_a_tasks_attribute_is_told_when_it_is_made(
 
 
 def test_a_default_queue_has_a_name() -> None:
-    app = make_app(task_default_queue="")
     with pytest.raises(ConfigurationError, match="task_default_queue should be the name of a queue"):
-        app.send_task("x")
+        make_app(task_default_queue="")
 
 
 def test_a_retry_that_makes_no_sense_is_the_failure_of_its_task(app: App) -> None:

@@ -8,6 +8,7 @@ import tokenize
 from collections.abc import Iterator
 
 from multi.app.migration import calls, imports, settings, tasks
+from multi.app.migration.classes import Classes
 from multi.app.migration.findings import DIFFERS, ERROR, LEVELS, Finding, Project
 from multi.app.migration.told import Told
 from multi.errors import ConfigurationError
@@ -40,16 +41,21 @@ def read(path: str) -> Project:
             f"{path} is no project of Celery's: nothing in its {len(modules)} Python files imports it, or sets it up"
         )
     late = None
+    classes = Classes.of(modules, told)
     for shown, module in modules:
         project.findings += imports.findings(shown, module)
         project.findings += tasks.priorities(shown, module)
         project.findings += calls.findings(shown, module, told)
-        for each in settings.given(shown, module, told):
+        given = list(settings.given(shown, module, told))
+        project.findings += settings.clashes(given)
+        for each in given:
             project.settings += 1
             project.findings += each.findings()
             if each.setting == "task_acks_late":
                 late = each
-        for task in tasks.found(module):
+    # only now, as the settings may stand in a later file
+    for shown, module in modules:
+        for task in tasks.found(shown, module, classes, told):
             project.tasks.append(f"{shown}:{task.line} {task.name}")
             project.findings += task.findings(shown, late_told=late is not None)
     if late is None:

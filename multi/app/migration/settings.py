@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -14,7 +14,9 @@ from multi.app.migration.told import Told, constructs
 from multi.config.removed import why
 from multi.config.setting import NOTED
 from multi.config.settings import resolve
+from multi.config.sources import NEIGHBOURS
 from multi.config.table import TABLE, upper_names
+from multi.config.values import convert
 from multi.errors import ConfigurationError
 
 _PREFIXES = ("CELERY", "BROKER_")
@@ -39,6 +41,11 @@ class Given(msgspec.Struct):
     trouble: str = ""
     namespace: str = ""
     """What stands before the names of settings where this one is."""
+    node: ast.expr | None = None
+    place: ast.AST | None = None
+    """The body, call or dictionary whose settings are all taken at one time; None where each is by itself."""
+    beside: str = ""
+    """Another name of the same setting, in the same place."""
 
     def findings(self) -> Iterator[Finding]:
         """What there is to say of it."""
@@ -59,10 +66,40 @@ class Given(msgspec.Struct):
         new = self.setting if not self.namespace else self.namespace + self.setting.upper()
         if self.key.isupper() and self.key != new:
             django = " --django" if self.namespace else ""
-            yield self._finding(OLD, f"now {new}; `multi upgrade settings{django} {self.file}` rewrites it")
+            way = f"`multi upgrade settings{django} {self.file}` rewrites it"
+            yield self._finding(OLD, f"now {new}; " + (f"{self.beside} is here too: keep one" if self.beside else way))
 
     def _finding(self, level: str, text: str) -> Finding:
         return Finding(level, self.file, self.line, self.key, text)
+
+
+def clashes(settings: Iterable[Given]) -> Iterator[Finding]:
+    """Settings that have two names in one place, with values that differ, or may: that ends the start."""
+    last: dict[tuple[int, str], dict[str, Given]] = {}
+    for each in settings:
+        # without the prefix it gives way to the one that has it
+        if each.setting is not None and each.place is not None and each.key.startswith(each.namespace):
+            last.setdefault((id(each.place), each.setting), {})[each.key] = each
+    for (_, setting), named in last.items():
+        first, *others = named.values()
+        for other in others:
+            first.beside, other.beside = other.key, first.key
+            if ... in (first.value, other.value):
+                if first.node and other.node and ast.dump(first.node) != ast.dump(other.node):
+                    text = f"is another name of {first.key} (line {first.line}); the start ends if their values differ: keep one"
+                    yield Finding(DIFFERS, other.file, other.line, other.key, text)
+            elif _converted(setting, first.value) != _converted(setting, other.value):
+                text = (
+                    f"and {first.key} (line {first.line}) are two names of one setting, with different values; keep one"
+                )
+                yield Finding(ERROR, other.file, other.line, other.key, text)
+
+
+def _converted(setting: str, value: Any) -> Any:
+    try:
+        return convert(TABLE[setting], value, setting)
+    except ConfigurationError:  # told by itself
+        return value
 
 
 def given(file: str, module: ast.Module, told: Told) -> Iterator[Given]:
@@ -74,7 +111,7 @@ def given(file: str, module: ast.Module, told: Told) -> Iterator[Given]:
         for statement in body.body:
             for name, value in _assigned(statement):
                 if name in known or (holds and _meant(name, told)):
-                    yield _given(file, statement.lineno, name, value, told.namespace)
+                    yield _given(file, statement.lineno, name, value, told.namespace, place=body)
     for node in ast.walk(module):
         if isinstance(node, ast.Assign):
             for target in node.targets:
@@ -83,16 +120,16 @@ def given(file: str, module: ast.Module, told: Told) -> Iterator[Given]:
                 elif isinstance(target, ast.Name) and target.id in told.mappings:
                     for key, value in _pairs(node.value):
                         if key in known or _meant(key, told):
-                            yield _given(file, value.lineno, key, value, told.namespace)
+                            yield _given(file, value.lineno, key, value, told.namespace, place=node)
         elif isinstance(node, ast.Call):
             for key, value in _in_call(node):
-                yield _given(file, node.lineno, key, value)
+                yield _given(file, node.lineno, key, value, place=node)
 
 
 def _meant(name: str, told: Told) -> bool:
     """Whether a name in a place of settings is one, or is meant to be one."""
     if told.namespace:
-        return name.startswith(told.namespace)
+        return name.startswith(told.namespace) and not name.removeprefix(told.namespace).startswith(NEIGHBOURS)
     if name.startswith("_"):
         return False
     try:
@@ -154,7 +191,9 @@ def _pairs(node: ast.expr) -> Iterator[tuple[str, ast.expr]]:
         yield from _arguments(node)
 
 
-def _given(file: str, line: int, key: str, node: ast.expr, namespace: str = "") -> Given:
+def _given(
+    file: str, line: int, key: str, node: ast.expr, namespace: str = "", *, place: ast.AST | None = None
+) -> Given:
     try:
         value: Any = ast.literal_eval(node)
     except (ValueError, TypeError):
@@ -167,13 +206,23 @@ def _given(file: str, line: int, key: str, node: ast.expr, namespace: str = "") 
         name = rest if rest in TABLE else resolve(key)
     except ConfigurationError as error:
         return Given(file, line, key, None, value, str(error))
-    return Given(file, line, key, name, value, "" if name else f"no setting is called {key!r}", namespace)
+    return Given(file, line, key, name, value, "" if name else f"no setting is called {key!r}", namespace, node, place)
 
 
 def _wrong(name: str, value: Any) -> str:
     """Why a value can't be here; "" if it can, or isn't known before the program runs."""
     from multi import plugins, urls
+    from multi.app.routes import MapRoute
 
+    if value is ...:
+        return ""
+    try:
+        convert(TABLE[name], value, "")
+        for table in value if isinstance(value, list) else [value]:
+            if name == "task_routes" and isinstance(table, dict):
+                MapRoute(table)
+    except ConfigurationError as error:
+        return str(error).removeprefix(":").strip()
     if (
         name in ("broker_url", "broker_read_url", "broker_write_url", "result_backend")
         and isinstance(value, str)
