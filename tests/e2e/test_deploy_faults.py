@@ -209,7 +209,7 @@ def test_a_disk_that_gets_full_changes_nothing_and_leaves_nothing(faulty: Faulty
 IMPATIENT = """
 import functools
 from multi.deploy.connections import pool
-pool.Ways = functools.partial(pool.Ways, silence=2.0, attempts=1)
+pool.Ways = functools.partial(pool.Ways, silence=5.0, attempts=1)
 from multi.cli.main import main
 raise SystemExit(main())
 """

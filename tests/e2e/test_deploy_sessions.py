@@ -31,7 +31,7 @@ def where(hosts: list[SshHost], tmp_path: Path) -> Host:
 
 @pytest.fixture
 def ways(hosts: list[SshHost], tmp_path: Path) -> Ways:
-    return Ways(ssh_config=str(write_config(tmp_path, hosts)), attempts=1, connect_timeout=5, silence=2)
+    return Ways(ssh_config=str(write_config(tmp_path, hosts)), attempts=1, connect_timeout=5, silence=8)
 
 
 @pytest.fixture
