@@ -205,7 +205,7 @@ def test_a_disk_that_gets_full_changes_nothing_and_leaves_nothing(faulty: Faulty
     faulty.project.write("requirements.txt", REQUIREMENTS)
 
 
-#: The command line, for which a host has gone when it is silent for two seconds.
+#: The command line, for which a host has gone when it is silent for five seconds.
 IMPATIENT = """
 import functools
 from multi.deploy.connections import pool
