@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from multi.backends.base import Backend, Joined
-from multi.connections import sqlite_control as control
-from multi.connections import sqlite_locks as locks
 from multi.connections.ring import Ring
 from multi.connections.sqlite import Database, location, now
-from multi.connections.sqlite_rates import reserve
+from multi.connections.sqlite_agreements import Agreements
 from multi.connections.sqlite_results import join_chord, record, tell
 from multi.errors import BackendUnavailable
 from multi.store import Store
@@ -22,7 +20,7 @@ from multi.store import Store
 _TICK = 1.0
 
 
-class SQLiteBackend(Backend):
+class SQLiteBackend(Agreements, Backend):
     """`sqlite:////absolute/path.db`, with the options of the broker of this name."""
 
     chords = True
@@ -56,36 +54,7 @@ class SQLiteBackend(Backend):
         tell(paths)
 
     turns = True
-
-    def reserve(self, name: str, member: str, pause: float) -> tuple[float, float]:
-        with self._database.write() as connection:
-            return reserve(connection, name, member, pause)
-
     revokes = True
-
-    def lock(self, name: str, holder: str, seconds: float, *, take: bool = False) -> str:
-        with self._database.write() as connection:
-            return locks.lock(connection, name, holder, seconds, take)
-
-    def unlock(self, name: str, holder: str) -> None:
-        with self._database.write() as connection:
-            locks.unlock(connection, name, holder)
-
-    def enter(self, name: str, member: str, limit: int, lease: float) -> int:
-        with self._database.write() as connection:
-            return locks.enter(connection, name, member, limit, lease)
-
-    def leave(self, name: str, member: str) -> None:
-        with self._database.write() as connection:
-            locks.leave(connection, name, member)
-
-    def keep_revoked(self, marks: Iterable[str], until: float, most: int) -> None:
-        with self._database.write() as connection:
-            control.keep_revoked(connection, marks, until, most)
-
-    def revoked(self) -> dict[str, float]:
-        with self._database.read() as connection:
-            return control.revoked(connection)
 
     def fetch(self, task_ids: Sequence[str]) -> list[bytes | None]:
         with self._database.read() as connection:

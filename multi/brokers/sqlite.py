@@ -39,10 +39,9 @@ from multi.brokers.sqlite_queue import (
 from multi.brokers.sqlite_queue import claim as claim_first
 from multi.brokers.sqlite_watch import SQLiteWatch
 from multi.connections import sqlite_control as control
-from multi.connections import sqlite_locks as locks
 from multi.connections.ring import ring
 from multi.connections.sqlite import Database, location
-from multi.connections.sqlite_rates import reserve
+from multi.connections.sqlite_agreements import Agreements
 from multi.errors import BackendUnavailable, BrokerLost, BrokerRefused, BrokerUnavailable, MultiError
 from multi.loop import Loop
 from multi.message import Message
@@ -53,7 +52,7 @@ from multi.store import Storage
 _BATCH = 1000
 
 
-class SQLiteBroker(Broker):
+class SQLiteBroker(Agreements, Broker):
     """`sqlite:////absolute/path.db`.
 
     Options: `create` (what may be made when it is missing: "all" the file and its folders, "file", or "" nothing, which is
@@ -107,10 +106,6 @@ class SQLiteBroker(Broker):
             # a write, so that a read-only or full disk shows now
             connection.execute("INSERT OR REPLACE INTO facts VALUES ('checked', ?)", (str(os.getpid()),))
 
-    def reserve(self, name: str, member: str, pause: float) -> tuple[float, float]:
-        with self._database.write() as connection:
-            return reserve(connection, name, member, pause)
-
     def broadcast(self, exchange: str, message: Message) -> None:
         envelope = pack(message)
         with self._database.write() as connection:
@@ -118,30 +113,6 @@ class SQLiteBroker(Broker):
             sleepers = idle_watches(connection)
         for path in sleepers:
             ring(path, 0)
-
-    def lock(self, name: str, holder: str, seconds: float, *, take: bool = False) -> str:
-        with self._database.write() as connection:
-            return locks.lock(connection, name, holder, seconds, take)
-
-    def unlock(self, name: str, holder: str) -> None:
-        with self._database.write() as connection:
-            locks.unlock(connection, name, holder)
-
-    def enter(self, name: str, member: str, limit: int, lease: float) -> int:
-        with self._database.write() as connection:
-            return locks.enter(connection, name, member, limit, lease)
-
-    def leave(self, name: str, member: str) -> None:
-        with self._database.write() as connection:
-            locks.leave(connection, name, member)
-
-    def keep_revoked(self, marks: Iterable[str], until: float, most: int) -> None:
-        with self._database.write() as connection:
-            control.keep_revoked(connection, marks, until, most)
-
-    def revoked(self) -> dict[str, float]:
-        with self._database.read() as connection:
-            return control.revoked(connection)
 
     def depth(self, queue: str) -> int:
         with self._database.read() as connection:
