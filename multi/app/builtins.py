@@ -58,7 +58,7 @@ def register(app: App) -> None:
     @task(name="celery.chain")
     def chain(*args: Any, **kwargs: Any) -> None:
         """A name, and no task."""
-        raise NotImplementedError("chain is not a real task")
+        raise NotImplementedError("celery.chain is a name only: send the chain itself, by chain(…).apply_async()")
 
     @task(name="celery.chord", bind=True, ignore_result=False)
     def chord(self: Any, header: Any, body: Any, partial_args: Any = (), **kwargs: Any) -> Any:
