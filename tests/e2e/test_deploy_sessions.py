@@ -116,13 +116,13 @@ def test_a_host_that_falls_silent_is_given_up_and_reached_again_when_it_is_back(
         timer.start()
         began = time.monotonic()
         try:
-            result = session.run(Command(("sleep", "30")))
+            result = session.run(Command(("sleep", "60")))
         finally:
             timer.join()
             hosts[0].thaw()
         assert result.code is None
         assert "may have been done or not" in result.err
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 40
         assert connections.connect(where).run(Command(("true",))).ok
 
 

@@ -247,7 +247,8 @@ class Loud(Task):
         write(kwargs["name"], hook="after_return", status=status, value=repr(retval))
 
 
-@app.task(bind=True, base=Loud, max_retries=1, default_retry_delay=0, throws=(KeyError,))
+# a pause before the retry: Celery's worker sends it before it stores RETRY, which may come after the retry's SUCCESS
+@app.task(bind=True, base=Loud, max_retries=1, default_retry_delay=0.5, throws=(KeyError,))
 def loud(self: Any, how: str, name: str) -> str:
     write(name, run=self.request.retries)
     if how == "expected":
