@@ -9,13 +9,12 @@ import msgspec
 
 from multi.brokers.base import Abilities, Broker, Consumer, DeadLetter, HandedBack, QueueCounts, WatchEvents
 from multi.brokers.consumed import Consumed
-from multi.brokers.redis import envelope
 from multi.brokers.redis.counting import Counting
 from multi.brokers.redis.exchanges import Exchanges
-from multi.brokers.redis.keys import Keys
 from multi.brokers.redis.settling import Words, publication_words
 from multi.brokers.redis.watch import RedisWatch
-from multi.connections.redis import Address, PerThread, Redis, ReplyError, locks, rates, revoking
+from multi.connections.redis import Address, PerThread, Redis, ReplyError, envelope, locks, rates, revoking
+from multi.connections.redis.keys import Keys
 from multi.errors import BrokerUnavailable, DecodeError
 from multi.loop import Loop
 from multi.message import Message

@@ -8,9 +8,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from multi.brokers.base import Consumer, HandedBack, QueueCounts
-from multi.brokers.redis import envelope
-from multi.brokers.redis.keys import INBOX, Keys
 from multi.brokers.redis.scripts import FOREIGN, RESTORE, SOURCES, UNPARK
+from multi.connections.redis import envelope
+from multi.connections.redis.keys import INBOX, Keys
 
 #: Carries out commands and returns their answers.
 Call = Callable[[Sequence[Sequence[Any]]], list[Any]]

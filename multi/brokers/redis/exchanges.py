@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from multi.brokers.bindings import spread
-from multi.brokers.redis import envelope
-from multi.brokers.redis.keys import Keys
+from multi.connections.redis import envelope
+from multi.connections.redis.keys import Keys
 from multi.outcome import Publication
 from multi.topology import FANOUT, TOPIC, Queue, Topology, pattern
 

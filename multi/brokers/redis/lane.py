@@ -9,11 +9,10 @@ import msgspec
 
 from multi.brokers.base import Delivery, Lane, Settlement
 from multi.brokers.consumed import Consumed
-from multi.brokers.redis import envelope
 from multi.brokers.redis.exchanges import Exchanges
 from multi.brokers.redis.scripts import EXCHANGE
 from multi.brokers.redis.settling import Words
-from multi.connections.redis import Address, Redis, ReplyError, Word
+from multi.connections.redis import Address, Redis, ReplyError, Word, envelope
 from multi.errors import BackendUnavailable, BrokerLost, BrokerUnavailable, DecodeError
 from multi.store import Storage
 

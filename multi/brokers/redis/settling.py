@@ -8,9 +8,8 @@ from time import time
 import msgspec
 
 from multi.brokers.base import Settlement
-from multi.brokers.redis import envelope
-from multi.brokers.redis.keys import Keys
-from multi.connections.redis import Address, Word
+from multi.connections.redis import Address, Word, envelope
+from multi.connections.redis.keys import Keys
 from multi.outcome import Publication
 from multi.store import Storage
 

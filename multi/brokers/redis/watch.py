@@ -9,15 +9,14 @@ import msgspec
 
 from multi.brokers.base import Lane, Port, Settlement, WatchEvents
 from multi.brokers.consumed import Consumed
-from multi.brokers.redis import envelope
 from multi.brokers.redis.copies import Copies
 from multi.brokers.redis.exchanges import Call, Exchanges
-from multi.brokers.redis.keys import Keys
 from multi.brokers.redis.lane import AT_ONCE, RedisLane
 from multi.brokers.redis.scripts import ALL, DUE, EMPTY, EXCHANGE, EXPIRED, LEAVE, RENEW, RESTORE, Script
 from multi.brokers.redis.settling import Words
 from multi.brokers.redis.waiter import Waiter
-from multi.connections.redis import Address, RedisStream, Reply, ReplyError, Word
+from multi.connections.redis import Address, RedisStream, Reply, ReplyError, Word, envelope
+from multi.connections.redis.keys import Keys
 from multi.errors import BackendUnavailable, BrokerRefused, BrokerUnavailable, DecodeError
 from multi.log import get_logger
 from multi.loop import Loop, Timer

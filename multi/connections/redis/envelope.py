@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from multi.brokers.redis.keys import Keys, turned
+from multi.connections.redis.keys import Keys, turned
 from multi.errors import DecodeError, EncodeError
 from multi.message import Message
 
