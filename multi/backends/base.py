@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from multi.documents import Answer, Change
 from multi.errors import UnsupportedOption
 from multi.store import Store
 
@@ -41,6 +42,8 @@ class Backend(ABC):
     turns: bool = False
     #: Whether it keeps which tasks are revoked (`keep_revoked`, `revoked`).
     revokes: bool = False
+    #: Whether it keeps documents (`documents`, `revision`, `change`).
+    keeps: bool = False
     #: Whether other processes see the same records.
     shared: bool = True
 
@@ -110,6 +113,18 @@ class Backend(ABC):
 
     def revoked(self) -> dict[str, float]:
         """What is kept of it. Where `revokes` is true; raises `BackendUnavailable`."""
+        raise NotImplementedError
+
+    def documents(self, shelf: str, names: Iterable[str] | None = None) -> tuple[int, dict[str, bytes]]:
+        """See `multi.documents.Keeps`. Where `keeps` is true; raises `BackendUnavailable`."""
+        raise NotImplementedError
+
+    def revision(self, shelf: str) -> int:
+        """See `multi.documents.Keeps`. Where `keeps` is true; raises `BackendUnavailable`."""
+        raise NotImplementedError
+
+    def change(self, shelf: str, changes: Sequence[Change], *, tell: bool = False) -> list[Answer]:
+        """See `multi.documents.Keeps`; publications are not sent. Where `keeps` is true; raises `BackendUnavailable`."""
         raise NotImplementedError
 
     @abstractmethod

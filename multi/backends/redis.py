@@ -21,6 +21,8 @@ from multi.connections.redis import (
     rates,
     revoking,
 )
+from multi.connections.redis import documents as kept
+from multi.documents import Answer, Change
 from multi.errors import BackendUnavailable, BrokerLost, BrokerUnavailable
 from multi.store import Store
 
@@ -88,6 +90,7 @@ class RedisBackend(Backend):
         return rates.turn(self._call(rates.command(self._prefix.removesuffix(PREFIX), name, member, pause)))
 
     revokes = True
+    keeps = True
 
     def lock(self, name: str, holder: str, seconds: float, *, take: bool = False) -> str:
         other: bytes = self._call(locks.lock(self._keyprefix, name, holder, seconds, take))
@@ -108,6 +111,21 @@ class RedisBackend(Backend):
 
     def revoked(self) -> dict[str, float]:
         return revoking.found(self._call(revoking.ask(self._keyprefix)))
+
+    def documents(self, shelf: str, names: Iterable[str] | None = None) -> tuple[int, dict[str, bytes]]:
+        wanted = None if names is None else list(names)
+        replies = [self._call(command) for command in kept.ask(self._keyprefix, shelf, wanted)]
+        return kept.found(wanted, replies)
+
+    def revision(self, shelf: str) -> int:
+        return self.documents(shelf, ())[0]
+
+    def change(self, shelf: str, changes: Sequence[Change], *, tell: bool = False) -> list[Answer]:
+        answers: list[Answer] = []
+        for start in range(0, len(changes), kept.BULK):
+            some = changes[start : start + kept.BULK]
+            answers += kept.answers(some, self._call(kept.change(self._keyprefix, shelf, some, tell)))
+        return answers
 
     def forget(self, task_id: str) -> None:
         self._call(("DEL", self._prefix + task_id))

@@ -55,6 +55,7 @@ class SQLiteBackend(Agreements, Backend):
 
     turns = True
     revokes = True
+    keeps = True
 
     def fetch(self, task_ids: Sequence[str]) -> list[bytes | None]:
         with self._database.read() as connection:

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from multi.documents import Answer, Change
 from multi.loop import Loop
 from multi.message import Message
 from multi.outcome import Publication
@@ -38,7 +39,8 @@ class Abilities(msgspec.Struct, frozen=True):
     deliveries arrive at the lane by themselves. `shared`: other processes see the same queues. `ceiling`: seconds
     after which the server itself takes a claim back, None for never. `turns`: keeps the turns of rate limits, the locks of
     unique tasks and the places under concurrency limits. `foreign`:
-    Celery's workers can consume from the same queues. `revokes`: keeps which tasks are revoked.
+    Celery's workers can consume from the same queues. `revokes`: keeps which tasks are revoked. `once`: keeps documents, and
+    publishes in the step that changes one.
     """
 
     lease: bool = True
@@ -53,6 +55,7 @@ class Abilities(msgspec.Struct, frozen=True):
     turns: bool = False
     foreign: bool = False
     revokes: bool = False
+    once: bool = False
 
 
 class Delivery(msgspec.Struct):
@@ -359,6 +362,26 @@ class Broker(ABC):
     def revoked(self) -> dict[str, float]:
         """What is kept of it. Where `revokes` is declared."""
         raise NotImplementedError
+
+    def publish_once(self, shelf: str, changes: Sequence[Change], *, tell: bool = False) -> list[Answer]:
+        """`multi.documents.Keeps.change`, and what each change publishes is sent in the very step that makes it.
+
+        What a change that isn't made would have sent is not. Raises as `publish`; after `BrokerUnavailable` nothing is known of
+        what was asked for: ask again. Where `once` is declared.
+        """
+        raise NotImplementedError
+
+    def documents(self, shelf: str, names: Iterable[str] | None = None) -> tuple[int, dict[str, bytes]]:
+        """See `multi.documents.Keeps`. Where `once` is declared."""
+        raise NotImplementedError
+
+    def revision(self, shelf: str) -> int:
+        """See `multi.documents.Keeps`. Where `once` is declared."""
+        raise NotImplementedError
+
+    def change(self, shelf: str, changes: Sequence[Change], *, tell: bool = False) -> list[Answer]:
+        """See `multi.documents.Keeps`. Where `once` is declared."""
+        return self.publish_once(shelf, changes, tell=tell)
 
     @abstractmethod
     def close(self) -> None:

@@ -39,9 +39,11 @@ from multi.brokers.sqlite_queue import (
 from multi.brokers.sqlite_queue import claim as claim_first
 from multi.brokers.sqlite_watch import SQLiteWatch
 from multi.connections import sqlite_control as control
+from multi.connections import sqlite_documents as kept
 from multi.connections.ring import ring
 from multi.connections.sqlite import Database, location
 from multi.connections.sqlite_agreements import Agreements
+from multi.documents import Answer, Change
 from multi.errors import BackendUnavailable, BrokerLost, BrokerRefused, BrokerUnavailable, MultiError
 from multi.loop import Loop
 from multi.message import Message
@@ -60,7 +62,7 @@ class SQLiteBroker(Agreements, Broker):
     `synchronous` ("normal", or "full": each commit waits for the disk).
     """
 
-    abilities = Abilities(fanout=True, turns=True, revokes=True)
+    abilities = Abilities(fanout=True, turns=True, revokes=True, once=True)
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, lease: float = 30.0) -> None:
         super().__init__(url, options, lease=lease)
@@ -85,6 +87,25 @@ class SQLiteBroker(Agreements, Broker):
             call(self._database, chosen)
             for path in sleepers:
                 ring(path, 0)
+
+    def publish_once(self, shelf: str, changes: Sequence[Change], *, tell: bool = False) -> list[Answer]:
+        exchanges = SQLiteBindings(self.topology)
+        made = [
+            rows(exchanges.spread(self._database, each.publications, strict=True)) if each.publications else []
+            for each in changes
+        ]
+        wakes: Counter[str] = Counter()
+        with self._database.write() as connection:
+            answers = kept.change(
+                connection, shelf, changes, tell, lambda place: insert(connection, made[place], wakes)
+            )
+            chosen = wake(connection, wakes)
+            parks = any(row[2] for place, rest in enumerate(made) if answers[place].done for row in rest)
+            sleepers = idle_watches(connection) if parks else ()
+        call(self._database, chosen)
+        for path in sleepers:
+            ring(path, 0)
+        return answers
 
     def watch(
         self, loop: Loop, queues: Sequence[str], storage: Storage | None, owner: str, events: WatchEvents

@@ -1,13 +1,15 @@
-"""What workers agree on by the shared file: turns, locks, places, and what is revoked. For its broker and its result backend."""
+"""What is agreed on by the shared file: turns, locks, places, what is revoked, documents. For its broker and result backend."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from multi.connections import sqlite_control as control
+from multi.connections import sqlite_documents as kept
 from multi.connections import sqlite_locks as locks
 from multi.connections.sqlite import Database
 from multi.connections.sqlite_rates import reserve
+from multi.documents import Answer, Change
 
 
 class Agreements:
@@ -42,3 +44,15 @@ class Agreements:
     def revoked(self) -> dict[str, float]:
         with self._database.read() as connection:
             return control.revoked(connection)
+
+    def documents(self, shelf: str, names: Iterable[str] | None = None) -> tuple[int, dict[str, bytes]]:
+        with self._database.read() as connection:
+            return kept.documents(connection, shelf, names)
+
+    def revision(self, shelf: str) -> int:
+        with self._database.read() as connection:
+            return kept.revision(connection, shelf)
+
+    def change(self, shelf: str, changes: Sequence[Change], *, tell: bool = False) -> list[Answer]:
+        with self._database.write() as connection:
+            return kept.change(connection, shelf, changes, tell, lambda place: None)

@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from multi.backends.base import Backend
+from multi.documents import Keeps
 from multi.errors import UnsupportedOption
 from multi.revoking import KeepsRevoked
 from multi.store import Store
+from multi.testing.keeping import Keeping
 from multi.testing.locking import Locker, Locking
 from multi.testing.pacing import Pacing, Place
 from multi.testing.revoking import Marks
@@ -31,7 +33,7 @@ SUCCESS = b'{"status": "SUCCESS", "result": "\xc3\xbc", "traceback": null, "chil
 OTHER = b'{"status": "SUCCESS", "result": "another", "traceback": null, "children": []}'
 
 
-class BackendContract(Pacing, Marks, Locking):
+class BackendContract(Pacing, Marks, Locking, Keeping):
     """All that `multi.backends.base` promises; a subclass gives the fixture `factory`.
 
     `shared`: other processes see the same records. `keeps`: records stay until they are fetched, and after it; False for
@@ -78,6 +80,13 @@ class BackendContract(Pacing, Marks, Locking):
         backend = make()
         if not backend.revokes:
             pytest.skip("this backend keeps nothing of what is revoked")
+        return backend
+
+    @pytest.fixture
+    def shelves(self, make: Make) -> Keeps:
+        backend = make()
+        if not backend.keeps:
+            pytest.skip("this backend keeps no documents")
         return backend
 
     @pytest.fixture

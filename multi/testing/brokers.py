@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from multi.testing.consuming import Consuming
+from multi.testing.keeping import BrokerKeeping
 from multi.testing.leases import Leases
 from multi.testing.locking import BrokerLocking
 from multi.testing.messages import Messages
@@ -15,6 +16,6 @@ from multi.testing.watching import Watching
 
 
 class BrokerContract(
-    Messages, Settling, Watching, Leases, Consuming, Routing, BrokerPacing, BrokerLocking, Overview, Hearing
+    Messages, Settling, Watching, Leases, Consuming, Routing, BrokerPacing, BrokerLocking, Overview, Hearing, BrokerKeeping
 ):
     """All that `multi.brokers.base` promises; a subclass gives the fixture `factory`, and `results` and `plant` if it can."""

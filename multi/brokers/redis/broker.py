@@ -14,12 +14,15 @@ from multi.brokers.redis.exchanges import Exchanges
 from multi.brokers.redis.settling import Words, publication_words
 from multi.brokers.redis.watch import RedisWatch
 from multi.connections.redis import Address, PerThread, Redis, ReplyError, envelope, locks, rates, revoking
+from multi.connections.redis import documents as kept
 from multi.connections.redis.keys import Keys
+from multi.documents import Answer, Change
 from multi.errors import BrokerUnavailable, DecodeError
 from multi.loop import Loop
 from multi.message import Message
 from multi.outcome import Publication
 from multi.store import Storage
+from multi.topology import FANOUT
 
 #: Messages sent in one command.
 BULK = 500
@@ -32,7 +35,7 @@ class RedisBroker(Broker):
     fanout_prefix, fanout_patterns, socket_timeout, socket_connect_timeout.
     """
 
-    abilities = Abilities(fanout=True, turns=True, foreign=True, revokes=True)
+    abilities = Abilities(fanout=True, turns=True, foreign=True, revokes=True, once=True)
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, lease: float = 30.0) -> None:
         super().__init__(url, options, lease=lease)
@@ -55,6 +58,37 @@ class RedisBroker(Broker):
         redis = self._connections.get()
         for start in range(0, len(publications), BULK):
             self._send(redis, publications[start : start + BULK])
+
+    def publish_once(self, shelf: str, changes: Sequence[Change], *, tell: bool = False) -> list[Answer]:
+        sent = [self._words(each.publications) if each.publications else [] for each in changes]
+        keys = self._keys
+        answers: list[Answer] = []
+        for start in range(0, len(changes), kept.BULK):
+            some = changes[start : start + kept.BULK]
+            words = sent[start : start + kept.BULK]
+            command = kept.change(keys.prefix, shelf, some, tell, words, parked=keys.parked, delayed=keys.delayed)
+            answers += kept.answers(some, self._call([command])[0])
+        return answers
+
+    def _words(self, publications: Sequence[Publication]) -> list[kept.Sent]:
+        """Publications as the script takes them; what is for all is said on its channel."""
+        said: list[kept.Sent] = []
+        exchanges = self.exchanges
+        left = []
+        for each in publications:
+            if each.exchange and self.topology.kind(each.exchange) == FANOUT:
+                text = envelope.encode(each.message, each.queue, exchange=each.exchange)[1]
+                said.append(("", text, "", exchanges.channel(each.exchange, each.queue)))
+            else:
+                left.append(each)
+        return said + [publication_words(self._keys, each) for each in exchanges.spread(left, self._call, strict=True)]
+
+    def documents(self, shelf: str, names: Iterable[str] | None = None) -> tuple[int, dict[str, bytes]]:
+        wanted = None if names is None else list(names)
+        return kept.found(wanted, self._call(kept.ask(self._keys.prefix, shelf, wanted)))
+
+    def revision(self, shelf: str) -> int:
+        return self.documents(shelf, ())[0]
 
     @property
     def exchanges(self) -> Exchanges:
