@@ -1,4 +1,4 @@
-"""Whose queues a command means: those of the app that -A names, of multi.toml's nodes, or of the broker that -b names.
+"""Whose queues and tasks a command means: those of the app that -A names, of multi.toml's nodes, or of the broker that -b names.
 
 The app is imported here, other than by the commands for nodes: where its queues are, only it knows.
 """
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
+from multi.cli.arguments import complete_modules
 from multi.cli.screen import Screen
 from multi.errors import AppImportFailed, AppIsCelerys, AppNotFound, ConfigurationError
 
@@ -28,18 +29,27 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Place(NamedTuple):
-    """An app, the broker that its workers consume from, and the queues that are known."""
+    """An app, the broker that its workers consume from, and the queues that are known; `is_projects` unless the app was made
+    here for a broker that -b names."""
 
     app: App
     broker: Broker
     queues: list[str]
+    is_projects: bool = True
 
 
 def place_options(command: F) -> F:
-    """The options that say whose queues are meant."""
+    """The options that say whose queues are meant; they may stand before the command, too."""
     options = (
-        click.option("-A", "--app", metavar="APP", help="The app, as for `multi worker`; else that of multi.toml."),
+        click.option(
+            *("-A", "--app"),
+            metavar="APP",
+            help="The app, as for `multi worker`; else that of multi.toml.",
+            shell_complete=complete_modules,
+        ),
         click.option("-b", "--broker", metavar="URL", help="The broker, in place of the configured one; needs no app."),
+        click.option("--result-backend", metavar="URL", help="The result backend, in place of the configured one."),
+        click.option("--loader", metavar="CLASS", help="Accepted for Celery's sake.", hidden=True),
         click.option("--config", metavar="MODULE", help="The module that holds the configuration."),
         click.option("--workdir", metavar="DIR", help="The directory to work in."),
     )
@@ -52,10 +62,14 @@ def queue_option(meaning: str) -> Callable[[F], F]:
     return click.option("-Q", "--queues", metavar="A,B", help=meaning)
 
 
-def open_place(ctx: click.Context, given: dict[str, Any]) -> Place:
-    """Import the app and find its broker. Raises `ConfigurationError`."""
-    before = _before(ctx)
-    wanted = {name: given.get(name) or before.get(name) for name in ("app", "broker", "config", "workdir")}
+#: What says where an app's broker and results are, before or behind the command.
+_PLACING = ("app", "broker", "result_backend", "config", "workdir")
+
+
+def open_place(ctx: click.Context, given: dict[str, Any], *, whose: str = "queues") -> Place:
+    """Import the app and find its broker; `whose` is what is wanted of it, in the error. Raises `ConfigurationError`."""
+    said = before(ctx)
+    wanted = {name: given.get(name) or said.get(name) for name in _PLACING}
     queues: list[str] = []
     if wanted["workdir"]:
         _go_to(str(wanted["workdir"]), "--workdir")
@@ -64,23 +78,26 @@ def open_place(ctx: click.Context, given: dict[str, Any]) -> Place:
     if wanted["broker"]:
         os.environ.pop("MULTI_BROKER_URL", None)
         os.environ["CELERY_BROKER_URL"] = str(wanted["broker"])
+    if wanted["result_backend"]:
+        os.environ.pop("MULTI_RESULT_BACKEND", None)
+        os.environ["CELERY_RESULT_BACKEND"] = str(wanted["result_backend"])
     if wanted["config"]:
         os.environ["CELERY_CONFIG_MODULE"] = str(wanted["config"])
-    app = _app(wanted)
+    app = _app(wanted, whose)
     known = [queue.name for queue in app.topology.queues.values() if not queue.per_node]
     broker = app.worker_broker
     if not broker.abilities.shared:
         raise ConfigurationError(f"{broker.masked} lives in a single process: no command can look into it")
-    return Place(app, broker, list(dict.fromkeys((*known, *queues))))
+    return Place(app, broker, list(dict.fromkeys((*known, *queues))), bool(wanted["app"]) or not wanted["broker"])
 
 
 def screen_of(ctx: click.Context) -> Screen:
     """Standard output, as the options before the command want it."""
-    before = _before(ctx)
-    return Screen(quiet=bool(before.get("quiet")), color=not before.get("no_color"))
+    said = before(ctx)
+    return Screen(quiet=bool(said.get("quiet")), color=not said.get("no_color"))
 
 
-def _before(ctx: click.Context) -> dict[str, Any]:
+def before(ctx: click.Context) -> dict[str, Any]:
     found = ctx.find_root().obj
     return found if isinstance(found, dict) else {}
 
@@ -104,7 +121,7 @@ def confirmed(question: str, yes: bool) -> bool:
     return click.confirm(f"{question}?", err=True)
 
 
-def _app(wanted: dict[str, Any]) -> App:
+def _app(wanted: dict[str, Any], whose: str) -> App:
     from multi.app.app import App
     from multi.app.find import find
 
@@ -115,7 +132,7 @@ def _app(wanted: dict[str, Any]) -> App:
         app = find(wanted["app"])
     except AppIsCelerys:
         raise ConfigurationError(
-            f"-A {wanted['app']} is Celery's own app; its queues can be looked at without it: name their broker with -b URL"
+            f"-A {wanted['app']} is Celery's own app; its {whose} can be had without it: name its broker with -b URL"
         ) from None
     except AppImportFailed:
         raise
@@ -123,7 +140,7 @@ def _app(wanted: dict[str, Any]) -> App:
         if wanted["app"]:
             raise
         raise ConfigurationError(
-            "whose queues? Say it with -A APP, or with -b URL for a broker without an app; or be in a folder whose multi.toml "
+            f"whose {whose}? Say it with -A APP, or with -b URL for a broker without an app; or be in a folder whose multi.toml "
             "describes a worker"
         ) from error
     app.conf.check()
@@ -148,6 +165,7 @@ def _as_described(wanted: dict[str, Any]) -> list[str]:
     _go_to(str(first.options.get("workdir") or first.cwd), f"the folder of the node {first.name.short}")
     wanted["app"] = first.options["app"]
     wanted["broker"] = wanted["broker"] or first.options.get("broker")
+    wanted["result_backend"] = wanted["result_backend"] or first.options.get("result_backend")
     wanted["config"] = wanted["config"] or first.options.get("config")
     return _queues([node for node in ours if node.options["app"] == wanted["app"]])
 
