@@ -26,6 +26,7 @@ from multi.controller.watch import Watch
 
 _LOOK = 1.0
 _PAUSE = 0.2  # between looks at a unit, whose manager tells nobody when it changes
+_NOT_READY = "the new generation did not get ready"
 
 
 @click.command(cls=NodesCommand)
@@ -121,14 +122,16 @@ def _followed(screen: Screen, node: Node, before: Standing, errand: Errand, time
         if not is_sent and managed.is_over(errand):
             is_sent = True
             trouble = errand.trouble()
-            if "not applicable" in trouble:
+            if trouble.startswith("Job for "):
+                trouble = _NOT_READY  # whichever is seen first, the job's end or the unit's state
+            elif "not applicable" in trouble:
                 trouble = f"its unit knows no reload, since its program has none; to restart it: multi restart {node.name.short}"
         found = unit.standing
         if found.state == RUNNING and found.pid != before.pid:
             screen.item(node, f"OK (pid {found.pid})", good=True)
             return DONE
         if was_seen and found.state == RUNNING:
-            trouble = "the new generation did not get ready"
+            trouble = _NOT_READY
         elif not found.runs:
             screen.item(node, f"FAILED, it is {found.state} now", good=False)
             complain(f"{node}: {found.message or 'it has ended'}")
