@@ -268,6 +268,7 @@ def test_a_worker_waits_for_a_server_that_isnt_there_yet(project: Project, own: 
         assert made.tasks.add.delay(1, 2).get(timeout=TIMEOUT) == 3
 
 
+@pytest.mark.timeout(300)
 def test_the_result_backend_keeps_the_turns_of_a_rate_limit(
     project: Project, rabbitmq_url: str, redis_url: str
 ) -> None:
