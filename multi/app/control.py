@@ -182,4 +182,4 @@ class Control(Lacks):
         }
         headers = {"clock": 0, "expires": 0, "kept": kept}
         message = Message(headers, json.dumps(body).encode(), properties={"delivery_mode": 1})
-        self.app.worker_broker.broadcast(f"{self.app.conf.control_exchange}.pidbox", message)
+        self.app.worker_broker.say(f"{self.app.conf.control_exchange}.pidbox", message)

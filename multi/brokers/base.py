@@ -26,6 +26,7 @@ from multi.loop import Loop
 from multi.message import Message
 from multi.outcome import Publication
 from multi.store import Storage, Store
+from multi.talk import FANOUT, Subscription
 from multi.topology import Topology
 from multi.urls import mask
 
@@ -217,9 +218,18 @@ class Watch(Protocol):
         """Read the message of a claim again, for a child that can't be asked; None when the claim is not held any more."""
 
     def hear(self, exchange: str, queue: str, heard: Callable[[Message], None]) -> None:
-        """Tell `heard` what is broadcast on a fanout exchange, from the first connection on; called before `start`.
+        """Tell `heard` what is said on a fanout exchange, from the first connection on; called before `start`.
 
         What is sent while this worker is away isn't heard. `queue` is a name for this worker alone, where one is needed.
+        """
+
+    unsaid: int
+    """How many messages `say` has dropped."""
+
+    def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> None:
+        """Say something to all who listen now, as `Broker.say`; never blocks.
+
+        While the connection is away, or doesn't take what is sent, it is dropped and counted in `unsaid`.
         """
 
     def pending(self) -> bool:
@@ -352,8 +362,31 @@ class Broker(ABC):
         raise NotImplementedError
 
     @abstractmethod
-    def broadcast(self, exchange: str, message: Message) -> None:
-        """Send to all workers that `hear` this exchange now; there may be none. Raises `BrokerUnavailable`."""
+    def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> None:
+        """Say something to all who listen on this exchange now; there may be none. Raises `BrokerUnavailable`.
+
+        `kind` is "fanout" (all hear it), "topic" or "direct", as in `multi.talk`; the same for all who use the exchange.
+        Nothing is kept for who comes later, and a listener that is too slow misses some.
+        """
+
+    @abstractmethod
+    def subscribe(
+        self,
+        exchange: str,
+        *,
+        keys: Sequence[str] = ("",),
+        kind: str = FANOUT,
+        queue: str = "",
+        expires: float = 60.0,
+        ttl: float | None = None,
+    ) -> Subscription:
+        """Hear what is said on an exchange; from the return on nothing is missed, until the connection breaks.
+
+        Of a topic or direct exchange only what is for one of `keys`. `queue` is a name for this listener alone, where
+        one is needed ("": one is made up). What waits for a listener that is gone is dropped after `expires` seconds,
+        what a listener hasn't fetched for `ttl` seconds is dropped, where the broker can tell; and it keeps a bounded
+        number in any case. Raises `BrokerUnavailable`.
+        """
 
     def keep_revoked(self, marks: Iterable[str], until: float, most: int) -> None:
         """Keep what is revoked, see `multi.revoking.KeepsRevoked`. Where `revokes` is declared."""

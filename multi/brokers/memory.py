@@ -25,12 +25,15 @@ from multi.brokers.bindings import Row, bindings
 from multi.brokers.consumed import Consumed
 from multi.brokers.memory_queue import delivery, letter, pack_all, send, settle, spread_all
 from multi.brokers.packing import pack, unpack
-from multi.connections.memory import Hub, Sleeper, hub
+from multi.connections.memory import Ear, Hub, Sleeper, hub
+from multi.connections.memory_talk import MemoryTalk
+from multi.documents import Answer, Change
 from multi.errors import BackendUnavailable, BrokerLost, DecodeError
 from multi.loop import Loop, Timer
 from multi.message import Message
 from multi.outcome import Publication
 from multi.store import Storage
+from multi.talk import FANOUT, MOST_WAITING, Subscription, check
 from multi.topology import Topology
 
 #: Seconds between two looks for due times and leases, which rings and timers make unnecessary but for set clocks.
@@ -40,17 +43,31 @@ _TICK = 1.0
 class MemoryBroker(Broker):
     """`memory://name`; all brokers of this name in this process are the same."""
 
-    abilities = Abilities(shared=False, fanout=True, turns=True, revokes=True)
+    abilities = Abilities(shared=False, fanout=True, turns=True, revokes=True, once=True)
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, lease: float = 30.0) -> None:
         super().__init__(url, options, lease=lease)
         self._hub = hub(url)
+        self._talk = MemoryTalk(self._hub)
 
     def publish(self, publications: Sequence[Publication]) -> None:
         self._hub.guard()
         made = pack_all(spread_all(self._hub, publications, self.topology, strict=True))
         with self._hub.lock:
             send(self._hub, made)
+
+    def publish_once(self, shelf: str, changes: Sequence[Change], *, tell: bool = False) -> list[Answer]:
+        self._hub.guard()
+        made = [pack_all(spread_all(self._hub, each.publications, self.topology, strict=True)) for each in changes]
+        return self._hub.change(shelf, changes, tell, lambda place: send(self._hub, made[place]))
+
+    def documents(self, shelf: str, names: Iterable[str] | None = None) -> tuple[int, dict[str, bytes]]:
+        self._hub.guard()
+        return self._hub.documents(shelf, names)
+
+    def revision(self, shelf: str) -> int:
+        self._hub.guard()
+        return self._hub.documents(shelf, ())[0]
 
     def watch(
         self, loop: Loop, queues: Sequence[str], storage: Storage | None, owner: str, events: WatchEvents
@@ -60,12 +77,20 @@ class MemoryBroker(Broker):
     def check(self) -> None:
         self._hub.guard()
 
-    def broadcast(self, exchange: str, message: Message) -> None:
-        self._hub.guard()
-        text = pack(message)
-        with self._hub.lock:
-            for ear in self._hub.ears.get(exchange, ()):
-                ear(text)
+    def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> None:
+        self._talk.say(exchange, message, key=key, kind=kind)
+
+    def subscribe(
+        self,
+        exchange: str,
+        *,
+        keys: Sequence[str] = ("",),
+        kind: str = FANOUT,
+        queue: str = "",
+        expires: float = 60.0,
+        ttl: float | None = None,
+    ) -> Subscription:
+        return self._talk.subscribe(exchange, keys=keys, kind=kind, queue=queue, expires=expires, ttl=ttl)
 
     def lock(self, name: str, holder: str, seconds: float, *, take: bool = False) -> str:
         return self._hub.take_lock(name, holder, seconds, take)
@@ -196,8 +221,9 @@ class MemoryWatch:
         self._timers: list[Timer] = []
         self._due: Timer | None = None
         self._ears: list[tuple[str, Callable[[Message], None]]] = []
-        self._heard: deque[tuple[Callable[[Message], None], bytes]] = deque()
-        self._placed: list[tuple[str, Callable[[bytes], None]]] = []
+        self._heard: deque[tuple[Callable[[Message], None], bytes]] = deque(maxlen=MOST_WAITING)
+        self._placed: list[tuple[str, Ear]] = []
+        self.unsaid = 0
         self._since = 0.0
         self._stopped = False
 
@@ -264,12 +290,17 @@ class MemoryWatch:
         self._ears.append((exchange, heard))
 
     def _listen(self, exchange: str, heard: Callable[[Message], None]) -> None:
-        def ear(text: bytes) -> None:
+        def put(text: bytes) -> None:
             self._heard.append((heard, text))
             self._ring(0)
 
-        self._hub.ears.setdefault(exchange, []).append(ear)
+        ear = Ear(FANOUT, (), put)
+        self._hub.listen(exchange, ear)
         self._placed.append((exchange, ear))
+
+    def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> None:
+        check(kind)
+        self._hub.say(exchange, key, pack(message))
 
     def pending(self) -> bool:
         return bool(self._settlements)
@@ -286,7 +317,7 @@ class MemoryWatch:
             if self._sleeper in self._hub.sleepers:
                 self._hub.sleepers.remove(self._sleeper)
             for exchange, ear in self._placed:
-                self._hub.ears[exchange].remove(ear)
+                self._hub.deafen(exchange, ear)
             for exchange, row in self._bound:
                 if (queue := self._topology.queues[row[2]]).node:
                     self._hub.bindings[exchange].discard(row)

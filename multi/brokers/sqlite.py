@@ -44,11 +44,19 @@ from multi.connections.ring import ring
 from multi.connections.sqlite import Database, location
 from multi.connections.sqlite_agreements import Agreements
 from multi.documents import Answer, Change
-from multi.errors import BackendUnavailable, BrokerLost, BrokerRefused, BrokerUnavailable, MultiError
+from multi.errors import (
+    BackendUnavailable,
+    BrokerLost,
+    BrokerRefused,
+    BrokerUnavailable,
+    ConfigurationError,
+    MultiError,
+)
 from multi.loop import Loop
 from multi.message import Message
 from multi.outcome import Publication
 from multi.store import Storage
+from multi.talk import FANOUT, Subscription
 
 #: Messages per transaction when many are published: about 10 ms, so that lanes get in between.
 _BATCH = 1000
@@ -127,7 +135,10 @@ class SQLiteBroker(Agreements, Broker):
             # a write, so that a read-only or full disk shows now
             connection.execute("INSERT OR REPLACE INTO facts VALUES ('checked', ?)", (str(os.getpid()),))
 
-    def broadcast(self, exchange: str, message: Message) -> None:
+    def subscribe(self, exchange: str, **_: Any) -> Subscription:
+        raise ConfigurationError(f"{self.masked}: what is said on {exchange} can't be heard by a program yet")
+
+    def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> None:
         envelope = pack(message)
         with self._database.write() as connection:
             control.say(connection, exchange, envelope)

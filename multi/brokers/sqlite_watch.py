@@ -24,6 +24,7 @@ from multi.log import get_logger
 from multi.loop import Loop, Timer
 from multi.message import Message
 from multi.store import Storage
+from multi.talk import FANOUT
 from multi.topology import NODE_QUEUE_LIFE
 
 logger = get_logger("multi.broker")
@@ -89,6 +90,7 @@ class SQLiteWatch:
             self.ring_path = ""  # tried again, and reported, when connecting
         self._up = False
         self._stopped = False
+        self.unsaid = 0
         self._backoff = 0.0
         self._busy = 0.0  # since when others have been writing without a gap, 0 if they are not
         self._since = 0.0  # connected without a gap since then
@@ -177,6 +179,9 @@ class SQLiteWatch:
                     heard(unpack(envelope))
                 except DecodeError as error:
                     logger.error("What was sent to all on %s is no message: %s", exchange, error)
+
+    def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> None:
+        self.unsaid += 1
 
     def pending(self) -> bool:
         return bool(self._settlements)

@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from multi.connections.turns import Turns
+from multi.documents import Answer, Change
 from multi.errors import BrokerRefused, ConfigurationError, MultiError
 from multi.store import Store, is_final
+from multi.talk import takes
 from multi.urls import parse
 
 
@@ -70,6 +72,14 @@ class Sleeper:
         self.idle = 0
 
 
+class Ear(msgspec.Struct, eq=False):
+    """One who hears what is said on an exchange; `put` is called with the hub's lock held."""
+
+    kind: str
+    keys: tuple[str, ...]
+    put: Callable[[bytes], None]
+
+
 class Hub:
     """Everything under one name. All methods are called with `lock` held, but for those that say otherwise."""
 
@@ -78,9 +88,12 @@ class Hub:
         self.lock = threading.RLock()
         self.recorded = threading.Condition(self.lock)
         self.results: dict[str, Record] = {}
-        #: who is told of what is broadcast on an exchange
-        self.ears: dict[str, list[Callable[[bytes], None]]] = {}
+        #: who hears what is said on an exchange
+        self._ears: dict[str, list[Ear]] = {}
         self._revoked: dict[str, float] = {}
+        #: shelf -> its documents; shelf -> its revision
+        self.shelves: dict[str, dict[str, bytes]] = {}
+        self.revisions: Counter[str] = Counter()
         #: holder and end of each lock; end of each member's place, and of its waiting, by limit
         self._locks: dict[str, tuple[str, float]] = {}
         self._inside: dict[str, dict[str, float]] = {}
@@ -104,6 +117,29 @@ class Hub:
                 f"{self.place.replace(':', '://', 1)} lives in the process that made it, and this is another one; "
                 "use a place that processes can share, such as sqlite:////path.db"
             )
+
+    # -- what is said to those who listen now
+
+    def listen(self, exchange: str, ear: Ear) -> None:
+        """Let an ear hear what is said from now on. Needs no lock."""
+        with self.lock:
+            self._ears.setdefault(exchange, []).append(ear)
+
+    def deafen(self, exchange: str, ear: Ear) -> None:
+        """Let it hear nothing more. Needs no lock."""
+        with self.lock:
+            ears = self._ears.get(exchange, [])
+            if ear in ears:
+                ears.remove(ear)
+            if not ears:
+                self._ears.pop(exchange, None)
+
+    def say(self, exchange: str, key: str, text: bytes) -> None:
+        """Say something to all who listen. Needs no lock."""
+        with self.lock:
+            for ear in self._ears.get(exchange, ()):
+                if takes(ear.kind, ear.keys, key):
+                    ear.put(text)
 
     # -- messages
 
@@ -285,6 +321,32 @@ class Hub:
         now = time.time()
         with self.lock:
             return {mark: end for mark, end in self._revoked.items() if end > now}
+
+    def documents(self, shelf: str, names: Iterable[str] | None) -> tuple[int, dict[str, bytes]]:
+        """The revision of a shelf, and its documents."""
+        with self.lock:
+            found = self.shelves.get(shelf, {})
+            wanted = found if names is None else [name for name in names if name in found]
+            return self.revisions[shelf], {name: found[name] for name in wanted}
+
+    def change(self, shelf: str, changes: Sequence[Change], tell: bool, send: Callable[[int], None]) -> list[Answer]:
+        """Make changes; `send` is called with the place of each that is made."""
+        with self.lock:
+            there = self.shelves.setdefault(shelf, {})
+            answers = []
+            for place, each in enumerate(changes):
+                found = there.get(each.name)
+                if found != each.expected:
+                    answers.append(Answer(found == each.value, found))
+                    continue
+                if each.value is None:
+                    there.pop(each.name, None)
+                else:
+                    there[each.name] = each.value
+                self.revisions[shelf] += tell
+                send(place)
+                answers.append(Answer(True, each.value))
+            return answers
 
     def chord(self, group_id: str) -> Chord:
         """What has come of a chord so far."""

@@ -12,10 +12,22 @@ from multi.testing.pacing import BrokerPacing
 from multi.testing.revoking import Hearing
 from multi.testing.routing import Routing
 from multi.testing.settling import Settling
+from multi.testing.talking import Talking
 from multi.testing.watching import Watching
 
 
 class BrokerContract(
-    Messages, Settling, Watching, Leases, Consuming, Routing, BrokerPacing, BrokerLocking, Overview, Hearing, BrokerKeeping
+    Messages,
+    Settling,
+    Watching,
+    Leases,
+    Consuming,
+    Routing,
+    BrokerPacing,
+    BrokerLocking,
+    Overview,
+    Hearing,
+    Talking,
+    BrokerKeeping,
 ):
     """All that `multi.brokers.base` promises; a subclass gives the fixture `factory`, and `results` and `plant` if it can."""

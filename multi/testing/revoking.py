@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -78,8 +78,8 @@ class Hearing(Rig, Marks):
     def test_what_is_said_to_all_is_heard_by_each_and_once(self, broker: Broker, ears: Ears) -> None:
         one, other, elsewhere = ears.add("talk"), ears.add("talk"), ears.add("other")
         for number in range(3):
-            broker.broadcast(ears.exchange("talk"), Message({"number": number}, b"{}"))
-        broker.broadcast(ears.exchange("other"), Message({"number": 9}, b"[1]"))
+            broker.say(ears.exchange("talk"), Message({"number": number}, b"{}"))
+        broker.say(ears.exchange("other"), Message({"number": 9}, b"[1]"))
         ears.turn_until(lambda: len(one) == len(other) == 3 and len(elsewhere) == 1)
         for heard in (one, other):
             assert [message.headers["number"] for message in heard] == [0, 1, 2]
@@ -87,9 +87,9 @@ class Hearing(Rig, Marks):
         assert elsewhere[0].body == b"[1]"
 
     def test_what_was_said_before_is_not_heard(self, broker: Broker, ears: Ears) -> None:
-        broker.broadcast(ears.exchange("talk"), Message({"number": 1}, b"{}"))
+        broker.say(ears.exchange("talk"), Message({"number": 1}, b"{}"))
         heard = ears.add("talk")
-        broker.broadcast(ears.exchange("talk"), Message({"number": 2}, b"{}"))
+        broker.say(ears.exchange("talk"), Message({"number": 2}, b"{}"))
         ears.turn_until(lambda: bool(heard))
         assert [message.headers["number"] for message in heard] == [2]
 
@@ -109,8 +109,13 @@ class Ears:
 
     def add(self, name: str) -> list[Message]:
         """One more that hears this exchange; what it hears comes into the list."""
-        loop, up = Loop(), []
         heard: list[Message] = []
+        self.listen(self.exchange(name), lambda message, watch: heard.append(message))
+        return heard
+
+    def listen(self, exchange: str, heard: Callable[[Message, Watch], None]) -> Watch:
+        """One more whose watch hears this exchange, connected."""
+        loop, up = Loop(), []
         events = WatchEvents(
             on_up=lambda: up.append(True),
             on_down=lambda why: None,
@@ -120,12 +125,12 @@ class Ears:
         )
         owner = f"ear/{uuid.uuid4().hex[:8]}"
         watch = self._make().watch(loop, [QUEUE], None, owner, events)
-        watch.hear(self.exchange(name), f"{owner}.{self.exchange(name)}", heard.append)
+        watch.hear(exchange, f"{owner}.{exchange}", lambda message: heard(message, watch))
         self._loops.append(loop)
         self._watches.append(watch)
         watch.start()
         self.turn_until(lambda: bool(up))
-        return heard
+        return watch
 
     def turn_until(self, fact: object) -> None:
         """Let all of them work until it is so."""

@@ -21,6 +21,7 @@ from multi.loop import Loop
 from multi.message import Message
 from multi.outcome import Publication
 from multi.store import Storage
+from multi.talk import FANOUT, Subscription
 from multi.topology import Topology
 
 T = TypeVar("T")
@@ -135,7 +136,10 @@ class AMQPBroker(Broker):
         names = self.known.queues if queues is None else queues
         return HandedBack(dead=sum(self.replay(queue) for queue in list(names)) if dead else 0)
 
-    def broadcast(self, exchange: str, message: Message) -> None:
+    def subscribe(self, exchange: str, **_: Any) -> Subscription:
+        raise ConfigurationError(f"{self.masked}: what is said on {exchange} can't be heard by a program yet")
+
+    def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> None:
         self._ask(lambda link: link.run(say(link, exchange, message)))
 
     def close(self) -> None:

@@ -22,6 +22,7 @@ from multi.log import get_logger
 from multi.loop import Loop, Timer
 from multi.message import Message
 from multi.store import Storage
+from multi.talk import FANOUT
 from multi.topology import Queue
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class AMQPWatch:
         self._settling = 0
         self._kept: list[tuple[Seat, Settlement]] = []
         self._stopped = False
+        self.unsaid = 0
         self._told = False
         self._ears: list[Ear] = []
 
@@ -151,6 +153,9 @@ class AMQPWatch:
 
     def hear(self, exchange: str, queue: str, heard: Callable[[Message], None]) -> None:
         self._ears.append(Ear(exchange, queue, heard))
+
+    def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> None:
+        self.unsaid += 1
 
     def pending(self) -> bool:
         waiting = self._wire is not None and bool(self._wire.session.output)

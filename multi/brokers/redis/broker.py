@@ -16,12 +16,14 @@ from multi.brokers.redis.watch import RedisWatch
 from multi.connections.redis import Address, PerThread, Redis, ReplyError, envelope, locks, rates, revoking
 from multi.connections.redis import documents as kept
 from multi.connections.redis.keys import Keys
+from multi.connections.redis.talk import RedisTalk
 from multi.documents import Answer, Change
 from multi.errors import BrokerUnavailable, DecodeError
 from multi.loop import Loop
 from multi.message import Message
 from multi.outcome import Publication
 from multi.store import Storage
+from multi.talk import Subscription
 from multi.topology import FANOUT
 
 #: Messages sent in one command.
@@ -42,6 +44,7 @@ class RedisBroker(Broker):
         self._address = Address.from_url(url, self.options)
         self._keys = Keys.from_options(self.options)
         self._connections = PerThread(self._address)
+        self._talk = RedisTalk(self._address, self._keys, self._connections)
         self._exchanges: Exchanges | None = None
 
     def watch(
@@ -193,9 +196,20 @@ class RedisBroker(Broker):
     def reserve(self, name: str, member: str, pause: float) -> tuple[float, float]:
         return rates.turn(self._call([rates.command(self._keys.prefix, name, member, pause)])[0])
 
-    def broadcast(self, exchange: str, message: Message) -> None:
-        text = envelope.encode(message, "", exchange=exchange)[1]
-        self._call([("PUBLISH", self.exchanges.channel(exchange, ""), text)])
+    def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> None:
+        self._talk.say(exchange, message, key=key, kind=kind)
+
+    def subscribe(
+        self,
+        exchange: str,
+        *,
+        keys: Sequence[str] = ("",),
+        kind: str = FANOUT,
+        queue: str = "",
+        expires: float = 60.0,
+        ttl: float | None = None,
+    ) -> Subscription:
+        return self._talk.subscribe(exchange, keys=keys, kind=kind, queue=queue, expires=expires, ttl=ttl)
 
     def lock(self, name: str, holder: str, seconds: float, *, take: bool = False) -> str:
         other: bytes = self._call([locks.lock(self._keys.prefix, name, holder, seconds, take)])[0]

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from multi.brokers.redis.exchanges import escaped
 from multi.brokers.redis.scripts import FEED
 from multi.connections.redis import Reply, ReplyError, envelope
+from multi.connections.redis.channels import escaped
 from multi.connections.redis.stream import RedisStream
 from multi.errors import BrokerUnavailable, DecodeError
 from multi.log import get_logger

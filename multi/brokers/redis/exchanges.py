@@ -7,6 +7,7 @@ from typing import Any
 
 from multi.brokers.bindings import spread
 from multi.connections.redis import envelope
+from multi.connections.redis.channels import Channels, escaped
 from multi.connections.redis.keys import Keys
 from multi.outcome import Publication
 from multi.topology import FANOUT, TOPIC, Queue, Topology, pattern
@@ -21,13 +22,12 @@ class Exchanges:
     def __init__(self, keys: Keys, topology: Topology, db: int) -> None:
         self.topology = topology
         self._keys = keys
-        self._fanout_prefix = keys.fanout_prefix.replace("{db}", str(db))
+        self._channels = Channels(keys, db)
         self._bound: set[str] = set()
 
     def channel(self, exchange: str, key: str) -> str:
         """The channel of a fanout exchange, by which Celery's workers and ours are reached."""
-        tail = f"/{key}" if key and self._keys.fanout_patterns else ""
-        return f"{self._keys.prefix}{self._fanout_prefix}{exchange}{tail}"
+        return self._channels.name(exchange, key)
 
     def binding(self, queue: str) -> list[tuple[str, str, str]]:
         """The commands that write down how a queue is bound; Celery's tools find queues by that.
@@ -83,8 +83,3 @@ class Exchanges:
                 for channel in (plain, f"{plain}/*"):
                     found.setdefault(channel, []).append(self.topology.queues[name])
         return found
-
-
-def escaped(channel: str) -> str:
-    """A channel's name as a pattern that only it matches."""
-    return "".join(f"\\{sign}" if sign in "\\*?[]" else sign for sign in channel)

@@ -16,17 +16,22 @@ from multi.brokers.redis.scripts import ALL, DUE, EMPTY, EXCHANGE, EXPIRED, LEAV
 from multi.brokers.redis.settling import Words
 from multi.brokers.redis.waiter import Waiter
 from multi.connections.redis import Address, RedisStream, Reply, ReplyError, Word, envelope
+from multi.connections.redis.channels import Channels
 from multi.connections.redis.keys import Keys
+from multi.connections.redis.talk import said
 from multi.errors import BackendUnavailable, BrokerRefused, BrokerUnavailable, DecodeError
 from multi.log import get_logger
 from multi.loop import Loop, Timer
 from multi.message import Message
+from multi.talk import FANOUT
 
 logger = get_logger("multi.broker")
 
 #: Seconds between two looks at what is parked, when nothing is known to be due earlier.
 TICK = 0.25
 REAPED_AT_ONCE = 100
+#: Bytes that wait to be sent, from which on what is merely said is dropped.
+MOST_UNSENT = 1 << 20
 #: Seconds before a lost connection is made again, doubled with every failure up to the longest.
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 32.0
 
@@ -93,6 +98,8 @@ class RedisWatch:
         self._up_since = 0.0
         self._unsettled: list[Settlement] = []
         self._stopped = False
+        self._channels = Channels(keys, address.db)
+        self.unsaid = 0
 
     def port(self, owner: str) -> Port:
         return RedisPort(self.address, self._words, self._consumed, owner, self._lease, self.exchanges)
@@ -328,6 +335,13 @@ class RedisWatch:
 
     def hear(self, exchange: str, queue: str, heard: Callable[[Message], None]) -> None:
         self._copies.hear(self.exchanges.channel(exchange, ""), heard)
+
+    def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> None:
+        command = said(self._keys, self._channels, exchange, message, key, kind)
+        if self._stream.up and self._stream.unsent < MOST_UNSENT:
+            self._stream.send(command, _ignore)
+        else:
+            self.unsaid += 1
 
     def _look_for_due(self) -> None:
         if self._stream.up and not self._stopped:

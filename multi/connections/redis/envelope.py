@@ -48,6 +48,14 @@ def decode(text: bytes) -> Message:
     )
 
 
+def routing_key(text: bytes) -> str:
+    """The key with which an envelope was sent; "" where it tells none, or is none."""
+    try:
+        return str(_decoder.decode(text).properties["delivery_info"]["routing_key"] or "")
+    except (ValueError, KeyError, TypeError, msgspec.DecodeError):
+        return ""
+
+
 def next_tag() -> str:
     """An id that no other message has; kombu takes a uuid, which costs ten times as much."""
     if _tags.pid != os.getpid():

@@ -88,6 +88,15 @@ class Keys(msgspec.Struct, frozen=True):
         head, separator, step = name.rpartition(self.separator)
         return head if separator and step.isdecimal() else name
 
+    def table(self, exchange: str) -> str:
+        """The set that tells how queues are bound to an exchange."""
+        return f"{self.prefix}_kombu.binding.{exchange}"
+
+    @property
+    def deadlines(self) -> str:
+        """When kombu's sweepers may drop those sets."""
+        return f"{self.prefix}_kombu.binding_deadlines"
+
     def inbox(self, owner: str, queue_key: str) -> str:
         """Where a worker's waiter puts the message that woke it; the name tells where it came from."""
         return f"{self.prefix}{INBOX}{owner.replace('|', '_')}|{queue_key}"

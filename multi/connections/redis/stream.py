@@ -171,6 +171,11 @@ class RedisStream:
         """Whether answers are outstanding."""
         return bool(self._answers)
 
+    @property
+    def unsent(self) -> int:
+        """How many bytes the server has not taken yet."""
+        return len(self._outgoing)
+
     def close(self) -> None:
         """Drop the connection and whatever is under way; calls nobody back. Can be connected again."""
         self.up = False
