@@ -46,8 +46,11 @@ class Subscription(Protocol):
 class Talk(Protocol):
     """Says and hears; connects when first used."""
 
-    def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> None:
-        """Say something to all who listen now; there may be none. Raises `BrokerUnavailable`."""
+    def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> int | None:
+        """Say something to all who listen now; there may be none. Raises `BrokerUnavailable`.
+
+        How many these are, None where the broker doesn't tell.
+        """
 
     def subscribe(
         self,

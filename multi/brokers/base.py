@@ -362,11 +362,12 @@ class Broker(ABC):
         raise NotImplementedError
 
     @abstractmethod
-    def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> None:
+    def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> int | None:
         """Say something to all who listen on this exchange now; there may be none. Raises `BrokerUnavailable`.
 
         `kind` is "fanout" (all hear it), "topic" or "direct", as in `multi.talk`; the same for all who use the exchange.
-        Nothing is kept for who comes later, and a listener that is too slow misses some.
+        Nothing is kept for who comes later, and a listener that is too slow misses some. Returns how many listen, as the
+        broker knows it at this moment (one that is dying counts), None where it doesn't tell.
         """
 
     @abstractmethod

@@ -77,8 +77,8 @@ class MemoryBroker(Broker):
     def check(self) -> None:
         self._hub.guard()
 
-    def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> None:
-        self._talk.say(exchange, message, key=key, kind=kind)
+    def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> int | None:
+        return self._talk.say(exchange, message, key=key, kind=kind)
 
     def subscribe(
         self,

@@ -134,12 +134,15 @@ class Hub:
             if not ears:
                 self._ears.pop(exchange, None)
 
-    def say(self, exchange: str, key: str, text: bytes) -> None:
-        """Say something to all who listen. Needs no lock."""
+    def say(self, exchange: str, key: str, text: bytes) -> int:
+        """Say something to all who listen; how many these are. Needs no lock."""
+        listeners = 0
         with self.lock:
             for ear in self._ears.get(exchange, ()):
                 if takes(ear.kind, ear.keys, key):
                     ear.put(text)
+                    listeners += 1
+        return listeners
 
     # -- messages
 

@@ -24,10 +24,10 @@ class MemoryTalk:
     def at(cls, url: str) -> MemoryTalk:
         return cls(hub(url))
 
-    def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> None:
+    def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> int | None:
         check(kind)
         self._hub.guard()
-        self._hub.say(exchange, key, pack(message))
+        return self._hub.say(exchange, key, pack(message))
 
     def subscribe(
         self,

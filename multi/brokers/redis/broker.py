@@ -196,8 +196,8 @@ class RedisBroker(Broker):
     def reserve(self, name: str, member: str, pause: float) -> tuple[float, float]:
         return rates.turn(self._call([rates.command(self._keys.prefix, name, member, pause)])[0])
 
-    def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> None:
-        self._talk.say(exchange, message, key=key, kind=kind)
+    def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> int | None:
+        return self._talk.say(exchange, message, key=key, kind=kind)
 
     def subscribe(
         self,

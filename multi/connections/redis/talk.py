@@ -77,8 +77,9 @@ class RedisTalk:
         address = Address.from_url(url, options)
         return cls(address, Keys.from_options(options), PerThread(address))
 
-    def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> None:
-        self._call([said(self._keys, self._channels, exchange, message, key, kind)])
+    def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> int | None:
+        (listeners,) = self._call([said(self._keys, self._channels, exchange, message, key, kind)])
+        return int(listeners)
 
     def subscribe(
         self,
