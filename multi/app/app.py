@@ -12,6 +12,7 @@ from multi.app.connected import Connected
 from multi.app.likeness import Likeness
 from multi.app.middleware import Hooked
 from multi.app.moments import Moments
+from multi.app.periodic import Periodic
 from multi.app.publishing import Publisher
 from multi.app.records import Recorder
 from multi.app.registry import Registry, task_name
@@ -43,7 +44,7 @@ _CONSTRUCTOR = ("main", "broker", "backend", "include", "config_source", "namesp
 CONSTRUCTOR_REFUSED = ("amqp", "events", "loader", "log", "control", "tasks", "fixups")
 
 
-class App(Connected, Sender, Moments, Hooked, Likeness):
+class App(Connected, Sender, Periodic, Moments, Hooked, Likeness):
     """A program's task queue: `App("proj", broker="redis://localhost", backend="redis://localhost")`.
 
     Nothing is read, connected or imported when it is made; settings are read when the first one is asked for.

@@ -24,7 +24,6 @@ _QUEUES = "queues are named by the settings task_queues and task_routes; app.top
 
 #: Name -> what to use instead. `multi check --migration` names those that a project uses.
 APP: dict[str, str] = {
-    "add_periodic_task": _BEAT,
     "Beat": _BEAT,
     **dict.fromkeys(("events", "events_cls"), _EVENTS),
     **dict.fromkeys(
