@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from multi.app import builtins, current
 from multi.app.connected import Connected
+from multi.app.events.sends import SendsEvents
 from multi.app.likeness import Likeness
 from multi.app.middleware import Hooked
 from multi.app.moments import Moments
@@ -44,7 +45,7 @@ _CONSTRUCTOR = ("main", "broker", "backend", "include", "config_source", "namesp
 CONSTRUCTOR_REFUSED = ("amqp", "events", "loader", "log", "control", "tasks", "fixups")
 
 
-class App(Connected, Sender, Periodic, Moments, Hooked, Likeness):
+class App(Connected, Sender, SendsEvents, Periodic, Moments, Hooked, Likeness):
     """A program's task queue: `App("proj", broker="redis://localhost", backend="redis://localhost")`.
 
     Nothing is read, connected or imported when it is made; settings are read when the first one is asked for.

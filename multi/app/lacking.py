@@ -19,15 +19,14 @@ _CONNECTIONS = (
 )
 _PARTS = "the parts of a worker can't be replaced; use multi.signals, middleware, or a task's own handlers"
 _COMMAND = "the command line is `multi`; app.worker_main([...]) runs a worker, and `-P solo` one in this process"
-_ANSWERS = "workers can't answer remote control yet; `multi status`, `multi ps` and `multi queues` tell of them"
 _QUEUES = "queues are named by the settings task_queues and task_routes; app.topology holds them"
 
 #: Name -> what to use instead. `multi check --migration` names those that a project uses.
 APP: dict[str, str] = {
     "Beat": _BEAT,
-    **dict.fromkeys(("events", "events_cls"), _EVENTS),
     **dict.fromkeys(
-        ("steps", "registry_cls", "backend_cls", "control_cls", "log_cls", "loader_cls", "amqp_cls"), _PARTS
+        ("steps", "events_cls", "registry_cls", "backend_cls", "control_cls", "log_cls", "loader_cls", "amqp_cls"),
+        _PARTS,
     ),
     "user_options": "options of a project's own aren't there; give the worker an environment variable",
     **dict.fromkeys(("Worker", "WorkController", "config_from_cmdline"), _COMMAND),
@@ -41,30 +40,18 @@ APP: dict[str, str] = {
     **dict.fromkeys(("amqp", "select_queues"), _QUEUES),
     "loader": "modules are named by `include`, `imports` and app.autodiscover_tasks",
     "log": "logging is set up by the settings worker_*_log_format, and by the signal setup_logging",
-    "clock": "messages carry no logical clock; they are in the order of their queue",
     "annotations": "what the setting task_annotations says is in each task; app.conf.task_annotations is its text",
     **dict.fromkeys(("create_task_cls", "subclass_with_self"), "make a class with app.Task as its base"),
     "prepare_config": "the signal app.on_configure comes before the settings are read, app.on_after_configure after that",
 }
 TASK: dict[str, str] = {
-    "send_event": _EVENTS,
     "add_around": "use a base class with a __call__ of its own, or middleware",
     "from_config": "an attribute that is None has the value of its setting",
     "request_stack": "push_request and pop_request set the request, for tests of a task's body",
     "start_strategy": _PARTS,
 }
 CONTROL: dict[str, str] = {
-    **dict.fromkeys(("inspect", "ping", "heartbeat", "election", "Mailbox"), _ANSWERS),
-    **dict.fromkeys(("enable_events", "disable_events"), _EVENTS),
-    **dict.fromkeys(("purge", "discard_all"), "`multi queues purge QUEUE`"),
-    "rate_limit": "the attribute rate_limit of a task is read when its worker starts; `multi reload` has it read again",
-    "time_limit": "the attribute time_limit of a task is read when its worker starts; `multi reload` has it read again",
-    **dict.fromkeys(
-        ("add_consumer", "cancel_consumer"), "`multi pause` and `multi resume` take queues; `-Q` names them"
-    ),
-    **dict.fromkeys(("pool_grow", "pool_shrink", "autoscale"), "`multi scale`, or the worker's --autoscale"),
-    "pool_restart": "`multi reload` starts a new pool with fresh code",
-    "shutdown": "`multi stop`, or SIGTERM for the worker",
+    "Mailbox": "requests travel over the app's own broker: app.control.broadcast says one, with reply=True it returns the replies",
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from multi import identity, signals
@@ -206,13 +206,15 @@ class Sender:
             policy = {**self.conf.task_publish_retry_policy, **(policy or {})}
             if not retry or not isinstance(error, _passing(policy)):
                 raise
-            self._publish_again(broker, publications, policy)
+            self.try_again(lambda: broker.publish(publications), policy)
         if signals.PUBLISHING.any or self.middleware:
             from multi.app import life
 
             life.sent(self, publications)  # type: ignore[arg-type]  # a Sender is always an App
 
-    def _publish_again(self, broker: Broker, publications: Sequence[Publication], policy: Mapping[str, Any]) -> None:
+    def try_again(self, send: Callable[[], None], policy: Mapping[str, Any] | None = None) -> None:
+        """Send what could not be sent, after pauses as a policy says (None: that of the settings)."""
+        policy = {**self.conf.task_publish_retry_policy, **(policy or {})}
         pause, limit = policy["interval_start"], policy["max_retries"]
         deadline = None if policy.get("timeout") is None else time.monotonic() + policy["timeout"]
         attempt = 0
@@ -221,7 +223,7 @@ class Sender:
             time.sleep(pause if deadline is None else max(0.0, min(pause, deadline - time.monotonic())))
             pause = min(pause + policy["interval_step"], policy["interval_max"])
             try:
-                broker.publish(publications)
+                send()
                 return
             except _passing(policy):
                 if limit is not None and attempt >= limit:

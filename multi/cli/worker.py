@@ -32,6 +32,7 @@ GROUPS = {
         *("concurrency", "pool", "time_limit", "soft_time_limit", "max_tasks_per_child", "max_memory_per_child"),
         "drain_timeout",
     ),
+    "Events": ("task_events", "without_heartbeat", "heartbeat_interval"),
     "Process": ("pidfile", "workdir", "uid", "gid", "umask", "detach", "executable"),
 }
 
@@ -42,8 +43,6 @@ NEEDLESS = {
     "disable_prefetch": "children hold no tasks back: what doesn't start within 10 ms is for others again",
     "without_gossip": "workers don't gossip",
     "without_mingle": "nothing is exchanged with other workers at the start",
-    "without_heartbeat": "no heartbeat events are sent",
-    "heartbeat_interval": "no heartbeat events are sent; claims are renewed by themselves",
     "statedb": "revoked ids are kept in the broker, so there is nothing to keep in a file",
     "loader": "apps have no loaders here; the configuration is what the app says",
 }
@@ -54,7 +53,6 @@ BEAT = (
     "on the same broker): this worker runs what it sends"
 )
 LATER = {
-    "task_events": "this worker sends no events yet. Leave it out; meanwhile `multi status` shows what every node does",
     "autoscale": "the number of children doesn't follow the load yet. Meanwhile give -c the larger number (an idle child "
     "costs little), or send the worker TTIN and TTOU for one child more or fewer",
     "beat": BEAT,
@@ -215,6 +213,10 @@ def start(values: dict[str, Any]) -> int:
         time_limit=values["time_limit"],
         soft_time_limit=values["soft_time_limit"],
         drain_timeout=values["drain_timeout"],
+        task_events=values["task_events"],
+        without_heartbeat=values["without_heartbeat"],
+        without_gossip=values["without_gossip"],
+        heartbeat_interval=values["heartbeat_interval"],
     )
     options = combine(given, app.conf, app.topology)
     combined = options.copy()

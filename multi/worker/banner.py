@@ -46,7 +46,7 @@ def render(app: Any, options: WorkerOptions, loglevel: int | None = None) -> str
         f".> transport:   {mask(app.worker_broker.url)}",
         f".> results:     {_results(app)}",
         f".> concurrency: {options.concurrency} ({options.pool})",
-        ".> task events: OFF (this worker sends none yet)",
+        f".> task events: {'ON' if options.task_events else 'OFF (enable -E to monitor tasks in this worker)'}",
         f".> acks:        {EARLY if app.conf.task_acks_late is False else LATE}",
         "",
         "[queues]",

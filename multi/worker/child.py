@@ -24,6 +24,8 @@ from multi.errors import BackendUnavailable, BrokerLost, MultiError
 from multi.log import get_logger, rename_process
 from multi.outcome import Outcome
 from multi.store import Store
+from multi.worker.events.ring import WANTED, Ring
+from multi.worker.events.telling import Telling
 from multi.worker.lines import TaskLines
 from multi.worker.slots import Slot
 
@@ -63,6 +65,7 @@ class ChildPlan(msgspec.Struct):
     page: StatsPage
     rundir: RunDir | None
     entries: int
+    ring: Ring
 
 
 class WorkerGone(Exception):
@@ -80,6 +83,8 @@ class Child(ABC):
         self.control = plan.control
         self.row = plan.page.child(plan.number - 1)
         self.lines = TaskLines()
+        self.ring = plan.ring
+        self._header = plan.ring.header
         self._poller = poll()
         self._lane_fd = -1
         self._parked = False
@@ -122,6 +127,8 @@ class Child(ABC):
         if "random" in sys.modules:
             sys.modules["random"].seed()
         self.app.after_fork()
+        self.telling = Telling(self.app, self.options.hostname, os.getppid())
+        self.app.event_sink = self.ring.sink()
         signals.worker_process_init.send(None)
 
     def _told(self, number: int, _: object) -> None:
@@ -267,6 +274,8 @@ class Child(ABC):
 
     def tell_outcome(self, delivery: Delivery, outcome: Outcome) -> None:
         """The line in the log, and the counts on the stats page."""
+        if self._header[WANTED]:
+            self._tell_end(delivery, outcome)
         lines, name, task_id = self.lines, outcome.name, outcome.task_id
         state, verb = outcome.state, outcome.verb
         if verb == "bury":
@@ -298,6 +307,15 @@ class Child(ABC):
             lines.rejected(name, task_id, outcome.reason)
         else:
             lines.ignored(name, task_id)
+
+    def tell_start(self, job: Job) -> None:
+        """The events of a run that begins, where they are wanted."""
+        if self._header[WANTED] and job.plan.task.send_events:
+            self.ring.write(self.telling.begun(job), 2)
+
+    def _tell_end(self, delivery: Delivery, outcome: Outcome) -> None:
+        for line in self.telling.ended(outcome, delivery.message):
+            self.ring.write(line)
 
     def job(self, delivery: Delivery) -> Job | Outcome:
         """What is to be run, or the outcome where nothing is."""

@@ -139,6 +139,7 @@ class CourierChild(Child):
                 "run it by a worker with -P prefork",
                 job.name,
             )
+        self.tell_start(job)
         if job.acks_early:
             slot.bequeath(index, job.message)
             self.exchange([Settlement(delivery.tag, delivery.fence, delivery.queue)], 0)

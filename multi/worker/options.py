@@ -25,12 +25,17 @@ if TYPE_CHECKING:
 SUCCESSOR = "MULTI_SUCCESSOR"
 
 
+#: Seconds between two heartbeats, as Celery has it.
+HEARTBEAT = 2.0
+
+
 class WorkerOptions(msgspec.Struct, kw_only=True):
     """Everything that a worker needs to know beside its app; complete and consistent when the worker gets it.
 
     Times are in seconds, None means "no limit". `max_memory_per_child` is in KiB of resident memory. `pool` is the name
     under which the pool is found among the `multi.pools` entry points. `notes` are lines to be logged at the start, about
-    what was asked for and needs nothing to be done. `directory` is where the command was given (with links unresolved), and
+    what was asked for and needs nothing to be done. `task_events` are those of every task; without `events` the worker sends none
+    of its own either. `directory` is where the command was given (with links unresolved), and
     where a successor is to start from.
     """
 
@@ -50,6 +55,10 @@ class WorkerOptions(msgspec.Struct, kw_only=True):
     directory: str | None = None
     color: bool | None = None
     quiet: bool = False
+    task_events: bool = False
+    events: bool = True
+    heartbeats: bool = True
+    heartbeat_interval: float = 2.0
     notes: list[str] = []
 
     def copy(self) -> WorkerOptions:
@@ -69,7 +78,7 @@ class WorkerOptions(msgspec.Struct, kw_only=True):
 #: What settings say, too.
 _COMBINED = (
     *("concurrency", "pool", "max_tasks_per_child", "max_memory_per_child", "time_limit", "soft_time_limit"),
-    "drain_timeout",
+    *("drain_timeout", "task_events", "events", "heartbeats", "heartbeat_interval"),
 )
 
 
@@ -86,6 +95,10 @@ class Given(msgspec.Struct, kw_only=True):
     time_limit: float | None = None
     soft_time_limit: float | None = None
     drain_timeout: float | None = None
+    task_events: bool | None = None
+    without_heartbeat: bool | None = None
+    without_gossip: bool | None = None
+    heartbeat_interval: float | None = None
 
 
 def combine(given: Given, conf: Any, topology: Topology | None = None) -> WorkerOptions:
@@ -100,6 +113,7 @@ def combine(given: Given, conf: Any, topology: Topology | None = None) -> Worker
     queues = select_queues(given.queues, given.exclude_queues, known, given.hostname)
     if conf.worker_direct and given.hostname:
         queues.append(known.add(direct_queue(given.hostname)).name)
+    task_events = bool(conf.worker_send_task_events if given.task_events is None else given.task_events)
     options = WorkerOptions(
         hostname=given.hostname,
         queues=queues,
@@ -110,6 +124,10 @@ def combine(given: Given, conf: Any, topology: Topology | None = None) -> Worker
         time_limit=_first(given.time_limit, conf.task_time_limit),
         soft_time_limit=_first(given.soft_time_limit, conf.task_soft_time_limit),
         drain_timeout=conf.drain_timeout if given.drain_timeout is None else given.drain_timeout,
+        task_events=task_events,
+        events=task_events or not (given.without_heartbeat and given.without_gossip),
+        heartbeats=not given.without_heartbeat,
+        heartbeat_interval=given.heartbeat_interval or HEARTBEAT,
         notes=notes,
     )
     children = kind.children(options.concurrency)

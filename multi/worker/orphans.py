@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from multi.app.app import App
     from multi.message import Message
     from multi.outcome import Outcome
+    from multi.worker.events.node import Events
 
 logger = get_logger("multi.worker")
 
@@ -32,9 +33,10 @@ LEFT_ALONE = 10.0
 class Orphans:
     """Settles for what was running: delivered again, or a FAILURE where a limit or the acknowledgement says so."""
 
-    def __init__(self, app: App, watch: Watch) -> None:
+    def __init__(self, app: App, watch: Watch, events: Events) -> None:
         self.app = app
         self.watch = watch
+        self.events = events
         self._away_until = 0.0
 
     def take(self, member: Member, held: Held, code: int, *, cold: bool) -> None:

@@ -15,6 +15,7 @@ from multi.brokers.base import Delivery, Settlement
 from multi.errors import SoftTimeLimitExceeded
 from multi.outcome import Outcome
 from multi.worker.child import AWAKE, IDLE, LARGEST_BATCH, PATIENCE, Child, ChildPlan, called_with
+from multi.worker.events.ring import WANTED
 
 _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 
@@ -125,6 +126,8 @@ class SerialChild(Child):
         if self.lines.info:
             self.lines.received(job.name, job.id)
         self.row.task(1, time(), job.name.encode(), job.id.encode("utf-8", "replace"), called_with(job.headers))
+        if self._header[WANTED]:
+            self.tell_start(job)
         if job.acks_early:
             slot.bequeath(index, job.message)
             self.exchange([Settlement(delivery.tag, delivery.fence, delivery.queue)], 0)

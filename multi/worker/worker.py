@@ -25,6 +25,7 @@ from multi.worker import lines
 from multi.worker.child import AWAKE, DUMP, GO, IDLE, PARKED, READY, STOP, Child, ChildPlan
 from multi.worker.crew import Member, fork
 from multi.worker.ear import Ear
+from multi.worker.events.node import Events
 from multi.worker.giving_up import given_up
 from multi.worker.intake import Intake, parse
 from multi.worker.orders import Orders
@@ -97,7 +98,8 @@ class Worker:
                 claims=self._claims,
             ),
         )
-        self.orphans = Orphans(app, self.watch)
+        self.events = Events(self)
+        self.orphans = Orphans(app, self.watch, self.events)
         self.started = time()
         self.connected = False
         self.stopping = False
@@ -154,7 +156,9 @@ class Worker:
                 self.loop.forget(member.pidfd)
                 self.loop.forget(member.control.fileno())
                 member.close()
+            self.events.offline()
             self.watch.stop()
+            self.events.close()
             self._listener.close()
             self.orders.close()
             signals.worker_shutdown.send(self)
@@ -224,6 +228,7 @@ class Worker:
         logger.info(lines.READY, self.options.hostname)
         if self.intake.left:
             logger.warning("It begins %s", self.intake)
+        self.events.online()
         signals.worker_ready.send(self)
         self.notifier.ready(self.condition)
         successor = report_to_manager(self.notifier)
@@ -256,16 +261,18 @@ class Worker:
         entries = self.pool.entries(self.options.concurrency)
         slot = Slot(entries)
         port = self.watch.port(f"{self.owner}/{self._forked}")
+        ring = self.events.ring()
 
         def body(control: socket.socket) -> int:
             self.orders.leave_to_worker()
-            plan = ChildPlan(number, self.app, self.options, slot, port, control, self.page, self.rundir, entries)
+            plan = ChildPlan(number, self.app, self.options, slot, port, control, self.page, self.rundir, entries, ring)
             return child_class(self.pool.loop)(plan).run()
 
         signals.worker_before_create_process.send(self)
         pid, control = fork(body, list(self.members.values()))
         member = Member(number, pid, slot, port, control)
         self.members[number] = member
+        self.events.add(number, ring)
         self.loop.on_readable(member.pidfd, lambda: self._ended(member))
         self.loop.on_readable(control.fileno(), lambda: self._heard(member))
 
@@ -318,6 +325,7 @@ class Worker:
         code = member.reap()
         del self.members[member.number]
         self.page.clear(member.number - 1)
+        self.events.remove(member.number)
         settlements, running = member.slot.inherit()
         self.watch.settle(settlements)
         for held in running:
@@ -485,6 +493,7 @@ class Worker:
         if self.rundir is not None:
             self.rundir.tell_reload()
         self.notifier.close()
+        self.events.hand_over()
         self.stop()
 
     def _not_succeeded(self, trouble: str) -> None:

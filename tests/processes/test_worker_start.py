@@ -303,7 +303,6 @@ def test_another_interpreter_is_used_on_wish(quickstart: Project) -> None:
         (["-c", "none"], "no number from 1 on"),
         (["-P", "processs"], "no pool has the name 'processs'; there are:"),
         (["-P", "threads", "--time-limit", "5"], "--time-limit can't be enforced in the pool 'threads'"),
-        (["-E"], "this worker sends no events yet"),
         (["-b", "rediss//host"], "is no URL"),
         (["-b", "kafka://host"], "kafka"),
         (["-b", "memory://"], "memory:// lives in a single process"),

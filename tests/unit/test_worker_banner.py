@@ -39,7 +39,7 @@ def test_the_banner_has_the_shape_that_celerys_users_know() -> None:
 - \*\* ---------- \.> transport:   redis://:\*\*@localhost:6379/0
 - \*\* ---------- \.> results:     redis://:\*\*@localhost/1
 - \*\* ---------- \.> concurrency: 8 \(prefork\)
-- \*\*\* --- \* --- \.> task events: OFF \(this worker sends none yet\)
+- \*\*\* --- \* --- \.> task events: OFF \(enable -E to monitor tasks in this worker\)
 -- \*\*\*\*\*\*\* ---- \.> acks:        late \(a task is acknowledged after its outcome is stored\)
 --- \*\*\*\*\* -----
  -------------- \[queues\]

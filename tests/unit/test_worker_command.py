@@ -104,8 +104,6 @@ def test_what_cannot_be_is_refused_at_once(words: list[str], said: str) -> None:
         (["-O", "fair"], "--optimization: this worker hands a task only to a child that is free"),
         (["--without-gossip"], "--without-gossip: workers don't gossip"),
         (["--without-mingle"], "--without-mingle: nothing is exchanged"),
-        (["--without-heartbeat"], "--without-heartbeat: no heartbeat events"),
-        (["--heartbeat-interval", "2"], "--heartbeat-interval: no heartbeat events"),
         (["--prefetch-multiplier", "1"], "--prefetch-multiplier: children hold no tasks back"),
         (["--disable-prefetch"], "--disable-prefetch: children hold no tasks back"),
         (["-S", "w1.db"], "--statedb: revoked ids are kept in the broker"),
@@ -120,8 +118,6 @@ def test_what_needs_nothing_to_be_done_is_accepted_with_a_line(words: list[str],
 @pytest.mark.parametrize(
     ("words", "instead"),
     [
-        (["-E"], "--task-events: .*meanwhile `multi status`"),
-        (["--events"], "--task-events: "),
         (["--autoscale", "10,3"], "--autoscale: .*Meanwhile give -c"),
         (["-B"], "--beat: .*celery -A proj beat"),
         (["-s", "file"], "--schedule-filename: .*celery -A proj beat"),

@@ -9,17 +9,17 @@ CONTROL = (
         "worker_enable_remote_control", "bool", True, "workers hear what is revoked while they run; else at their start"
     ),
     acted("control_exchange", "str", "celery", "remote control is said on the exchange of this name and `.pidbox`"),
+    acted("worker_send_task_events", "bool", False, "workers send events of every task, as with `-E`"),
+    acted("task_send_sent_event", "bool", False, "whoever sends a task tells so by an event"),
+    acted("event_exchange", "str", "celeryev", "events are said on the exchange of this name"),
+    acted("event_serializer", "str", "json", "how events are written"),
     *noted(
-        "a worker sends no events yet; `multi status` and `multi top` show what it does",
-        ("worker_send_task_events", "bool", False),
-        ("task_send_sent_event", "bool", False),
+        "the queues of receivers are their programs' own",
         ("event_queue_expires", "seconds", 60.0),
         ("event_queue_ttl", "seconds", 5.0),
         ("event_queue_prefix", "str", "celeryev"),
         ("event_queue_exclusive", "bool", True),
         ("event_queue_durable", "bool", False),
-        ("event_serializer", "str", "json"),
-        ("event_exchange", "str", "celeryev"),
     ),
     *noted(
         "a worker heeds remote control and doesn't answer it yet, over a queue that ends with its connection",
