@@ -51,7 +51,7 @@ TASK: dict[str, str] = {
     "start_strategy": _PARTS,
 }
 CONTROL: dict[str, str] = {
-    "Mailbox": "requests travel over the app's own broker: app.control.broadcast says one, with reply=True it returns the replies",
+    "Mailbox": "requests travel over the app's own broker; app.control.broadcast(…, reply=True) sends one and takes replies",
 }
 
 

@@ -271,8 +271,13 @@ class AsyncResult(Awaiting[R]):
         wait: bool = False,
         timeout: float | None = None,
     ) -> None:
-        """Have the task not run any more; with `terminate`, end it if it runs. See `app.control.revoke`."""
-        self.app.control.revoke(self.id, terminate=terminate, signal=signal, reply=wait)
+        """Have the task not run any more; with `terminate`, end it if it runs. See `app.control.revoke`.
+
+        With `wait` it returns when workers have replied that they know, or nobody has replied for `timeout` seconds (1).
+        """
+        self.app.control.revoke(
+            self.id, terminate=terminate, signal=signal, reply=wait, timeout=timeout, connection=connection
+        )
 
     def revoke_by_stamped_headers(
         self,
@@ -284,7 +289,9 @@ class AsyncResult(Awaiting[R]):
         timeout: float | None = None,
     ) -> None:
         """As `revoke`, all tasks that carry one of these stamps."""
-        self.app.control.revoke_by_stamped_headers(headers, terminate=terminate, signal=signal, reply=wait)
+        self.app.control.revoke_by_stamped_headers(
+            headers, terminate=terminate, signal=signal, reply=wait, timeout=timeout, connection=connection
+        )
 
     def forget(self) -> None:
         """Delete the record."""

@@ -278,10 +278,19 @@ class ResultSet:
         for result in self.results:
             result.forget()
 
-    def revoke(self, connection: Any = None, terminate: bool = False, signal: Any = None, **options: Any) -> None:
+    def revoke(
+        self,
+        connection: Any = None,
+        terminate: bool = False,
+        signal: Any = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> None:
         """Revoke all of them, as `AsyncResult.revoke` does."""
         if ids := [leaf.id for leaf in self.leaves()]:
-            self.app.control.revoke(ids, terminate=terminate, signal=signal, reply=options.get("wait"))
+            self.app.control.revoke(
+                ids, terminate=terminate, signal=signal, reply=wait, timeout=timeout, connection=connection
+            )
 
     def __eq__(self, other: object) -> bool:
         return other.results == self.results if isinstance(other, ResultSet) else NotImplemented

@@ -1,0 +1,232 @@
+"""Asks workers and collects what they reply, for as long as somebody who is meant may still answer.
+
+When everybody has answered is known where the broker tells how many workers listen (`Broker.say`): then the waiting ends
+with the last answer, and it is known how many were silent. With destinations it ends when all of them have answered; where
+one doesn't, a roll call goes after the request, which tells who is there at all. Else the waiting ends as Celery's does, when
+nobody has answered for `timeout`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from time import monotonic
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from multi import control_key
+from multi.app.control.replies import Replies
+from multi.app.control.request import PING, Request, matches, message
+from multi.codecs import accepted, pick
+from multi.errors import MultiError
+
+if TYPE_CHECKING:
+    from multi.app.app import App
+    from multi.message import Message
+
+#: Told of each reply as it comes: `{name of the worker: what it replies}`.
+Callback = Callable[[dict[str, Any]], object]
+
+#: So long (s) after the last news a roll call goes out.
+_PATIENCE = 0.15
+
+
+class Question:
+    """One request that was sent, and its replies so far."""
+
+    def __init__(self, request: Request, ticket: str, callback: Callback | None) -> None:
+        self.request = request
+        self.ticket = ticket
+        self.replies = Replies()
+        self.callback = callback
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everybody who listened has replied."""
+        listeners = self.replies.listeners
+        return listeners is not None and len(self.replies) >= listeners
+
+    def take(self, reply: dict[str, Any]) -> None:
+        self.replies.append(reply)
+        if self.callback is not None:
+            self.callback(reply)
+
+
+class Mailbox:
+    """A queue for the replies to what is asked while it is open; to be used as a context, by one thread.
+
+    Raises `BrokerUnavailable` when the broker can't be reached or is lost.
+    """
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._key = _key(app)
+        namespace = app.conf.control_exchange
+        self._exchange = f"{namespace}.pidbox"
+        self._replies = f"reply.{namespace}.pidbox"
+        self._reply_key = _uuid()
+        self._questions: dict[str, Question] = {}
+        self._subscription: Any = None
+        self._accept = accepted(app.conf.accept_content)
+
+    def __enter__(self) -> Mailbox:
+        self._subscription = self._app.worker_broker.subscribe(
+            self._replies,
+            keys=(self._reply_key,),
+            kind="direct",
+            queue=f"{self._reply_key}.{self._replies}",
+            expires=self._app.conf.control_queue_expires,
+            ttl=self._app.conf.control_queue_ttl,
+        )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._subscription.close()
+
+    def ask(self, request: Request, timeout: float = 1.0, callback: Callback | None = None) -> Question:
+        """Send a request whose replies `turn` takes."""
+        question = Question(request, _uuid(), callback)
+        self._questions[question.ticket] = question
+        said = message(
+            request,
+            _clock(self._app).forward(),
+            self._key,
+            ticket=question.ticket,
+            reply_to=(self._replies, self._reply_key),
+            timeout=timeout,
+        )
+        question.replies.listeners = self._app.worker_broker.say(self._exchange, said)
+        return question
+
+    def turn(self, seconds: float) -> bool:
+        """Wait so long for a message and take it; whether one came."""
+        found = self._subscription.get(timeout=max(0.0, seconds))
+        if found is None:
+            return False
+        self._take(found)
+        return True
+
+    def _take(self, found: Message) -> None:
+        """A message of the reply queue; what nobody could read, or belongs to nothing that was asked, is passed over."""
+        _clock(self._app).adjust(_number(found.headers.get("clock")))
+        question = self._questions.get(str(found.headers.get("ticket")))
+        if question is None:
+            return
+        try:
+            reply = pick(self._accept, found.content_type).loads(found.body)
+        except MultiError:
+            return
+        if isinstance(reply, dict):
+            question.take(reply)
+
+    def call(
+        self, request: Request, *, timeout: float = 1.0, limit: int | None = None, callback: Callback | None = None
+    ) -> Replies:
+        """Ask, and wait until everybody has answered who is meant, or nobody has for `timeout` seconds."""
+        question = self.ask(request, timeout, callback)
+        (found,) = self.collect([question], timeout=timeout, limit=limit)
+        return found
+
+    def collect(
+        self,
+        questions: list[Question],
+        *,
+        timeout: float = 1.0,
+        limit: int | None = None,
+        wait: Callable[[float], object] | None = None,
+    ) -> list[Replies]:
+        """Wait for the replies to these questions, the last of which was asked last. `wait` is told while it takes long."""
+        last = questions[-1]
+        roll = self.ask(PING, timeout) if last.request.pattern else None
+        begun = news = monotonic()
+        while not all(_is_over(each, roll, limit) for each in questions):
+            now = monotonic()
+            if now - news >= timeout:
+                break
+            if roll is None and last.replies.listeners is not None and now - news >= _PATIENCE:
+                roll = self.ask(PING, timeout)
+            until = timeout if roll is not None or last.replies.listeners is None else min(timeout, _PATIENCE)
+            pause = news + until - now
+            if self.turn(pause if wait is None else min(pause, 0.1)):
+                news = monotonic()
+            elif wait is not None:
+                wait(monotonic() - begun)
+        for each in questions:
+            _account(each, roll)
+        return [each.replies for each in questions]
+
+
+def cast(app: App, request: Request) -> int | None:
+    """Say something to workers without a reply; how many listened, None where the broker can't tell."""
+    said = message(request, _clock(app).forward(), _key(app))
+    return app.worker_broker.say(f"{app.conf.control_exchange}.pidbox", said)
+
+
+def _is_over(question: Question, roll: Question | None, limit: int | None) -> bool:
+    """Whether nobody is left who may still answer a question."""
+    replies, request = question.replies, question.request
+    if limit and len(replies) >= limit:
+        return True
+    if request.destination:
+        if replies.names.issuperset(request.destination):
+            return True
+    elif not request.pattern and question.is_complete:
+        return True
+    if replies.listeners == 0:
+        return True
+    if roll is None or roll is question or not roll.is_complete:
+        return False
+    # who answers a later question may only still owe the reply to this one
+    return all(name in replies.names for name in roll.replies.names if _is_meant(name, request))
+
+
+def _is_meant(name: str, request: Request) -> bool:
+    if request.destination:
+        return name in request.destination
+    return not request.pattern or matches(name, request.pattern, request.matcher)
+
+
+def _account(question: Question, roll: Question | None) -> None:
+    """Tell who was meant and hasn't replied."""
+    replies, request = question.replies, question.request
+    there = set[str]()
+    if roll is not None:
+        there = replies.there = roll.replies.names
+        replies.all_there = roll.is_complete
+    if request.destination:
+        replies.missing = [name for name in request.destination if name not in replies.names]
+        replies.silent = len(replies.missing)
+        return
+    replies.missing = sorted(name for name in there - replies.names if _is_meant(name, request))
+    if request.pattern:
+        replies.silent = len(replies.missing) if replies.all_there else None
+    elif replies.listeners is not None:
+        replies.silent = max(len(replies.missing), replies.listeners - len(replies))
+
+
+def _key(app: App) -> bytes | None:
+    return control_key.secret(getattr(app.conf, "control_key", None))
+
+
+def _clock(app: App) -> Any:
+    return getattr(app, "clock", None) or _Still()
+
+
+class _Still:
+    def forward(self) -> int:
+        return 1
+
+    def adjust(self, other: int) -> int:
+        return other
+
+
+def _number(given: Any) -> int:
+    return given if isinstance(given, int) else 0
+
+
+def _uuid() -> str:
+    # as uuid.uuid4() makes them; the module costs more than what it does here
+    text = os.urandom(16).hex()
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"

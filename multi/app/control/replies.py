@@ -1,0 +1,52 @@
+"""What workers reply: a list as Celery has it, that also knows who was expected to and didn't."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from warnings import warn
+
+
+class DuplicateNodenameWarning(UserWarning):
+    """Several workers go by one name: of their replies only the last is kept where they are told by name."""
+
+
+class Replies(list[dict[str, Any]]):
+    """One mapping `{name of the worker: what it replies}` for each reply, in the order in which they came.
+
+    `listeners` is how many workers listened when they were asked, None where the broker can't tell that. `missing` are those
+    of whom it is known by name that they were meant and didn't reply, and `silent` is the number of them all, with those
+    whose names aren't known; None where that isn't known either. `there` are those who answered a roll call that followed
+    the request, where there was one, and `all_there` tells whether these are all who listen.
+    """
+
+    def __init__(self, found: Iterable[dict[str, Any]] = (), listeners: int | None = None) -> None:
+        super().__init__(found)
+        self.listeners = listeners
+        self.missing: list[str] = []
+        self.silent: int | None = None
+        self.there: set[str] = set()
+        self.all_there = False
+
+    @property
+    def names(self) -> set[str]:
+        """Who has replied."""
+        return {name for reply in self for name in reply}
+
+
+def flatten_reply(reply: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """All replies in one mapping; warns (`DuplicateNodenameWarning`) of names that several workers have."""
+    found: dict[str, Any] = {}
+    twice: set[str] = set()
+    for each in reply:
+        twice.update(found.keys() & each.keys())
+        found.update(each)
+    if twice:
+        warn(
+            DuplicateNodenameWarning(
+                f"several workers go by the same name: {', '.join(sorted(twice))}; give each one of its own with -n, "
+                "for only one of their replies is shown"
+            ),
+            stacklevel=2,
+        )
+    return found
