@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: How far away a run is that never comes, for those who ask for a number.
 NEVER = timedelta(days=36_500)
+#: Arguments that are told anew rather than kept, and `*args` and `**kwargs` (as `inspect` numbers them).
+_TOLD, _REST = ("nowfun", "app", "tz"), (2, 4)
 
 
 class schedstate(NamedTuple):  # noqa: N801 - Celery's name
@@ -147,6 +149,14 @@ class BaseSchedule:
     def words(self) -> str:
         """The schedule, as people say it."""
         return repr(self)
+
+    def arguments(self) -> dict[str, Any]:
+        """What its class was made with, so that the schedule can be kept and made again: the attributes that have the names of
+        the arguments. Raises `AttributeError`."""
+        import inspect
+
+        names = list(inspect.signature(type(self)).parameters.values())
+        return {one.name: getattr(self, one.name) for one in names if one.kind not in _REST and one.name not in _TOLD}
 
     # the rest --------------------------------------------------------------------------------------------------------
 

@@ -191,6 +191,9 @@ class crontab(BaseSchedule):  # noqa: N801 - Celery's name
         is_due = left == 0 or in_time(self, now, self.app.conf.beat_cron_starting_deadline)
         return schedstate(is_due, max(self.remaining_estimate(now).total_seconds(), 0.0))
 
+    def arguments(self) -> dict[str, Any]:
+        return {field.name: self._text(place) for place, field in enumerate(FIELDS)}
+
     # the rest --------------------------------------------------------------------------------------------------------
 
     def _text(self, place: int) -> str:

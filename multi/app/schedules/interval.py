@@ -58,6 +58,9 @@ class schedule(BaseSchedule):  # noqa: N801 - Celery's name
         wait = self.remaining_estimate(self._instant()).total_seconds() if self.relative else self.seconds
         return schedstate(True, wait)
 
+    def arguments(self) -> dict[str, Any]:
+        return {"run_every": self.run_every.total_seconds(), "relative": self.relative}
+
     @property
     def words(self) -> str:
         from multi.app.schedules.wording import interval
