@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from multi.brokers.looking import Looking
 from multi.documents import Answer, Change
 from multi.loop import Loop
 from multi.message import Message
@@ -40,8 +41,9 @@ class Abilities(msgspec.Struct, frozen=True):
     deliveries arrive at the lane by themselves. `shared`: other processes see the same queues. `ceiling`: seconds
     after which the server itself takes a claim back, None for never. `turns`: keeps the turns of rate limits, the locks of
     unique tasks and the places under concurrency limits. `foreign`:
-    Celery's workers can consume from the same queues. `revokes`: keeps which tasks are revoked. `once`: keeps documents, and
-    publishes in the step that changes one.
+    Celery's workers can consume from the same queues. `revokes`: keeps which tasks are revoked. `peeks`: where messages can be
+    looked at. `moves`: brings messages to other queues, "atomic" in one step each, or "confirmed". `bindings`: tells them.
+    `once`: keeps documents, and publishes in the step that changes one.
     """
 
     lease: bool = True
@@ -56,6 +58,9 @@ class Abilities(msgspec.Struct, frozen=True):
     turns: bool = False
     foreign: bool = False
     revokes: bool = False
+    peeks: tuple[str, ...] = ()
+    moves: str = ""
+    bindings: bool = False
     once: bool = False
 
 
@@ -223,8 +228,9 @@ class Watch(Protocol):
         What is sent while this worker is away isn't heard. `queue` is a name for this worker alone, where one is needed.
         """
 
-    unsaid: int
-    """How many messages `say` has dropped."""
+    @property
+    def unsaid(self) -> int:
+        """How many messages `say` has dropped."""
 
     def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> None:
         """Say something to all who listen now, as `Broker.say`; never blocks.
@@ -252,7 +258,7 @@ class WatchEvents(msgspec.Struct):
     """The claims that the worker's children hold now; asked before every renewal."""
 
 
-class Broker(ABC):
+class Broker(Looking, ABC):
     """One broker, named by its URL; safe to hold across a fork, connecting when first used."""
 
     abilities: Abilities = Abilities()

@@ -23,6 +23,8 @@ from multi.brokers.base import (
 )
 from multi.brokers.bindings import Row, bindings
 from multi.brokers.consumed import Consumed
+from multi.brokers.looking import CLAIMED, PARKED, WAITING
+from multi.brokers.memory_looking import MemoryLooking
 from multi.brokers.memory_queue import delivery, letter, pack_all, send, settle, spread_all
 from multi.brokers.packing import pack, unpack
 from multi.connections.memory import Ear, Hub, Sleeper, hub
@@ -40,10 +42,19 @@ from multi.topology import Topology
 _TICK = 1.0
 
 
-class MemoryBroker(Broker):
+class MemoryBroker(MemoryLooking, Broker):
     """`memory://name`; all brokers of this name in this process are the same."""
 
-    abilities = Abilities(shared=False, fanout=True, turns=True, revokes=True, once=True)
+    abilities = Abilities(
+        shared=False,
+        fanout=True,
+        turns=True,
+        revokes=True,
+        once=True,
+        peeks=(WAITING, PARKED, CLAIMED),
+        moves="atomic",
+        bindings=True,
+    )
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, lease: float = 30.0) -> None:
         super().__init__(url, options, lease=lease)

@@ -21,19 +21,20 @@ from multi.store import Storage
 
 _INSERT = "INSERT INTO messages (queue, rank, state, until, envelope) VALUES (?, ?, ?, ?, ?)"
 
-#: Queue, rank, state, due time if parked, envelope.
-Row = tuple[str, int, int, float | None, bytes]
+#: Queue, rank, state, since when it waits or when it is due, envelope.
+Row = tuple[str, int, int, float, bytes]
 _WAITING = (
     "SELECT id, queue, starts, redelivered, envelope, rank FROM messages "
     "WHERE state = 0 AND queue = ? ORDER BY rank, id LIMIT ?"
 )
 _CLAIM = "UPDATE messages SET state = 1, fence = ?, until = ?, counted = ? WHERE id = ?"
-_RELEASE = "state = 0, until = NULL, fence = NULL, starts = starts + counted, counted = 0, redelivered = 1"
+_RELEASE = "state = 0, until = ?, fence = NULL, starts = starts + counted, counted = 0, redelivered = 1"
 
 
 def rows(publications: Iterable[Publication]) -> list[Row]:
     """What `insert` takes; made outside the transaction, so that it is short."""
-    return [(p.queue, rank(p.message), 2 if p.due else 0, p.due or None, pack(p.message)) for p in publications]
+    at = time.time()
+    return [(p.queue, rank(p.message), 2 if p.due else 0, p.due or at, pack(p.message)) for p in publications]
 
 
 def insert(connection: sqlite3.Connection, made: Sequence[Row], wakes: Counter[str]) -> None:
@@ -111,14 +112,15 @@ def settle(connection: sqlite3.Connection, settlement: Settlement, wakes: Counte
     elif s.verb == "requeue":
         if s.started:  # a run asked for another one: behind the others
             connection.execute(
-                "INSERT INTO messages (queue, rank, starts, redelivered, envelope) "
-                "SELECT queue, rank, starts + 1, 1, envelope FROM messages WHERE id = ?",
-                (s.tag,),
+                "INSERT INTO messages (queue, rank, until, starts, redelivered, envelope) "
+                "SELECT queue, rank, ?, starts + 1, 1, envelope FROM messages WHERE id = ?",
+                (time.time(), s.tag),
             )
             connection.execute("DELETE FROM messages WHERE id = ?", (s.tag,))
         else:  # its number is lower than that of all who came later: that is the front
             connection.execute(
-                "UPDATE messages SET state = 0, until = NULL, fence = NULL, counted = 0 WHERE id = ?", (s.tag,)
+                "UPDATE messages SET state = 0, until = ?, fence = NULL, counted = 0 WHERE id = ?",
+                (time.time(), s.tag),
             )
         wakes[s.queue] += 1
     else:
@@ -226,7 +228,7 @@ def after(
 def bring_due(connection: sqlite3.Connection, wakes: Counter[str]) -> float | None:
     """Put parked messages that are due into their queues; when the next one is due."""
     for (queue,) in connection.execute(
-        "UPDATE messages SET state = 0, until = NULL WHERE state = 2 AND until <= ? RETURNING queue", (time.time(),)
+        "UPDATE messages SET state = 0 WHERE state = 2 AND until <= ? RETURNING queue", (time.time(),)
     ).fetchall():
         wakes[queue] += 1
     found: float | None = connection.execute("SELECT min(until) FROM messages WHERE state = 2").fetchone()[0]
@@ -236,7 +238,7 @@ def bring_due(connection: sqlite3.Connection, wakes: Counter[str]) -> float | No
 def take_back(connection: sqlite3.Connection, wakes: Counter[str]) -> int:
     """Put messages whose lease has run out into their queues again; how many."""
     found = connection.execute(
-        f"UPDATE messages SET {_RELEASE} WHERE state = 1 AND until <= ? RETURNING queue", (now(),)
+        f"UPDATE messages SET {_RELEASE} WHERE state = 1 AND until <= ? RETURNING queue", (time.time(), now())
     ).fetchall()
     wakes.update(queue for (queue,) in found)
     return len(found)

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import msgspec
 
@@ -32,6 +32,8 @@ class Entry(msgspec.Struct):
     redelivered: bool = False
     fence: str = ""
     until: float = 0.0
+    since: float = 0.0
+    """When it came into its queue, in seconds since the epoch."""
 
     @property
     def order(self) -> tuple[int, int]:
@@ -154,6 +156,7 @@ class Hub:
 
     def put(self, entry: Entry) -> None:
         """Into its queue, at the place that rank and number give it."""
+        entry.since = time.time()
         heapq.heappush(self._waiting.setdefault(entry.queue, []), (entry.order, entry))
 
     def park(self, entry: Entry, due: float) -> None:
@@ -172,6 +175,35 @@ class Hub:
             entry = heapq.heappop(self._parked)[2]
             self.put(entry)
             wakes[entry.queue] += 1
+
+    def bring_all(self, queues: Collection[str] | None, wakes: Counter[str]) -> None:
+        """Put what is parked for these queues (None: for any) there, due or not."""
+        meant = [each for each in self._parked if queues is None or each[2].queue in queues]
+        self._parked = [each for each in self._parked if each not in meant]
+        heapq.heapify(self._parked)
+        for _, _, entry in sorted(meant, key=lambda each: each[:2]):
+            self.put(entry)
+            wakes[entry.queue] += 1
+
+    def waiting(self, queue: str) -> list[tuple[tuple[int, int], Entry]]:
+        """What waits in a queue, in no order but that of a heap."""
+        return self._waiting.get(queue, [])
+
+    def all_parked(self) -> list[tuple[float, int, Entry]]:
+        """What waits for its time: when that is, and the message."""
+        return self._parked
+
+    def transfer(self, source: str, target: str, entries: Sequence[Entry]) -> None:
+        """Take these out of a queue, and put them behind all that wait in another one."""
+        numbers = {entry.number for entry in entries}
+        left = [each for each in self._waiting.get(source, ()) if each[1].number not in numbers]
+        heapq.heapify(left)
+        self._waiting[source] = left
+        for entry in entries:
+            since = entry.since
+            entry.queue, entry.number = target, next(self._numbers)
+            self.put(entry)
+            entry.since = since
 
     def claim(self, queues: Iterable[str], limit: int, fence: str, until: float) -> list[Entry]:
         """Up to `limit` messages, best rank and oldest first; one that was started before comes alone."""

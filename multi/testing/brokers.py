@@ -6,6 +6,7 @@ from multi.testing.consuming import Consuming
 from multi.testing.keeping import BrokerKeeping
 from multi.testing.leases import Leases
 from multi.testing.locking import BrokerLocking
+from multi.testing.looking import Looking
 from multi.testing.messages import Messages
 from multi.testing.overview import Overview
 from multi.testing.pacing import BrokerPacing
@@ -26,6 +27,7 @@ class BrokerContract(
     BrokerPacing,
     BrokerLocking,
     Overview,
+    Looking,
     Hearing,
     Talking,
     BrokerKeeping,
