@@ -9,6 +9,7 @@ from multi.cli.progress import span
 from multi.cli.screen import size
 
 HEAD, ROW, SELECTED, NOTE, PLAIN = "head", "row", "selected", "note", "plain"
+GOOD, BAD = "good", "bad"
 _COLUMNS = ("node", "state", "cpu", "memory", "tasks/s", "active", "oldest", "restarts", "queues")
 _RIGHT = (2, 3, 4, 5, 6, 7)
 KEYS = (

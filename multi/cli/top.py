@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -12,7 +11,7 @@ from typing import IO, Any
 
 import click
 
-from multi.cli import board
+from multi.cli import board, live
 from multi.cli.arguments import NodesCommand, nodes_argument, state_dir_option
 from multi.cli.board import Line, Seen
 from multi.cli.nodes import Request
@@ -46,7 +45,7 @@ def top(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
     def chosen() -> list[Node]:
         return request.nodes(nodes) if nodes else request.all()
 
-    if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM", "dumb") == "dumb":
+    if not live.can():
         views = look(chosen())
         print_table(request.screen, views)
         click.echo("`multi top` is live on a terminal; elsewhere: multi status --watch", err=True)
@@ -77,39 +76,19 @@ class Top:
 
     def run(self) -> None:
         """Until `q` or Ctrl-C."""
-        import curses
-        import locale
-
-        try:
-            locale.setlocale(locale.LC_ALL, "")
-            if locale.nl_langinfo(locale.CODESET).upper() not in ("UTF-8", "UTF8") and _writes_utf8():
-                # LC_ALL=C: Python writes UTF-8 all the same, and curses has to be told
-                locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
-        except locale.Error:
-            pass  # then it is ASCII
-        os.environ.setdefault("ESCDELAY", "25")
-        try:
-            curses.wrapper(self._loop)
-        except curses.error as error:
-            raise MultiError(f"this terminal can't be used ({error}); see `multi status --watch`") from error
-        except KeyboardInterrupt:
-            pass  # the other way to end it
+        live.run(self._loop, "multi status --watch")
 
     def _loop(self, window: Any) -> None:
         import curses
 
-        try:
-            curses.curs_set(0)
-        except curses.error:
-            pass  # a terminal that can't hide it
-        looks = _looks(self.request.screen.color)
+        looks = live.looks(self.request.screen.color)
         window.timeout(_PATIENCE_MS)
         while True:
             if time.monotonic() >= self._due:
                 self.refresh()
                 self._due = time.monotonic() + self.delay
             self.collect()
-            _draw(window, self.lines(*reversed(window.getmaxyx())), looks)
+            live.draw(window, self.lines(*reversed(window.getmaxyx())), looks)
             key = window.getch()
             if key == curses.KEY_RESIZE:
                 curses.update_lines_cols()
@@ -262,39 +241,3 @@ def seen(view: View) -> Seen:
         f"{view.node}: {view.note}" if view.note else "",
         view.status.is_up,
     )
-
-
-def _looks(color: bool) -> dict[str, int]:
-    import curses
-
-    found = {board.HEAD: curses.A_BOLD, board.SELECTED: curses.A_REVERSE, board.NOTE: curses.A_BOLD}
-    if color and curses.has_colors():
-        curses.start_color()
-        try:
-            curses.use_default_colors()
-            curses.init_pair(1, curses.COLOR_YELLOW, -1)
-            curses.init_pair(2, curses.COLOR_CYAN, -1)
-        except curses.error:
-            return found
-        found[board.NOTE] = curses.color_pair(1)
-        found[board.HEAD] = curses.color_pair(2) | curses.A_BOLD
-    return found
-
-
-def _writes_utf8() -> bool:
-    return sys.stdout.encoding.lower().replace("-", "") == "utf8"
-
-
-def _draw(window: Any, lines: list[Line], looks: dict[str, int]) -> None:
-    import curses
-
-    height, width = window.getmaxyx()
-    window.erase()
-    for row, line in enumerate(lines[:height]):
-        text = line.text.ljust(width) if line.look == board.SELECTED else line.text
-        try:
-            # the last cell of the last line can't be written without scrolling
-            window.addnstr(row, 0, text, width - (row == height - 1), looks.get(line.look, curses.A_NORMAL))
-        except curses.error:
-            pass  # it was made smaller meanwhile; the next drawing fits
-    window.refresh()
