@@ -14,6 +14,7 @@ from multi.errors import AppImportFailed, ConfigurationError, MultiError, NodeNo
 from multi.nodes.options import OPTIONS, SCREEN
 
 DONE, FAILED, USAGE, UNKNOWN, FORCED = 0, 1, 2, 4, 5
+UNAVAILABLE = 69  # as Celery's commands have it, when no worker answers
 INTERRUPTED = 130  # as shells have it for Ctrl-C
 
 #: Name, where it is, what it does.
@@ -59,6 +60,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("multi.cli.doctor:doctor_", "What will bite later, of brokers, hosts and nodes."),
     "dlq": ("multi.cli.dlq:dlq", "Dead letters: look at them, send them again, drop them."),
     "queues": ("multi.cli.queues:queues", "What lies in the queues; the way back to Celery's workers."),
+    "inspect": ("multi.cli.inspect:inspect", "Ask workers on any host: what they run, hold, know and consume from."),
+    "control": ("multi.cli.control:control", "Steer workers on any host: limits, queues, pools, revoking, shutdown."),
     "call": ("multi.cli.call:call", "Send a task, and wait for its end if wanted."),
     "result": ("multi.cli.result:result", "What has become of a task."),
     "revoke": ("multi.cli.revoke:revoke", "Have tasks not run any more."),
@@ -79,6 +82,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "fleet",
         "doctor",
     ),
+    "Ask and steer workers on any host": ("inspect", "control"),
     "Tasks": ("call", "result", "revoke", "tasks"),
     "Look into the broker": ("queues", "dlq"),
     "As celery multi": ("show", "names", "expand", "get", "help"),
@@ -103,7 +107,8 @@ Examples:
   multi worker -A proj -l INFO           a worker in the foreground
 
 Exit codes: 0 what was asked holds, 1 failed, 2 wrong usage or configuration, 4 unknown node or not yours,
-5 done, but by force. `multi status`: 0 running, 1 crashed or given up, 3 stopped, 4 unknown.
+5 done, but by force. `multi status`: 0 running, 1 crashed or given up, 3 stopped, 4 unknown. What asks workers
+wherever they are (inspect, control, status --all-workers): 69 none answers, 1 some don't.
 
 \b
 Completion in the shell (for zsh and fish put their names in place of bash):

@@ -91,7 +91,7 @@ class Mailbox:
         self._questions[question.ticket] = question
         said = message(
             request,
-            _clock(self._app).forward(),
+            self._app.clock.forward(),
             self._key,
             ticket=question.ticket,
             reply_to=(self._replies, self._reply_key),
@@ -110,7 +110,7 @@ class Mailbox:
 
     def _take(self, found: Message) -> None:
         """A message of the reply queue; what nobody could read, or belongs to nothing that was asked, is passed over."""
-        _clock(self._app).adjust(_number(found.headers.get("clock")))
+        self._app.clock.adjust(_number(found.headers.get("clock")))
         question = self._questions.get(str(found.headers.get("ticket")))
         if question is None:
             return
@@ -160,7 +160,7 @@ class Mailbox:
 
 def cast(app: App, request: Request) -> int | None:
     """Say something to workers without a reply; how many listened, None where the broker can't tell."""
-    said = message(request, _clock(app).forward(), _key(app))
+    said = message(request, app.clock.forward(), _key(app))
     return app.worker_broker.say(f"{app.conf.control_exchange}.pidbox", said)
 
 
@@ -208,18 +208,6 @@ def _account(question: Question, roll: Question | None) -> None:
 
 def _key(app: App) -> bytes | None:
     return control_key.secret(getattr(app.conf, "control_key", None))
-
-
-def _clock(app: App) -> Any:
-    return getattr(app, "clock", None) or _Still()
-
-
-class _Still:
-    def forward(self) -> int:
-        return 1
-
-    def adjust(self, other: int) -> int:
-        return other
 
 
 def _number(given: Any) -> int:

@@ -1,0 +1,223 @@
+"""The commands that workers understand, with the arguments that stand for them on a command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+
+from multi.errors import ConfigurationError
+
+INSPECT, CONTROL = "inspect", "control"
+
+
+class Method(NamedTuple):
+    """One command: its arguments in their order with what reads each, and the name of that which takes all further words.
+
+    `most` is the number of arguments without which it can't be sent.
+    """
+
+    name: str
+    kind: str
+    help: str
+    signature: str = ""
+    args: Sequence[tuple[str, Callable[[str], Any] | None]] = ()
+    variadic: str | None = None
+    least: int = 0
+    alias: str | None = None
+    visible: bool = True
+
+
+def _truth(text: str) -> bool:
+    found = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    if text.lower() not in found:
+        raise ValueError("yes or no")
+    return found[text.lower()]
+
+
+def _rate(text: str) -> str:
+    number, _, unit = text.partition("/")
+    float(number)
+    if unit not in ("", "s", "m", "h"):
+        raise ValueError("a rate as 10/s, 100/m or 5/h")
+    return text
+
+
+_QUEUE = (("queue", str), ("exchange", str), ("exchange_type", str), ("routing_key", str))
+
+_ALL = (
+    Method("active", INSPECT, "The tasks that run.", alias="dump_active"),
+    Method("active_queues", INSPECT, "The queues that workers consume from."),
+    Method("clock", INSPECT, "The logical clocks."),
+    Method(
+        "conf",
+        INSPECT,
+        "The settings, without their secrets; with yes, those that have their defaults, too.",
+        "[with_defaults=no]",
+        (("with_defaults", _truth),),
+        alias="dump_conf",
+    ),
+    Method("hello", INSPECT, "What workers tell each other.", "<from_node>", (("from_node", str),), None, 1, None, False),
+    Method("memdump", INSPECT, "Memory at the last samples.", "[samples=10]", (("samples", int),)),
+    Method("memsample", INSPECT, "Memory that is taken now."),
+    Method(
+        "objgraph",
+        INSPECT,
+        "Draw which objects keep others alive, into a file on the worker's host.",
+        "[type=Request [num=200 [max_depth=10]]]",
+        (("type", str), ("num", int), ("max_depth", int)),
+    ),
+    Method("ping", INSPECT, "Who is there."),
+    Method("query_task", INSPECT, "What is known of tasks, by their ids.", "<id>...", (), "ids", 1),
+    Method(
+        "registered",
+        INSPECT,
+        "The tasks that workers know, with these attributes of theirs.",
+        "[attribute]...",
+        (),
+        "taskinfoitems",
+        alias="dump_tasks",
+    ),
+    Method("report", INSPECT, "A text for a bug report."),
+    Method("reserved", INSPECT, "The tasks that are taken and not begun.", alias="dump_reserved"),
+    Method("revoked", INSPECT, "The ids of revoked tasks.", alias="dump_revoked"),
+    Method("scheduled", INSPECT, "The tasks that wait in a worker for their time.", alias="dump_schedule"),
+    Method("stats", INSPECT, "Figures: pool, broker, totals by task, resources."),
+    Method("add_consumer", CONTROL, "Consume from a queue, too.", "<queue> [exchange [type [routing_key]]]", _QUEUE, None, 1),
+    Method("autoscale", CONTROL, "Keep between min and max children.", "<max> [min]", (("max", int), ("min", int)), None, 1),
+    Method("cancel_consumer", CONTROL, "No longer consume from a queue.", "<queue>", (("queue", str),), None, 1),
+    Method("disable_events", CONTROL, "Send no events of tasks any more."),
+    Method(
+        "election",
+        CONTROL,
+        "Have Celery's workers elect one among them.",
+        "<id> <topic> [action]",
+        (("id", str), ("topic", str), ("action", str)),
+        None,
+        2,
+    ),
+    Method("enable_events", CONTROL, "Send an event for each step of tasks."),
+    Method("heartbeat", CONTROL, "Send a heartbeat now."),
+    Method("pool_grow", CONTROL, "Run more children.", "[n=1]", (("n", int),)),
+    Method("pool_restart", CONTROL, "Replace the children.", "[module]...", (), "modules"),
+    Method("pool_shrink", CONTROL, "Run fewer children.", "[n=1]", (("n", int),)),
+    Method(
+        "rate_limit",
+        CONTROL,
+        "Begin a task no more often than this; 0 ends the limit.",
+        "<task> <rate, as 10/s, 100/m or 5/h>",
+        (("task_name", str), ("rate_limit", _rate)),
+        None,
+        2,
+    ),
+    Method("revoke", CONTROL, "Have tasks not run any more, by their ids.", "<id>...", (), "task_id", 1),
+    Method(
+        "revoke_by_stamped_headers",
+        CONTROL,
+        "The same for all tasks with these stamps.",
+        "<header=value>...",
+        (),
+        "headers",
+        1,
+    ),
+    Method("shutdown", CONTROL, "End when what runs is done."),
+    Method("terminate", CONTROL, "End tasks that run, and revoke them.", "<signal> <id>...", (("signal", str),), "task_id", 2),
+    Method(
+        "time_limit",
+        CONTROL,
+        "For how long (s) a task may run.",
+        "<task> <soft> [hard]",
+        (("task_name", str), ("soft", float), ("hard", float)),
+        None,
+        2,
+    ),
+)  # fmt: skip
+
+METHODS: dict[str, Method] = {method.name: method for method in _ALL}
+
+
+def find(name: str, kind: str, known: Mapping[str, Method]) -> Method:
+    """The command of this name, or of this former name. Raises `ConfigurationError`, with what was probably meant."""
+    by_alias = {method.alias: method for method in known.values() if method.alias}
+    found = known.get(name) or by_alias.get(name) or known.get(name.replace("-", "_"))
+    if found is None:
+        same = [method.name for method in known.values() if method.kind == kind]
+        near = get_close_matches(name, same, 1, 0.6)
+        other = get_close_matches(name, list(known), 1, 0.6)
+        if near:
+            hint = f"did you mean {near[0]}?"
+        elif other:
+            hint = f"did you mean `multi {known[other[0]].kind} {other[0]}`?"
+        else:
+            hint = f"`multi {kind} --list` lists them"
+        raise ConfigurationError(
+            f"there is no {kind} command {name!r}; {hint} One of your project's own is known with -A, and sent with --any"
+            if not hint.endswith("them")
+            else f"there is no {kind} command {name!r}; {hint}. One of your project's own is known with -A, and sent with --any"
+        )
+    if found.kind != kind:
+        raise ConfigurationError(f"{found.name} is no {kind} command; did you mean `multi {found.kind} {found.name}`?")
+    return found
+
+
+def arguments(method: Method, words: Sequence[str]) -> dict[str, Any]:
+    """The arguments that these words stand for: in their order, or as name=value. Raises `ConfigurationError`."""
+    found: dict[str, Any] = {}
+    names = dict(method.args)
+    left = list(method.args)
+    rest: list[str] = []
+    for word in words:
+        name, equals, value = word.partition("=")
+        if equals and name in names and name not in found:
+            found[name] = _read(method, name, value, names[name])
+            left = [each for each in left if each[0] != name]
+        elif left:
+            name, reads = left.pop(0)
+            found[name] = _read(method, name, word, reads)
+        else:
+            rest.append(word)
+    if rest and method.variadic is None:
+        takes = f"it takes {method.signature}" if method.signature else "it takes no arguments"
+        raise ConfigurationError(f"{method.name}: {rest[0]!r} is too much; {takes}")
+    if method.variadic is not None:
+        if rest or method.least:
+            found[method.variadic] = rest
+    missing = method.least > len(words) or (
+        method.variadic is not None and method.least > len(method.args) and not rest
+    )
+    if missing:
+        raise ConfigurationError(f"{method.name} needs more: {method.name} {method.signature}")
+    return found
+
+
+def _read(method: Method, name: str, word: str, reads: Callable[[str], Any] | None) -> Any:
+    if reads is None:
+        return word
+    try:
+        return reads(word)
+    except ValueError as error:
+        kinds = {int: "a whole number", float: "a number"}
+        expected = kinds.get(reads) or (str(error) if reads in (_truth, _rate) and "convert" not in str(error) else "")  # type: ignore[call-overload]
+        if reads is _rate and not expected:
+            expected = "a rate as 10/s, 100/m or 5/h"
+        raise ConfigurationError(
+            f"{method.name}: {name} should be {expected or 'something else'}, not {word!r}"
+        ) from None
+
+
+def free_arguments(words: Sequence[str]) -> dict[str, Any]:
+    """Arguments of a command that isn't known here: name=value, the values as JSON or else as texts."""
+    import json
+
+    found: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise ConfigurationError(
+                f"{word!r}: the arguments of a command that isn't known here are written name=value"
+            )
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
