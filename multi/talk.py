@@ -93,12 +93,16 @@ def open_talk(url: str, options: Mapping[str, Any] | None = None) -> Talk:
         from multi.connections.redis.talk import RedisTalk
 
         return RedisTalk.at(url, found)
+    if scheme == "sqlite":
+        from multi.connections.sqlite_talk import SQLiteTalk
+
+        return SQLiteTalk.at(url, found)
     if scheme == "memory":
         from multi.connections.memory_talk import MemoryTalk
 
         return MemoryTalk.at(url)
     raise ConfigurationError(
-        f"{urls.mask(url)}: workers can be talked to through Redis, not through a broker of the kind {scheme!r}"
+        f"{urls.mask(url)}: workers can be talked to through Redis and SQLite, not through a broker of the kind {scheme!r}"
     )
 
 

@@ -23,8 +23,9 @@ from multi.brokers.base import (
     WatchEvents,
 )
 from multi.brokers.consumed import Consumed
-from multi.brokers.packing import pack
+from multi.brokers.looking import CLAIMED, PARKED, WAITING
 from multi.brokers.sqlite_bindings import SQLiteBindings
+from multi.brokers.sqlite_looking import SQLiteLooking
 from multi.brokers.sqlite_queue import (
     Together,
     after,
@@ -38,18 +39,17 @@ from multi.brokers.sqlite_queue import (
 )
 from multi.brokers.sqlite_queue import claim as claim_first
 from multi.brokers.sqlite_watch import SQLiteWatch
-from multi.connections import sqlite_control as control
 from multi.connections import sqlite_documents as kept
 from multi.connections.ring import ring
 from multi.connections.sqlite import Database, location
 from multi.connections.sqlite_agreements import Agreements
+from multi.connections.sqlite_talk import SQLiteTalk
 from multi.documents import Answer, Change
 from multi.errors import (
     BackendUnavailable,
     BrokerLost,
     BrokerRefused,
     BrokerUnavailable,
-    ConfigurationError,
     MultiError,
 )
 from multi.loop import Loop
@@ -62,7 +62,7 @@ from multi.talk import FANOUT, Subscription
 _BATCH = 1000
 
 
-class SQLiteBroker(Agreements, Broker):
+class SQLiteBroker(SQLiteLooking, Agreements, Broker):
     """`sqlite:////absolute/path.db`.
 
     Options: `create` (what may be made when it is missing: "all" the file and its folders, "file", or "" nothing, which is
@@ -70,13 +70,16 @@ class SQLiteBroker(Agreements, Broker):
     `synchronous` ("normal", or "full": each commit waits for the disk).
     """
 
-    abilities = Abilities(fanout=True, turns=True, revokes=True, once=True)
+    abilities = Abilities(
+        fanout=True, turns=True, revokes=True, once=True, peeks=(WAITING, PARKED, CLAIMED), moves="atomic", bindings=True
+    )
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, lease: float = 30.0) -> None:
         super().__init__(url, options, lease=lease)
         self.path, query = location(url, self.options)
         self._settings = {**self.options, **query}
         self._database = self.database(str(self._settings.get("create", "")), BrokerUnavailable, BrokerRefused)
+        self._talk = SQLiteTalk(self._database)
 
     def database(self, create: str, failure: type[MultiError], refusal: type[MultiError], **waiting: Any) -> Database:
         """A new connection to the file."""
@@ -135,16 +138,20 @@ class SQLiteBroker(Agreements, Broker):
             # a write, so that a read-only or full disk shows now
             connection.execute("INSERT OR REPLACE INTO facts VALUES ('checked', ?)", (str(os.getpid()),))
 
-    def subscribe(self, exchange: str, **_: Any) -> Subscription:
-        raise ConfigurationError(f"{self.masked}: what is said on {exchange} can't be heard by a program yet")
-
     def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> None:
-        envelope = pack(message)
-        with self._database.write() as connection:
-            control.say(connection, exchange, envelope)
-            sleepers = idle_watches(connection)
-        for path in sleepers:
-            ring(path, 0)
+        self._talk.say(exchange, message, key=key, kind=kind)
+
+    def subscribe(
+        self,
+        exchange: str,
+        *,
+        keys: Sequence[str] = ("",),
+        kind: str = FANOUT,
+        queue: str = "",
+        expires: float = 60.0,
+        ttl: float | None = None,
+    ) -> Subscription:
+        return self._talk.subscribe(exchange, keys=keys, kind=kind, queue=queue, expires=expires, ttl=ttl)
 
     def depth(self, queue: str) -> int:
         with self._database.read() as connection:

@@ -14,11 +14,12 @@ from multi.brokers.base import Lane, Port, Settlement, WatchEvents
 from multi.brokers.consumed import Consumed
 from multi.brokers.packing import unpack
 from multi.brokers.sqlite_bindings import SQLiteBindings
+from multi.brokers.sqlite_ears import SQLiteEars
 from multi.brokers.sqlite_queue import Together, after, bring_due, store_elsewhere, take_back, wake
-from multi.connections import sqlite_control as control
 from multi.connections.ring import Ring
 from multi.connections.sqlite import Busy, Database, now
 from multi.connections.sqlite_results import expire
+from multi.connections.sqlite_talk import forget, ring_all
 from multi.errors import BackendUnavailable, BrokerLost, BrokerRefused, BrokerUnavailable, DecodeError
 from multi.log import get_logger
 from multi.loop import Loop, Timer
@@ -90,7 +91,6 @@ class SQLiteWatch:
             self.ring_path = ""  # tried again, and reported, when connecting
         self._up = False
         self._stopped = False
-        self.unsaid = 0
         self._backoff = 0.0
         self._busy = 0.0  # since when others have been writing without a gap, 0 if they are not
         self._since = 0.0  # connected without a gap since then
@@ -101,8 +101,8 @@ class SQLiteWatch:
         self._changes: object = None
         self._settlements: list[Settlement] = []
         self._work: set[str] = set()
-        self._ears: dict[str, Callable[[Message], None]] = {}
-        self._heard = -1  # the number of what was said last
+        self._gone: set[str] = set()  # those who listened and are dead
+        self._talking = SQLiteEars(database)
         self._timers: dict[str, Timer] = {}
 
     def port(self, owner: str) -> Port:
@@ -159,29 +159,16 @@ class SQLiteWatch:
 
         self._loop.later(0.0, look)
 
-    def hear(self, exchange: str, queue: str, heard: Callable[[Message], None]) -> None:
-        self._ears[exchange] = heard
+    @property
+    def unsaid(self) -> int:
+        return self._talking.unsaid
 
-    def _listen(self) -> None:
-        """Tell of what was said to all since the last look."""
-        if not self._ears or not self._up:
-            return
-        try:
-            with self._database.read() as connection:
-                found = control.said(connection, self._heard)
-        except (Busy, BrokerUnavailable):
-            return  # the next tick looks again, or tells of it
-        for number, exchange, envelope in found:
-            self._heard = number
-            heard = self._ears.get(exchange)
-            if heard is not None:
-                try:
-                    heard(unpack(envelope))
-                except DecodeError as error:
-                    logger.error("What was sent to all on %s is no message: %s", exchange, error)
+    def hear(self, exchange: str, queue: str, heard: Callable[[Message], None]) -> None:
+        self._talking.hear(exchange, heard)
 
     def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> None:
-        self.unsaid += 1
+        if self._talking.say(exchange, message, key, kind, up=self._up and not self._stopped):
+            self._want("say")
 
     def pending(self) -> bool:
         return bool(self._settlements)
@@ -222,8 +209,7 @@ class SQLiteWatch:
                 # writing something shows now whether the disk is full or can't be written
                 connection.execute("INSERT OR REPLACE INTO facts VALUES ('worker', ?)", (str(time.time()),))
                 own = self._exchanges.bind(connection, self._consumed.queues)
-                if self._ears and self._heard < 0:
-                    self._heard = control.last(connection)
+                self._talking.register(connection, self.ring_path)
         except Busy:
             self._wait_for_others("connect", self._connect)
             return
@@ -246,6 +232,7 @@ class SQLiteWatch:
             if timer := self._timers.pop(name, None):
                 timer.cancel()
         self._up = False
+        self._talking.drop()
         if isinstance(error, BrokerRefused):
             self._events.on_refused(error)
             return
@@ -310,6 +297,11 @@ class SQLiteWatch:
                     ready, listed = self._list(connection)
                     for queue in left:
                         wakes[queue] += _ready(connection, [queue], _TOLD_AT_ONCE)
+                said, hearing = self._talking.write(connection)
+                if "hear" in work:
+                    self._talking.register(connection, self.ring_path)
+                if "forget" in work:
+                    forget(connection, self._gone)
                 chosen = wake(connection, wakes)
         except Busy:
             self._work |= work
@@ -321,6 +313,12 @@ class SQLiteWatch:
             return
         self._busy = 0.0
         del self._settlements[: len(settlements)]
+        self._talking.written(said)
+        if "forget" in work:
+            self._gone.clear()
+        if gone := ring_all(hearing):
+            self._gone.update(gone)
+            self._want("forget")
         if "renew" in work:
             self._renewed = started
         if "arm" in work:
@@ -344,9 +342,12 @@ class SQLiteWatch:
         together = Together(self._exchanges.settlements(self._database, settlements), self._here)
         with self._database.write(wait=2.0) as connection:
             together.run(connection)
+            _, hearing = self._talking.write(connection)
             if self._ring is not None:
                 connection.execute("DELETE FROM waiters WHERE path = ?", (self._ring.path,))
+                self._talking.leave(connection, self._ring.path)
             chosen = wake(connection, together.wakes)
+        ring_all(hearing)
         after(self._database, together, chosen, wait=2.0)
 
     def _list(self, connection: sqlite3.Connection) -> tuple[int, int]:
@@ -380,7 +381,7 @@ class SQLiteWatch:
         count = ring.drain()
         if count == 0:  # a lane has parked something, or somebody has said something to all
             self._want("due")
-            self._listen()
+            self._talking.listen()
             return
         self._idle = max(0, self._idle - count)
         self._listed = max(0, self._listed - count)
@@ -421,6 +422,7 @@ class SQLiteWatch:
                 if changes == self._changes:
                     return
                 due = connection.execute("SELECT min(until) FROM messages WHERE state = 2").fetchone()[0]
+                forgotten = self._talking.is_missing(connection, self.ring_path)
                 missed = (
                     self._idle > 0
                     and self._ring is not None
@@ -435,7 +437,9 @@ class SQLiteWatch:
             self._lost(error)
             return
         self._changes = changes
-        self._listen()
+        self._talking.listen()
+        if forgotten:
+            self._want("hear")
         if due is not None:
             self._due_at(due)
         if missed:
