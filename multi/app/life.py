@@ -114,6 +114,11 @@ def revoked(
 
 def sent(app: App, publications: Iterable[Publication]) -> None:
     """Messages are with the broker."""
+    if app.publisher.tells_sent:
+        from multi.app.events.sent import tell_sent
+
+        publications = list(publications)
+        tell_sent(app, publications)
     if app.middleware:
         from multi.app.middleware import published
 

@@ -87,6 +87,8 @@ class Publisher:
         #: whether a function of the project's says at every call where it goes
         self.changing = self.routes.changing
         self.delivery_mode = mode(conf.task_default_delivery_mode)
+        #: whether an event tells of each message
+        self.tells_sent: bool = conf.task_send_sent_event
         self._templates: dict[str, Template] = {}
         self._by_name: dict[str, Template] = {}
         self._by_queue: dict[str, Destination] = {}

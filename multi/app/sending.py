@@ -196,7 +196,8 @@ class Sender:
         self, publications: Sequence[Publication], retry: bool | None = None, policy: Mapping[str, Any] | None = None
     ) -> None:
         broker = self._broker or self.broker
-        if (self._publisher or self.publisher).expecting is not None:
+        publisher = self._publisher or self.publisher
+        if publisher.expecting is not None:
             self.expect([publication.message.headers["id"] for publication in publications])
         try:
             broker.publish(publications)
@@ -207,7 +208,7 @@ class Sender:
             if not retry or not isinstance(error, _passing(policy)):
                 raise
             self.try_again(lambda: broker.publish(publications), policy)
-        if signals.PUBLISHING.any or self.middleware:
+        if signals.PUBLISHING.any or self.middleware or publisher.tells_sent:
             from multi.app import life
 
             life.sent(self, publications)  # type: ignore[arg-type]  # a Sender is always an App

@@ -363,6 +363,14 @@ class Task(Lacks, Generic[P, R]):
         if backend is not None and identifier:
             backend.store([state_store(self.app, backend, identifier, state or "PENDING", meta, request)])
 
+    def send_event(
+        self, type_: str, retry: bool = True, retry_policy: Mapping[str, Any] | None = None, **fields: Any
+    ) -> None:
+        """Tell of an event of this run, to whoever listens now: `self.send_event("task-downloaded", bytes=n)`."""
+        request = self.request
+        with self.app.events.default_dispatcher(hostname=request.hostname) as dispatcher:
+            dispatcher.send(type_, uuid=request.id, retry=retry, retry_policy=retry_policy, **fields)
+
     def AsyncResult(self, task_id: str) -> AsyncResult[R]:  # noqa: N802 - Celery's name
         own = self.own_backend
         if own is None:

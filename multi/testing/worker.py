@@ -246,7 +246,7 @@ class _Hand:
         self._learn_of_the_revoked()
         settlements, self._settlements = self._settlements, []
         deliveries = self._lane.exchange(settlements, 1)
-        if signals.PUBLISHING.any or self.worker.app.middleware:
+        if signals.PUBLISHING.any or self.worker.app.middleware or self.worker.app.publisher.tells_sent:
             life.sent(self.worker.app, [one for each in settlements for one in each.publications])
         self.rounds += 1
         for delivery in deliveries:

@@ -200,7 +200,7 @@ class Child(ABC):
                 if self._parked:
                     self._parked = False
                     self.tell(PARKED)
-                if signals.PUBLISHING.any or self.app.middleware:
+                if signals.PUBLISHING.any or self.app.middleware or self.app.publisher.tells_sent:
                     life.sent(self.app, [one for each in settlements for one in each.publications])
                 return deliveries
             except BrokerLost as error:
@@ -263,7 +263,7 @@ class Child(ABC):
         try:
             if settlement.publications:
                 self.app.broker.publish(settlement.publications)
-                if signals.PUBLISHING.any or self.app.middleware:
+                if signals.PUBLISHING.any or self.app.middleware or self.app.publisher.tells_sent:
                     life.sent(self.app, settlement.publications)
             if settlement.stores and self.app.backend is not None:
                 self.app.backend.store(settlement.stores)

@@ -74,9 +74,10 @@ class Orphans:
         def answer(message: Message | None) -> None:
             if message is not None:
                 self._vacate(held, message)  # before anybody else can have the message, and a place for it
+                self.events.told("task-rejected", str(message.headers.get("id") or ""), held.task, requeue=True)
             self.watch.settle([Settlement(held.tag, held.fence, held.queue, "requeue", started=True)])
 
-        if limited(self.app, held.task):
+        if self.events.enabled or limited(self.app, held.task):
             self.watch.recall(held.tag, held.fence, answer)
         else:
             answer(None)
@@ -97,6 +98,7 @@ class Orphans:
         def outcome(message: Message) -> Outcome:
             found = termination(self.app, message)
             logger.info(lines.REVOKED, found.name, found.task_id, "terminated")
+            self.events.terminated(found.task_id, found.name, number)
             if signals.RUNS.any:
                 life.revoked(self.app, message, found, terminated=True, signum=number)
             return found
@@ -110,6 +112,7 @@ class Orphans:
         def outcome(message: Message) -> Outcome:
             found = failure(self.app, message, error)
             logger.error(lines.FAILED, found.name, found.task_id, found.reason or repr(error))
+            self.events.ended(found, message)
             return found
 
         self._settle(held, outcome)
@@ -151,6 +154,7 @@ class Orphans:
         """Record a FAILURE of what was acknowledged before it ran: there is no claim whose settlement could tell it."""
         outcome = failure(self.app, message, error)
         logger.error(lines.FAILED, outcome.name, outcome.task_id, repr(error))
+        self.events.ended(outcome, message)
         self._settle_directly(held, outcome, message)
 
     def _settle_directly(self, held: Held, outcome: Outcome, message: Message) -> None:

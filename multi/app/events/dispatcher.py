@@ -101,7 +101,7 @@ class EventDispatcher:
             elif self.on_send_buffered is not None:
                 self.on_send_buffered()
         else:
-            self._publish(event, routing_key(type), retry, retry_policy)
+            self.tell(event, routing_key(type), retry, retry_policy)
 
     def publish(
         self,
@@ -115,7 +115,7 @@ class EventDispatcher:
         **_: Any,
     ) -> None:
         """Tell an event whether this dispatcher is enabled or not; `producer` is of no use here."""
-        self._publish(self._event(type, fields, blind, Event, utcoffset), routing_key(type), retry, retry_policy)
+        self.tell(self._event(type, fields, blind, Event, utcoffset), routing_key(type), retry, retry_policy)
 
     def _event(
         self,
@@ -128,9 +128,8 @@ class EventDispatcher:
         clock = None if blind else self.clock.forward()
         return make(type, hostname=self.hostname, utcoffset=offset(), pid=self.pid, clock=clock, **fields)
 
-    def _publish(
-        self, event: Any, key: str, retry: bool = False, policy: Mapping[str, Any] | None = None, again: bool = False
-    ) -> None:
+    def tell(self, event: Any, key: str, retry: bool = False, policy: Mapping[str, Any] | None = None) -> None:
+        """Tell a whole event, or a list of them, under this routing key."""
         sink = self.app.event_sink
         if sink is not None:
             for each in event if isinstance(event, list) else [event]:
@@ -153,10 +152,7 @@ class EventDispatcher:
             if not self.buffer_while_offline:
                 raise
             with self.mutex:
-                if again:
-                    self._waiting.appendleft((event, key))
-                else:
-                    self._waiting.append((event, key))
+                self._waiting.append((event, key))
 
     def flush(self, errors: bool = True, groups: bool = True) -> None:
         """Tell what waits for a broker that was away (`errors`), and what waits for others of its group (`groups`)."""
@@ -165,13 +161,13 @@ class EventDispatcher:
                 waiting = list(self._waiting)
                 self._waiting.clear()
             for event, key in waiting:
-                self._publish(event, key)
+                self.tell(event, key)
         if groups:
             with self.mutex:
                 buffered = [(group, several) for group, several in self._buffered.items() if several]
                 self._buffered.clear()
             for group, several in buffered:
-                self._publish(several, f"{group}.multi")
+                self.tell(several, f"{group}.multi")
 
     def extend_buffer(self, other: EventDispatcher) -> None:
         """Take over what waits in another one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ class Events:
 
     def __init__(self, app: App) -> None:
         self.app = app
+        self._own: EventDispatcher | None = None
 
     def Dispatcher(  # noqa: N802 - Celery's name
         self,
@@ -54,3 +56,9 @@ class Events:
         from multi.app.events.state import State
 
         return State
+
+    def of_process(self) -> EventDispatcher:
+        """The one that tells what this process sends; kept, and never closed."""
+        if self._own is None or self._own.pid != os.getpid():
+            self._own = self.Dispatcher(enabled=False)
+        return self._own
