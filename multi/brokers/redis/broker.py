@@ -9,8 +9,10 @@ import msgspec
 
 from multi.brokers.base import Abilities, Broker, Consumer, DeadLetter, HandedBack, QueueCounts, WatchEvents
 from multi.brokers.consumed import Consumed
+from multi.brokers.looking import CLAIMED, PARKED, WAITING
 from multi.brokers.redis.counting import Counting
 from multi.brokers.redis.exchanges import Exchanges
+from multi.brokers.redis.looking import RedisLooking
 from multi.brokers.redis.settling import Words, publication_words
 from multi.brokers.redis.watch import RedisWatch
 from multi.connections.redis import Address, PerThread, Redis, ReplyError, envelope, locks, rates, revoking
@@ -30,14 +32,23 @@ from multi.topology import FANOUT
 BULK = 500
 
 
-class RedisBroker(Broker):
+class RedisBroker(RedisLooking, Broker):
     """Celery's transport on Redis or Valkey, with leases beside it; see `Broker`.
 
     `options` are `broker_transport_options`: global_keyprefix, priority_steps, sep, unacked_key, unacked_index_key,
     fanout_prefix, fanout_patterns, socket_timeout, socket_connect_timeout.
     """
 
-    abilities = Abilities(fanout=True, turns=True, foreign=True, revokes=True, once=True)
+    abilities = Abilities(
+        fanout=True,
+        turns=True,
+        foreign=True,
+        revokes=True,
+        peeks=(WAITING, PARKED, CLAIMED),
+        moves="atomic",
+        bindings=True,
+        once=True,
+    )
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, lease: float = 30.0) -> None:
         super().__init__(url, options, lease=lease)

@@ -65,7 +65,7 @@ class Counting:
 
     def hand_back(self, queues: Collection[str] | None) -> HandedBack:
         """What is parked goes to the end of its queue, what dead workers held to the front."""
-        return HandedBack(self._unpark(queues), *self._release(queues))
+        return HandedBack(self.unpark(queues), *self._release(queues))
 
     def dead_queues(self) -> list[str]:
         """The queues that have dead letters."""
@@ -126,7 +126,8 @@ class Counting:
 
     # -- moving
 
-    def _unpark(self, queues: Collection[str] | None) -> int:
+    def unpark(self, queues: Collection[str] | None) -> int:
+        """Put what is parked into its queues, due or not; how many."""
         keys = self._keys
         lists = [] if queues is None else [key for queue in queues for key in keys.lists(queue)]
         ids = self._call([("ZRANGE", keys.delayed, 0, -1)])[0]

@@ -32,5 +32,6 @@ FEED = _load("feed")
 SOURCES = _load("sources")
 FOREIGN = _load("foreign")
 UNPARK = _load("unpark")
+MOVE = _load("move")
 #: For workers, which load them once.
 ALL = (EXCHANGE, RENEW, EXPIRED, RESTORE, DUE, LEAVE, EMPTY, FEED)
