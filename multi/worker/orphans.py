@@ -28,6 +28,8 @@ logger = get_logger("multi.worker")
 #: After a place could not be given back, those of the next seconds are left to their leases: the worker has more to do
 #: than to wait for a store that is away.
 LEFT_ALONE = 10.0
+#: In less time (s) than this the broker says what a message was.
+ANSWERS = 2.0
 
 
 class Orphans:
@@ -37,6 +39,8 @@ class Orphans:
         self.app = app
         self.watch = watch
         self.events = events
+        self._asked = 0
+        self._asked_at = 0.0
         self._away_until = 0.0
 
     def take(self, member: Member, held: Held, code: int, *, cold: bool) -> None:
@@ -48,7 +52,7 @@ class Orphans:
             lost = WorkerLostError(f"the process that ran the task {how(code)}; it runs at most once (acks_late=False)")
             self._fail_directly(held, held.will, lost if limit is None else TimeLimitExceeded(limit))
         elif cold:
-            self.watch.settle([Settlement(held.tag, held.fence, held.queue, "requeue", started=False)])
+            self._hand_back(held)
         elif held.tag in member.condemned:
             limit = member.condemned[held.tag]
             self._fail(held, TimeLimitExceeded(limit))
@@ -70,6 +74,33 @@ class Orphans:
         task = self.app.tasks.get(name)
         return task is not None and task.effective("reject_on_worker_lost") is False
 
+    @property
+    def asking(self) -> bool:
+        """Whether messages are being read again; over a connection that broke no answer comes."""
+        return self._asked > 0 and monotonic() < self._asked_at + ANSWERS
+
+    def _recall(self, held: Held, answer: Callable[[Message | None], None]) -> None:
+        """Read a message again, and remember for a stop that it is under way."""
+        self._asked += 1
+        self._asked_at = monotonic()
+
+        def answered(message: Message | None) -> None:
+            self._asked -= 1
+            answer(message)
+
+        self.watch.recall(held.tag, held.fence, answered)
+
+    def _hand_back(self, held: Held) -> None:
+        def answer(message: Message | None) -> None:
+            if message is not None:
+                self.events.told("task-cancelled", str(message.headers.get("id") or ""), held.task)
+            self.watch.settle([Settlement(held.tag, held.fence, held.queue, "requeue", started=False)])
+
+        if self.events.enabled:
+            self._recall(held, answer)
+        else:
+            answer(None)
+
     def _deliver_again(self, held: Held) -> None:
         def answer(message: Message | None) -> None:
             if message is not None:
@@ -78,7 +109,7 @@ class Orphans:
             self.watch.settle([Settlement(held.tag, held.fence, held.queue, "requeue", started=True)])
 
         if self.events.enabled or limited(self.app, held.task):
-            self.watch.recall(held.tag, held.fence, answer)
+            self._recall(held, answer)
         else:
             answer(None)
 
@@ -148,7 +179,7 @@ class Orphans:
                 ]
             )
 
-        self.watch.recall(held.tag, held.fence, answer)
+        self._recall(held, answer)
 
     def _fail_directly(self, held: Held, message: Message, error: Exception) -> None:
         """Record a FAILURE of what was acknowledged before it ran: there is no claim whose settlement could tell it."""

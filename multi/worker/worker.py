@@ -448,7 +448,7 @@ class Worker:
     def _done_yet(self) -> None:
         if self.members:
             return
-        if self.watch.pending():
+        if self.watch.pending() or self.orphans.asking:
             # the outcomes of children are still under way; without a broker they are given up after a while
             self._last_word = self._last_word or monotonic() + (COLD_WORDS if self.cold else LAST_WORDS)
             if monotonic() < self._last_word:

@@ -19,7 +19,7 @@ from multi import __version__, signals
 from multi.app.events.event import MANY, group_from, message, routing_key
 from multi.codecs import codec
 from multi.log import get_logger
-from multi.worker.events.ring import ASLEEP, WANTED, Ring
+from multi.worker.events.ring import ASLEEP, WANTED, Ring, keyed
 from multi.worker.events.telling import Telling
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ class Events:
         self._lost = 0  # what rings that are gone had dropped, and the worker's own
         #: events that were given to the broker's watch
         self.sent = 0
+        worker.app.event_sink = self._sink
         self._loop.on_readable(self._bell, self._rung)
         self._loop.every(SAFETY, self._look)
         if self._beats:
@@ -105,6 +106,10 @@ class Events:
         elif self._talks and (group == "worker" or self.enabled):
             self._say(self.telling.custom(type, fields)[:-1], routing_key(type))
             self.sent += 1
+
+    def _sink(self, key: str, hostname: str, text: bytes) -> None:
+        """What the project's code in this process tells."""
+        self._put([keyed(key, hostname, text)])
 
     def heartbeat(self) -> None:
         """Send a heartbeat now, besides those of every few seconds."""
@@ -285,6 +290,7 @@ class Events:
             self._told, self._told_of = now, dropped
 
     def close(self) -> None:
-        """Let go of the bell."""
+        """Let go of the bell, and of the app."""
+        self._worker.app.event_sink = None
         self._loop.forget(self._bell)
         os.close(self._bell)
