@@ -69,6 +69,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "metrics": ("multi.cli.metrics:metrics", "Metrics of tasks, for Prometheus."),
     "help": ("multi.cli.help:help_", "Help about a command."),
     "worker": ("multi.cli.worker:worker", "Run a worker in the foreground."),
+    "beat": ("multi.cli.beat:beat", "Run a scheduler in the foreground: it sends periodic tasks when they are due."),
 }
 
 #: The same, as `multi --help` shows them.
@@ -86,7 +87,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Tasks": ("call", "result", "revoke", "tasks"),
     "Look into the broker": ("queues", "dlq"),
     "As celery multi": ("show", "names", "expand", "get", "help"),
-    "More": ("lint", "adopt", "forget", "worker", "metrics", "upgrade", "report"),
+    "More": ("lint", "adopt", "forget", "worker", "beat", "metrics", "upgrade", "report"),
 }
 
 #: What looks at nodes that are kept, or stops them: it goes on without a multi.toml that can't be read.

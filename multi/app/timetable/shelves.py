@@ -1,0 +1,48 @@
+"""Where a project's schedule is kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from multi.documents import Keeps
+from multi.errors import ConfigurationError
+from multi.urls import mask
+
+if TYPE_CHECKING:
+    from multi.app.app import App
+
+
+class Shelf(msgspec.Struct):
+    """The place of an app's schedule: `keeps` has its documents under `name`.
+
+    `atomic`: the broker keeps them itself, and publishes in the step that changes one. `local`: nobody but the processes of
+    this machine sees them. `where` is the place for people.
+    """
+
+    name: str
+    keeps: Keeps
+    atomic: bool
+    where: str
+    local: bool = False
+
+
+def shelf(app: App) -> Shelf:
+    """Where the schedule of this app is: in its broker, else in its result backend, else in the project's own file."""
+    name = f"beat:{app.conf.beat_schedule_name or app.main or 'default'}"
+    broker = app.broker
+    if broker.abilities.once:
+        return Shelf(name, broker, True, broker.masked)
+    backend = app.backend
+    if backend is not None and backend.keeps and backend.shared:
+        return Shelf(name, backend, False, mask(backend.url))
+    from multi.app.connections import embedded_url
+    from multi.brokers.sqlite import SQLiteBroker
+
+    url = embedded_url(app)
+    try:
+        keeps = SQLiteBroker(url, {"create": "all"})
+    except ConfigurationError as error:
+        raise ConfigurationError(f"there is no place for the schedule: {error}") from None
+    return Shelf(name, keeps, False, url, True)
