@@ -138,8 +138,8 @@ class SQLiteBroker(SQLiteLooking, Agreements, Broker):
             # a write, so that a read-only or full disk shows now
             connection.execute("INSERT OR REPLACE INTO facts VALUES ('checked', ?)", (str(os.getpid()),))
 
-    def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> None:
-        self._talk.say(exchange, message, key=key, kind=kind)
+    def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> int | None:
+        return self._talk.say(exchange, message, key=key, kind=kind)
 
     def subscribe(
         self,

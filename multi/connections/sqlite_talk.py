@@ -132,17 +132,18 @@ class SQLiteTalk:
         create = str({**options, **query}.get("create", ""))
         return cls(Database(path, BrokerUnavailable, BrokerRefused, create=create))
 
-    def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> None:
+    def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> int | None:
         check(kind)
         said = Said(exchange, key, pack(message))
         with self._database.read() as connection:
             if not hearers(connection, exchange, key):
-                return
+                return 0
         with self._database.write() as connection:
             paths = write(connection, [said])
         if gone := ring_all(paths):
             with self._database.write() as connection:
                 forget(connection, gone)
+        return len(paths) - len(gone)
 
     def subscribe(
         self,

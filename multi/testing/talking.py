@@ -80,6 +80,18 @@ class Talking(Rig):
             assert texts(subscription, 3) == ["0", "1", "2"]
         assert elsewhere.get(QUIET) is None
 
+    def test_who_says_something_learns_how_many_listen_where_the_broker_knows(
+        self, broker: Broker, listen: Listen, exchange: str
+    ) -> None:
+        nobody = broker.say(exchange, said("0"))
+        subscriptions = [listen(exchange) for _ in range(3)]
+        others = [listen(f"{exchange}.other")]
+        told = [broker.say(exchange, said("1"))]
+        subscriptions.pop().close()
+        told.append(broker.say(exchange, said("2")))
+        assert [nobody, *told] in ([0, 3, 2], [0, None, None], [None] * 3)
+        assert texts(others[0], 0) == []
+
     def test_what_was_said_before_somebody_listened_he_does_not_hear(
         self, broker: Broker, listen: Listen, exchange: str
     ) -> None:
