@@ -93,6 +93,10 @@ def open_talk(url: str, options: Mapping[str, Any] | None = None) -> Talk:
         from multi.connections.redis.talk import RedisTalk
 
         return RedisTalk.at(url, found)
+    if scheme in ("amqp", "amqps", "pyamqp"):
+        from multi.connections.amqp.talk import AMQPTalk
+
+        return AMQPTalk.at(url, found)
     if scheme == "sqlite":
         from multi.connections.sqlite_talk import SQLiteTalk
 
@@ -102,7 +106,8 @@ def open_talk(url: str, options: Mapping[str, Any] | None = None) -> Talk:
 
         return MemoryTalk.at(url)
     raise ConfigurationError(
-        f"{urls.mask(url)}: workers can be talked to through Redis and SQLite, not through a broker of the kind {scheme!r}"
+        f"{urls.mask(url)}: workers can be talked to through Redis, RabbitMQ and SQLite, not through a broker of the "
+        f"kind {scheme!r}"
     )
 
 

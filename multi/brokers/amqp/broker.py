@@ -9,13 +9,15 @@ from functools import partial
 from typing import Any, TypeVar
 
 from multi.brokers.amqp import letters, topology
-from multi.brokers.amqp.ear import say
+from multi.brokers.amqp.looking import AMQPLooking
 from multi.brokers.amqp.outbox import Outbox, nobody
 from multi.brokers.amqp.watch import AMQPWatch
 from multi.brokers.base import Abilities, Broker, Consumer, DeadLetter, HandedBack, QueueCounts, Watch, WatchEvents
 from multi.brokers.bindings import nowhere
+from multi.brokers.looking import WAITING
 from multi.connections.amqp import Address, Closed, Link, Lost, Steps, Unreachable, addresses, explain, refuses, spec
 from multi.connections.amqp.content import encode, properties
+from multi.connections.amqp.talk import AMQPTalk
 from multi.errors import BrokerRefused, BrokerUnavailable, ConfigurationError, MultiError
 from multi.loop import Loop
 from multi.message import Message
@@ -30,7 +32,7 @@ _CONSUMER_TIMEOUT = 1800.0  # RabbitMQ's own default
 _ANSWER = 30.0
 
 
-class AMQPBroker(Broker):
+class AMQPBroker(AMQPLooking, Broker):
     """One RabbitMQ, named by one URL or several joined by `;`.
 
     Options: `heartbeat`, `connection_timeout` and `confirm_timeout` (seconds), `ssl`, `max_priority` (declares queues with
@@ -55,7 +57,10 @@ class AMQPBroker(Broker):
             shared=True,
             ceiling=float(self.options.get("consumer_timeout", _CONSUMER_TIMEOUT)),
             foreign=True,
+            peeks=(WAITING,),
+            moves="confirmed",
         )
+        self._talk = AMQPTalk(self.addresses)
         self._lock = threading.Lock()
         self._link: Link | None = None
         self._outbox: Outbox | None = None
@@ -136,13 +141,23 @@ class AMQPBroker(Broker):
         names = self.known.queues if queues is None else queues
         return HandedBack(dead=sum(self.replay(queue) for queue in list(names)) if dead else 0)
 
-    def subscribe(self, exchange: str, **_: Any) -> Subscription:
-        raise ConfigurationError(f"{self.masked}: what is said on {exchange} can't be heard by a program yet")
-
     def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> None:
-        self._ask(lambda link: link.run(say(link, exchange, message)))
+        self._talk.say(exchange, message, key=key, kind=kind)
+
+    def subscribe(
+        self,
+        exchange: str,
+        *,
+        keys: Sequence[str] = ("",),
+        kind: str = FANOUT,
+        queue: str = "",
+        expires: float = 60.0,
+        ttl: float | None = None,
+    ) -> Subscription:
+        return self._talk.subscribe(exchange, keys=keys, kind=kind, queue=queue, expires=expires, ttl=ttl)
 
     def close(self) -> None:
+        self._talk.close()
         self._after_fork()
         with self._lock:
             link, self._link, self._outbox = self._link, None, None

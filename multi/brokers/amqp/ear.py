@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from multi.connections.amqp import Channel, Link, Lost, Session, Steps, spec
-from multi.connections.amqp.content import encode, message, properties
+from multi.connections.amqp import Lost, Session, Steps, spec
+from multi.connections.amqp.content import message
 from multi.connections.amqp.session import Arrival
+from multi.connections.amqp.talk import declare
 from multi.message import Message
+from multi.talk import FANOUT, MOST_WAITING
 
 #: What nobody has fetched is dropped after so many milliseconds.
 _TTL = 300_000
@@ -30,11 +32,13 @@ class Ear:
         session.run(self._steps(session), ended)
 
     def _steps(self, session: Session) -> Steps[None]:
+        yield from declare(session, self.exchange, FANOUT)
         channel = session.channel()
-        yield from declare(channel, self.exchange)
         # exclusive: it ends with the connection, whatever becomes of us
         kind = (0, self.queue, False, False, True, True, False)
-        yield channel.request(spec.Queue.Declare, "BsbbbbbF", (*kind, {"x-message-ttl": _TTL}))
+        yield channel.request(
+            spec.Queue.Declare, "BsbbbbbF", (*kind, {"x-message-ttl": _TTL, "x-max-length": MOST_WAITING})
+        )
         yield channel.request(spec.Queue.Bind, "BsssbF", (0, self.queue, self.exchange, "", False, {}))
         channel.on_deliver = self._arrived
         yield channel.request(spec.Basic.Consume, "BssbbbbF", (0, self.queue, "", False, True, False, False, {}))
@@ -42,17 +46,3 @@ class Ear:
     def _arrived(self, arrival: Arrival) -> None:
         if not arrival.fault:
             self.heard(message(arrival.properties, arrival.body))
-
-
-def declare(channel: Channel, exchange: str) -> Steps[None]:
-    """See to it that such an exchange is there."""
-    kind = (0, exchange, "fanout", False, False, False, False, False)
-    yield channel.request(spec.Exchange.Declare, "BssbbbbbF", (*kind, {}))
-
-
-def say(link: Link, exchange: str, said: Message) -> Steps[None]:
-    """Send to all who hear the exchange now; nobody is fine, too."""
-    channel = link.session.channel()
-    yield from declare(channel, exchange)
-    channel.publish(exchange, "", encode(properties(said)), said.body, mandatory=False)
-    channel.close()

@@ -17,12 +17,13 @@ from multi.brokers.amqp.settling import Settling
 from multi.brokers.base import Port, Settlement, WatchEvents
 from multi.brokers.consumed import Consumed
 from multi.connections.amqp import Address, Closed, Link, Lost, Session, Wire, explain, refuses
+from multi.connections.amqp.talk import Mouth
 from multi.errors import BackendUnavailable, BrokerRefused
 from multi.log import get_logger
 from multi.loop import Loop, Timer
 from multi.message import Message
 from multi.store import Storage
-from multi.talk import FANOUT
+from multi.talk import FANOUT, check
 from multi.topology import Queue
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 32.0
 _SETTLE_AGAIN = 1.0
 _REMEMBERED = 4096
+#: From so many messages on that the server hasn't confirmed, or bytes that it hasn't taken, what is merely said is dropped.
+_MOST_UNCONFIRMED, _MOST_UNSENT = 1000, 1 << 20
 
 
 class AMQPWatch:
@@ -83,6 +86,7 @@ class AMQPWatch:
         self.unsaid = 0
         self._told = False
         self._ears: list[Ear] = []
+        self._mouth: Mouth | None = None
 
     @property
     def session(self) -> Session:
@@ -155,7 +159,18 @@ class AMQPWatch:
         self._ears.append(Ear(exchange, queue, heard))
 
     def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> None:
-        self.unsaid += 1
+        check(kind)
+        mouth = self._mouth
+        if mouth is None or self.down or len(mouth) >= _MOST_UNCONFIRMED or len(self.session.output) >= _MOST_UNSENT:
+            self.unsaid += 1
+            return
+        mouth.say(exchange, kind, key, message, self._said)
+        self.write()
+
+    def _said(self, failure: str) -> None:
+        if failure:
+            self.unsaid += 1
+            logger.debug("What was said has not reached RabbitMQ: %s", failure)
 
     def pending(self) -> bool:
         waiting = self._wire is not None and bool(self._wire.session.output)
@@ -340,6 +355,7 @@ class AMQPWatch:
             self._heard, self._silent = -1, 0
             self._timers.append(self.loop.every(session.heartbeat / 2, self._beat))
         self._outbox = outbox
+        self._mouth = Mouth(session)
         self._declare_all(self.queues, 0, self._up)
 
     def _declare_all(self, queues: list[str], index: int, then: Callable[[], None]) -> None:
@@ -443,7 +459,7 @@ class AMQPWatch:
             self.loop.forget(self._watched)
             self._watched = -1
         self._wire = None
-        self._outbox = None
+        self._outbox = self._mouth = None
         self._arrived.clear()
 
     def _cancel_timers(self) -> None:
