@@ -29,6 +29,16 @@ def _is_number(word: str) -> bool:
 @click.command(cls=OptionalValue, spelling="--watch", alone=_EVERY, looks=_is_number)
 @nodes_argument
 @click.option("--all", "everywhere", is_flag=True, help="Of every project.")
+@click.option(
+    "--all-workers", is_flag=True, help="Every worker that answers through the broker, on any host; Celery's, too."
+)
+@click.option(
+    "-t",
+    "--timeout",
+    metavar="SECONDS",
+    type=float,
+    help="With --all-workers: how long to wait for the next answer (1).",
+)
 @click.option("--watch", metavar="[SECONDS]", help=f"Again and again, until Ctrl-C ({_EVERY}).")
 @json_option
 @state_dir_option
@@ -39,12 +49,26 @@ def status(ctx: click.Context, /, nodes: tuple[str, ...], **given: Any) -> None:
     The exit code is 0 when all of them run, 1 when one has crashed (also where it is started again in a moment) or was
     given up, 3 when one is stopped, 4 for an unknown node (the others are shown). The pid is the keeper's, as in the pidfile.
 
+    With --all-workers it asks, as `celery status` does, who is there on the broker of -A, -b or multi.toml, wherever they run:
+    then it is 0 when all answer, 1 when some don't, and 69 when nobody does. Names must be whole there: w1@host.
+
     \b
     multi status
     multi status w1 --json
     multi status --watch 5
+    multi status --all-workers -A proj
     """
     request = Request(ctx, given)
+    if given["all_workers"]:
+        if given["everywhere"] or given["watch"] is not None:
+            raise ConfigurationError("--all-workers goes with names, --timeout and --json, not with --all or --watch")
+        from multi.cli import everybody
+
+        ctx.exit(everybody.show(ctx, nodes, {**given, **request.options}))
+    if given["timeout"] is not None:
+        raise ConfigurationError(
+            "--timeout is for the answers to --all-workers; a node here is looked at without asking it"
+        )
 
     def chosen() -> list[Node]:
         if given["everywhere"]:
