@@ -1,0 +1,143 @@
+"""Looking into the queues of RabbitMQ, and moving what lies in them.
+
+To look is to be given messages and to give them back: they return to their places, and the server marks them as delivered before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from multi.brokers.amqp import topology
+from multi.brokers.amqp.outbox import Outbox
+from multi.brokers.amqp.seat import STARTS, without_traces
+from multi.brokers.looking import WAITING, Looking, Seen, Wanted
+from multi.connections.amqp import Channel, Link, Lost, Steps, spec
+from multi.connections.amqp.content import encode, message
+from multi.connections.amqp.session import Arrival
+from multi.errors import UnsupportedOption
+
+if TYPE_CHECKING:
+    from multi.topology import Topology
+
+T = TypeVar("T")
+#: Messages that are taken, sent and acknowledged together.
+_AT_ONCE = 100
+
+
+class AMQPLooking(Looking):
+    """See `Looking`."""
+
+    confirm_timeout: float
+    quorum_delay: bool
+    _ask: Callable[[Callable[[Link], T]], T]
+    if TYPE_CHECKING:
+
+        @property
+        def known(self) -> Topology: ...
+
+    def peek(self, queue: str, limit: int, where: str = WAITING) -> list[Seen]:
+        if where != WAITING:
+            raise UnsupportedOption(f"RabbitMQ shows what waits in a queue, not what is {where}")
+
+        def look(link: Link) -> list[Seen]:
+            found = link.run(_take(link, queue, limit, None))
+            if found is None:
+                return []
+            channel, taken = found
+            link.run(_close(channel))
+            return [_seen(each) for each in taken]
+
+        return self._ask(look)
+
+    def move(self, source: str, target: str, *, limit: int | None = None, wanted: Wanted | None = None) -> int:
+        def send(link: Link) -> int:
+            outbox = Outbox(link.session, self.known, quorum=self.quorum_delay)
+            return _move(link, outbox, source, target, limit, wanted, self.confirm_timeout)
+
+        return self._ask(send)
+
+
+def _move(
+    link: Link, outbox: Outbox, source: str, target: str, limit: int | None, wanted: Wanted | None, timeout: float
+) -> int:
+    """Each is let go only when the server has it in the other queue; what isn't wanted returns to its place at the end."""
+    found = link.run(topology.exists(link.session, source))
+    left = found[0] if found is not None else 0
+    moved = 0
+    channel: Channel | None = None
+    while left > 0 and (limit is None or moved < limit):
+        wish = min(_AT_ONCE, left if limit is None or wanted is not None else min(left, limit - moved))
+        taken = link.run(_take(link, source, wish, channel))
+        if taken is None or not taken[1]:
+            break
+        channel, arrivals = taken
+        left -= len(arrivals)
+        chosen = [each for each in arrivals if wanted is None or _is_wanted(each, wanted)]
+        if limit is not None:
+            del chosen[limit - moved :]
+        moved += _send(link, outbox, channel, target, chosen, timeout)
+    if channel is not None:
+        link.run(_close(channel))
+    return moved
+
+
+def _send(link: Link, outbox: Outbox, channel: Channel, target: str, chosen: list[Arrival], timeout: float) -> int:
+    failures: list[str] = []
+    told = sent = 0
+
+    def done(number: int, failure: str) -> None:
+        nonlocal told, sent
+        told += 1
+        if failure:
+            failures.append(failure)
+        else:
+            sent += 1
+            channel.send(spec.Basic.Ack, "Lb", (number, False))
+
+    for arrival in chosen:
+        number = arrival.args[0]
+        content = encode(arrival.properties)
+        outbox.to_queue(target, content, arrival.body, lambda failure, number=number: done(number, failure))  # type: ignore[misc]
+    link.wait(lambda: told == len(chosen), timeout, "the confirmation of what was sent")
+    if failures:
+        raise Lost(failures[0])
+    return sent
+
+
+def _take(link: Link, queue: str, limit: int, channel: Channel | None) -> Steps[tuple[Channel, list[Arrival]] | None]:
+    """Up to `limit` messages, unacknowledged; None if there is no such queue."""
+    if channel is None:
+        if (yield from topology.exists(link.session, queue)) is None:
+            return None
+        channel = link.session.channel()
+    taken: list[Arrival] = []
+    while len(taken) < limit:
+        answer = yield channel.request(spec.Basic.Get, "Bsb", (0, queue, False))
+        if not isinstance(answer, Arrival):
+            break
+        taken.append(answer)
+    return channel, taken
+
+
+def _close(channel: Channel) -> Steps[None]:
+    """With what is acknowledged done, and all else back in its place."""
+    # the server answers in order: with this answer it has heard of all before
+    yield channel.request(spec.Basic.Qos, "lBb", (0, 1, False))
+    channel.close()
+
+
+def _is_wanted(arrival: Arrival, wanted: Wanted) -> bool:
+    seen = _seen(arrival)
+    return seen.message is not None and wanted(seen.message)
+
+
+def _seen(arrival: Arrival) -> Seen:
+    headers = arrival.properties.get("application_headers") or {}
+    starts = headers.get(STARTS)
+    found = Seen(None, starts=starts if isinstance(starts, int) else 0, redelivered=bool(arrival.args[1]))
+    if arrival.fault or not all(isinstance(key, str) for key in headers):
+        found.fault = arrival.fault or "the names of its headers are no text"
+        return found
+    found.message = message({**arrival.properties, "application_headers": without_traces(headers)}, arrival.body)
+    return found
