@@ -21,9 +21,14 @@ class Likeness(Lacks):
 
     @property
     def timezone(self) -> tzinfo:
-        """The zone of the setting `timezone`: that of times which are given without one."""
+        """The zone of the setting `timezone`: that of crontabs, and of times which are given without one. Where it isn't set,
+        UTC; with `enable_utc` off, the machine's own."""
         from multi.app.plan import zone
 
+        if not self.conf.timezone and not self.conf.enable_utc:
+            from multi.app.schedules import zones
+
+            return zones.local()
         return zone(self.conf.timezone)
 
     def uses_utc_timezone(self) -> bool:

@@ -9,7 +9,9 @@ GENERAL = (
     acted("include", "list", (), "the same, after `imports`; also the argument `include` of `App`"),
     acted("accept_content", "list", ("json",), "the serializers that a worker takes messages in, by name or MIME type"),
     acted("timezone", "zone", None, "the zone of naive times in messages of protocol 1 and of crontabs; UTC if unset"),
-    *noted("times travel in UTC, always", ("enable_utc", "bool", True)),
+    acted(
+        "enable_utc", "bool", True, "False: without `timezone`, the machine's own zone; times travel in UTC in any case"
+    ),
 )
 
 TASKS = (
