@@ -32,7 +32,9 @@ def show(screen: Screen, method: str, found: Mapping[str, Any], took: Mapping[st
             if idle := [name for name, reply in good.items() if not reply]:
                 screen.line(f"none: {', '.join(idle)}")
         elif all(_is_short(reply) for reply in good.values()):
-            screen.table(("WORKER", "REPLY"), [(name, screen.paint(_text(each), True)) for name, each in good.items()])
+            # a command without words of its own, as heartbeat
+            told = {name: "done" if reply is None else _text(reply) for name, reply in good.items()}
+            screen.table(("WORKER", "REPLY"), [(name, screen.paint(text, True)) for name, text in told.items()])
         else:
             _texts(screen, good)
     for name, reply in sorted(faults.items()):

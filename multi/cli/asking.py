@@ -170,6 +170,8 @@ class Asking(NamedTuple):
 
     def _nobody(self, replies: Replies) -> str:
         where, listeners = self.place.broker.masked, replies.listeners
+        if self.destination and not replies.all_there and listeners != 0:
+            return "; ".join(self._missing(name, replies) for name in replies.missing)
         if listeners == 0:
             return (
                 f"no worker listens on {where}: none runs there, or their control_exchange isn't "

@@ -52,13 +52,15 @@ def control(ctx: click.Context, /, method: str | None, arguments: tuple[str, ...
     request = asking.request(found, said)
     if found in ("revoke", "terminate", "revoke_by_stamped_headers"):
         request = _kept(asking, found, said)
+    from multi.app.control import flatten_reply
+
     answered = asking.ask([request])
     (replies,) = answered.replies
     if asking.as_json:
         click.echo(json.dumps(replies, default=str))
         failed = any(list(each) == ["error"] for reply in replies for each in reply.values() if isinstance(each, dict))
     else:
-        failed = show(asking.screen, found, {name: each for reply in replies for name, each in reply.items()}, {})
+        failed = show(asking.screen, found, flatten_reply(replies), {})
     code = asking.end(replies, failed=failed)
     asking.place.app.close()
     ctx.exit(code)
