@@ -13,7 +13,7 @@ from collections.abc import Callable
 TAIL_BYTES = 4000
 
 
-def detach(log: str, say: Callable[[str], None]) -> int | None:
+def detach(log: str, say: Callable[[str], None], who: str = "worker") -> int | None:
     """Fork. Returns None in the background process, and the exit code in the one that stays: 0 when the worker is ready.
 
     The background process has its own session; its output goes to `log`. The one in front waits until the worker
@@ -52,7 +52,7 @@ def detach(log: str, say: Callable[[str], None]) -> int | None:
         return 0
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     ending = f"exit status {code}" if code >= 0 else f"signal {-code}"
-    say(f"the worker has ended before it was ready ({ending}); the end of {log}:\n{_tail(log, begin)}")
+    say(f"the {who} has ended before it was ready ({ending}); the end of {log}:\n{_tail(log, begin)}")
     return code if code > 0 else 1
 
 

@@ -1,0 +1,62 @@
+"""A camera of the project's, run as a daemon."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Any
+
+from multi.app.events.snapshot import Polaroid
+from multi.app.events.state import State
+from multi.cli.events.feed import Feed
+from multi.errors import ConfigurationError
+from multi.log import get_logger
+
+if TYPE_CHECKING:
+    from multi.app.app import App
+
+logger = get_logger("multi.camera")
+
+
+def find(name: str) -> Any:
+    """The class or function that makes a camera, by `module.Name` or `module:Name`. Raises `ConfigurationError`."""
+    from importlib import import_module
+
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        module, _, attribute = name.rpartition(".")
+    if not module or not attribute:
+        raise ConfigurationError(f"--camera {name}: name a class as module.Camera or module:Camera")
+    try:
+        found: Any = import_module(module)
+    except ImportError as error:
+        raise ConfigurationError(f"--camera {name}: {error}") from None
+    for part in attribute.split("."):
+        found = getattr(found, part, None)
+    if not callable(found):
+        raise ConfigurationError(
+            f"--camera {name}: {module} has no class {attribute}; it should be one made of multi.Polaroid"
+        )
+    return found
+
+
+def run(app: App, name: str, *, frequency: float, maxrate: str | None, enable: bool) -> None:
+    """Take pictures until Ctrl-C or SIGTERM; the last one is of what has come since the one before it."""
+    from multi.notify import Notifier
+
+    state = State()
+    camera: Polaroid = find(name)(state, app=app, freq=frequency, maxrate=maxrate)
+    feed = Feed(app, state.event, enable=enable, tell=logger.warning)
+    ready = [Notifier.from_env()]
+
+    def tick() -> None:
+        if feed.connected is not None and ready:
+            logger.info("Taking pictures with %s every %g s", name, frequency)
+            ready.pop().ready()
+
+    feed.tick = tick
+    signal.signal(signal.SIGTERM, lambda *_: feed.stop())
+    with camera:
+        try:
+            feed.run()
+        except KeyboardInterrupt:
+            pass  # the way to end it
