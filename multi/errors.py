@@ -6,6 +6,7 @@
     │   ├─ UnsupportedOption                       known, but not acted upon yet: refused, never ignored
     │   │   └─ Lacking                             also AttributeError: what Celery has by this name, and multi has not
     │   ├─ QueueNotFound                           also KeyError: not among task_queues, and none is made
+    │   ├─ EntryNotFound                           also KeyError: no entry of the schedule has this name
     │   ├─ MissingExtra                            names the pip command that installs what is missing
     │   └─ AppNotFound                             what `-A` names leads to no app; lists what was tried
     │       └─ AppImportFailed                     it exists, but raises while it is imported
@@ -84,6 +85,12 @@ class UnsupportedOption(ConfigurationError):
 
 class Lacking(UnsupportedOption, AttributeError):
     """Something that Celery's app, task or remote control has, and ours has not; says what to use instead."""
+
+
+class EntryNotFound(ConfigurationError, KeyError):
+    """No entry of the schedule has this name."""
+
+    __str__ = Exception.__str__
 
 
 class QueueNotFound(ConfigurationError, KeyError):

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from multi.app.schedules.base import BaseSchedule
     from multi.app.schedules.entries import Added
     from multi.app.task import Task
+    from multi.app.timetable.api import Timetable
 
 
 class Periodic:
@@ -42,3 +43,10 @@ class Periodic:
         added = from_signature(self, schedule, sig, args, kwargs, name, opts)  # type: ignore[arg-type]  # the app that this is a part of
         self.added_entries.append(added)
         return added.name
+
+    @property
+    def schedule(self) -> Timetable:
+        """The schedule at run time, as the schedulers keep it: list, get, next, set, remove, pause, resume, run."""
+        from multi.app.timetable.api import Timetable
+
+        return Timetable(self)  # type: ignore[arg-type]  # the app that this is a part of

@@ -19,7 +19,7 @@ import click
 if TYPE_CHECKING:
     from multi.app.app import App
 
-TASKS, QUEUES = "tasks", "queues"
+TASKS, QUEUES, ENTRIES = "tasks", "queues", "entries"
 #: Seconds that somebody who presses TAB waits for an import, and after which names are read anew.
 _PATIENCE, _LIFE = 4.0, 3600.0
 
@@ -28,9 +28,21 @@ def remember(app: App, name: str | None, *, tasks: bool, queues: list[str]) -> N
     """Keep the names that an app has now. That they can't be kept is no reason to fail."""
     path = _path(name)
     known = _read(path)
-    found: dict[str, Any] = {"time": time.time()}
+    found: dict[str, Any] = {"time": time.time(), ENTRIES: known.get(ENTRIES, [])}
     found[TASKS] = sorted(app.tasks.regular()) if tasks else known.get(TASKS, [])
     found[QUEUES] = sorted({*queues, *known.get(QUEUES, ())}) if not tasks else sorted(queues)
+    _write(path, found)
+
+
+def remember_entries(name: str | None, entries: list[str]) -> None:
+    """Keep the names of the schedule's entries."""
+    path = _path(name)
+    known = _read(path)
+    if known.get(ENTRIES) != entries:
+        _write(path, {"time": 0.0, **known, ENTRIES: entries})
+
+
+def _write(path: str, found: dict[str, Any]) -> None:
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         temporary = f"{path}.{os.getpid()}"
@@ -65,6 +77,17 @@ def complete_tasks(ctx: click.Context, param: click.Parameter, incomplete: str) 
     return [name for name in names(ctx, TASKS) if name.startswith(incomplete)]
 
 
+def complete_entries(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The entries of the schedule, as a command that looked at it last has seen them."""
+    app = ctx.params.get("app") or ctx.find_root().params.get("app") or ""
+    known: list[str] = _read(_path(app)).get(ENTRIES, [])
+    if not known:
+        _learn(app, ["schedule", "list", "--json"])
+        known = _read(_path(app)).get(ENTRIES, [])
+    taken = _several(ctx.params.get(param.name or ""))
+    return [name for name in known if name.startswith(incomplete) and name not in taken]
+
+
 def complete_queues(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """The queues that are known; of a list the last one."""
     before, comma, start = incomplete.rpartition(",")
@@ -91,10 +114,10 @@ def _read(path: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _learn(app: str) -> None:
+def _learn(app: str, command: list[str] | None = None) -> None:
     """Have another process look: what a project prints while it is imported must not get among the completions."""
     environment = {name: value for name, value in os.environ.items() if name != "_MULTI_COMPLETE"}
-    words = ["tasks", "--json", *(("-A", app) if app else ())]
+    words = [*(command or ["tasks", "--json"]), *(("-A", app) if app else ())]
     try:
         subprocess.run(
             [sys.executable, "-m", "multi", *words],
