@@ -16,7 +16,6 @@ from support.mixed import ENGINES, Fleet, ask
 from support.servers import Redis, free_port
 from support.wait import until
 
-
 QUEUES = {"celery": "theirs", "multi": "ours"}
 HOST = socket.gethostname()
 TIMEOUT = 30
