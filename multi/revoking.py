@@ -131,6 +131,11 @@ class RevokedTable:
                 del self._marks[mark]
             self._rebuild()
 
+    def ids(self) -> list[str]:
+        """The ids of the tasks that are revoked, those first that are forgotten first."""
+        marks = sorted(self._marks, key=self._marks.__getitem__)
+        return [mark[3:] for mark in marks if mark.startswith("id:")]
+
     def __len__(self) -> int:
         return len(self._marks)
 

@@ -17,6 +17,7 @@ header, 2048 bytes
                                           48  Q     resident memory of the worker in bytes
                                           56  32s   pool
                                           88  1024s queues that are consumed now, joined by commas
+                                        1112  II    the most and the least that run at once, where that follows the load
 row, 512 bytes, one per child
      0  I     pid of the child; 0: none  144  64s   id of the task
      4  I     tasks that run in it       208  256s  what it was called with: argsrepr, and after a blank kwargsrepr
@@ -50,6 +51,8 @@ STATES = ("starting", "ready", "stopping", "stopped")
 _PREFIX = Struct("<8sHHHH")
 _NODE = Struct("<IIIIddQ32s1024s")
 _NODE_AT = 16
+_LIMITS = Struct("<II")
+_LIMITS_AT = _NODE_AT + _NODE.size
 _HEADER_SIZE = 2048
 _TASK = Struct("<IId128s64s256s")
 _COUNTS = Struct("<QQQ")
@@ -88,6 +91,8 @@ class NodeStats(NamedTuple):
     pool: str
     queues: list[str]
     children: list[ChildStats]
+    limits: tuple[int, int] | None = None
+    """The most and the least that run at once, where that follows the load."""
 
     @property
     def active(self) -> int:
@@ -189,8 +194,12 @@ class StatsPage:
         rss: int | None = None,
         pool: str | None = None,
         queues: list[str] | None = None,
+        most: int | None = None,
+        least: int | None = None,
     ) -> None:
         """Write the header; what is not given keeps its value. Only the worker itself calls it."""
+        if most is not None and least is not None:
+            _LIMITS.pack_into(self._memory, _LIMITS_AT, most, least)
         values = self._node
         if state is not None:
             values["state"] = state
@@ -279,6 +288,7 @@ def _parse(memory: mmap.mmap | _File, size: int) -> NodeStats | None:
     state, pid, generation, concurrency, started, last_loop, rss, pool, queues = _NODE.unpack(
         _steady(memory, _NODE_AT, _NODE.size)
     )
+    limits = _LIMITS.unpack(_steady(memory, _LIMITS_AT, _LIMITS.size))
     children = []
     for index in range(rows):
         row = _steady(memory, header_size + index * row_size, task.size + _COUNTS.size)
@@ -302,6 +312,7 @@ def _parse(memory: mmap.mmap | _File, size: int) -> NodeStats | None:
         _text(pool),
         [queue for queue in _text(queues).split(",") if queue],
         children,
+        (limits[0], limits[1]) if limits[0] else None,
     )
 
 

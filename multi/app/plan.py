@@ -83,6 +83,10 @@ class Executor:
                 found.pace = None
         return found
 
+    def forget(self, name: str) -> None:
+        """Work out the plan of this task anew when it is needed next."""
+        self._plans.pop(name, None)
+
     def plan_all(self) -> None:
         """Plan every task that is registered."""
         for name in self.tasks:

@@ -222,6 +222,9 @@ class Watch(Protocol):
     def recall(self, tag: str, fence: str, answer: Callable[[Message | None], None]) -> None:
         """Read the message of a claim again, for a child that can't be asked; None when the claim is not held any more."""
 
+    def depth(self, answer: Callable[[int], None]) -> None:
+        """Count the messages that wait in the queues which are consumed now; no answer comes while the broker is away."""
+
     def hear(self, exchange: str, queue: str, heard: Callable[[Message], None]) -> None:
         """Tell `heard` what is said on a fanout exchange, from the first connection on; called before `start`.
 

@@ -286,6 +286,11 @@ class MemoryWatch:
     def parked(self) -> None:
         self._loop.later(0.0, self._tick)
 
+    def depth(self, answer: Callable[[int], None]) -> None:
+        with self._hub.lock:
+            waiting = sum(map(self._hub.depth, self._consumed.queues))
+        self._loop.later(0.0, lambda: answer(waiting))
+
     def recall(self, tag: str, fence: str, answer: Callable[[Message | None], None]) -> None:
         def look() -> None:
             with self._hub.lock:

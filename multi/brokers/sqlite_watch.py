@@ -139,6 +139,22 @@ class SQLiteWatch:
     def parked(self) -> None:
         self._want("due")
 
+    def depth(self, answer: Callable[[int], None]) -> None:
+        def look() -> None:
+            waiting = 0
+            try:
+                with self._database.read() as connection:
+                    for queue in self._consumed.queues:
+                        found = connection.execute(
+                            "SELECT count(*) FROM messages WHERE state = 0 AND queue = ?", (queue,)
+                        ).fetchone()
+                        waiting += found[0]
+            except (BrokerUnavailable, Busy):
+                return
+            answer(waiting)
+
+        self._loop.later(0.0, look)
+
     def recall(self, tag: str, fence: str, answer: Callable[[Message | None], None]) -> None:
         def look() -> None:
             try:

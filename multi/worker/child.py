@@ -24,10 +24,12 @@ from multi.errors import BackendUnavailable, BrokerLost, MultiError
 from multi.log import get_logger, rename_process
 from multi.outcome import Outcome
 from multi.store import Store
-from multi.worker.events.ring import WANTED, Ring
+from multi.worker.directives import Directives, heed
+from multi.worker.events.ring import WANTED, Rings
 from multi.worker.events.telling import Telling
 from multi.worker.lines import TaskLines
 from multi.worker.slots import Slot
+from multi.worker.totals import Totals
 
 if TYPE_CHECKING:
     from multi.app.app import App
@@ -65,7 +67,9 @@ class ChildPlan(msgspec.Struct):
     page: StatsPage
     rundir: RunDir | None
     entries: int
-    ring: Ring
+    rings: Rings
+    totals: Totals
+    directives: Directives
 
 
 class WorkerGone(Exception):
@@ -83,8 +87,11 @@ class Child(ABC):
         self.control = plan.control
         self.row = plan.page.child(plan.number - 1)
         self.lines = TaskLines()
-        self.ring = plan.ring
-        self._header = plan.ring.header
+        self._events = plan.rings.tasks
+        self._header = plan.rings.tasks.header
+        self.counts, self.places = plan.totals.row(plan.number - 1), plan.totals.places
+        self.directives = plan.directives
+        self._heeded = plan.directives.version
         self._poller = poll()
         self._lane_fd = -1
         self._parked = False
@@ -128,7 +135,7 @@ class Child(ABC):
             sys.modules["random"].seed()
         self.app.after_fork()
         self.telling = Telling(self.app, self.options.hostname, os.getppid())
-        self.app.event_sink = self.ring.sink()
+        self.app.event_sink = self.plan.rings.sink()
         signals.worker_process_init.send(None)
 
     def _told(self, number: int, _: object) -> None:
@@ -191,6 +198,8 @@ class Child(ABC):
 
         A stopping child gives up after a while; its leases end and its messages return.
         """
+        if self.directives.version != self._heeded:
+            self._heed()
         pause = 0.05
         deadline: float | None = None
         told = False
@@ -217,6 +226,16 @@ class Child(ABC):
                 return []
             self.wait(pause)
             pause = min(pause * 2, 1.0)
+
+    def _heed(self) -> None:
+        """Go by what the worker says to all of its children from now on."""
+        self._heeded, content = self.directives.read()
+        heed(self.app, content, self.directives.turns)
+        if content.concurrency is not None:
+            self.run_at_once(content.concurrency)
+
+    def run_at_once(self, concurrency: int) -> None:
+        """Run so many tasks at once from now on; where a child can run more than one."""
 
     def settlement(self, delivery: Delivery, outcome: Outcome, *, ran: bool = True) -> Settlement:
         """What the broker is to do after this outcome; `ran` is false where it was clear without a run."""
@@ -311,11 +330,11 @@ class Child(ABC):
     def tell_start(self, job: Job) -> None:
         """The events of a run that begins, where they are wanted."""
         if self._header[WANTED] and job.plan.task.send_events:
-            self.ring.write(self.telling.begun(job), 2)
+            self._events.write(self.telling.begun(job), 2)
 
     def _tell_end(self, delivery: Delivery, outcome: Outcome) -> None:
         for line in self.telling.ended(outcome, delivery.message):
-            self.ring.write(line)
+            self._events.write(line)
 
     def job(self, delivery: Delivery) -> Job | Outcome:
         """What is to be run, or the outcome where nothing is."""

@@ -60,7 +60,7 @@ class CourierChild(Child):
         while True:
             self.hear()
             indices, settlements = self._collect()
-            room = 0 if self.stopping else min(self.concurrency - len(self._running), self.left)
+            room = 0 if self.stopping else max(0, min(self.concurrency - len(self._running), self.left))
             self.slot.claiming = room > 0
             deliveries = self.exchange(settlements, room) if settlements or room else []
             self._release(indices)
@@ -78,6 +78,9 @@ class CourierChild(Child):
                 self._told_idle = True
                 self.tell(IDLE)
             self.wait()
+
+    def run_at_once(self, concurrency: int) -> None:
+        self.concurrency = concurrency
 
     def hear(self) -> bytes:
         words = super().hear()
@@ -131,6 +134,8 @@ class CourierChild(Child):
             self._release([index])
             return
         self.left -= 1
+        if (place := self.places.get(job.name)) is not None:
+            self.counts[place] += 1
         self.lines.received(job.name, job.id)
         if not self.limitable(job) and (job.time_limit or job.soft_time_limit) and job.name not in self._unlimited:
             self._unlimited.add(job.name)

@@ -1,88 +1,171 @@
-"""The worker's ear for remote control: what Celery's programs and ours say to all workers, in the form of kombu's pidbox.
+"""The worker's ear for remote control: what Celery's programs and ours say to workers, in the form of kombu's pidbox.
 
-A request is a JSON text on the fanout exchange `<control_exchange>.pidbox`: a method, its arguments, and to whom it is said.
-`METHODS` holds what is understood; all else is left alone, as it is meant for workers that know it.
+A request is a text on the fanout exchange `<control_exchange>.pidbox`: a method, its arguments, to whom it is said, and where
+the reply goes. Whatever a stranger says, the worker goes on, with one line in its log.
 """
 
 from __future__ import annotations
 
-import fnmatch
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from time import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from multi.log import get_logger
+from multi import control_key
+from multi.app.panel import Later, Panel
+from multi.codecs import CODECS, Codec, accepted
+from multi.errors import ConfigurationError, EncodeError, MultiError
+from multi.log import get_logger, mask_passwords
 from multi.message import Message
+from multi.worker.panel import NoReply, State
+from multi.worker.panel.held import HeldTasks
+from multi.worker.panel.matching import NoPattern, matches
 
 if TYPE_CHECKING:
     from multi.worker.worker import Worker
 
 logger = get_logger("multi.worker")
 
-#: What carries out a request: given its arguments and the headers of its message.
-Method = Callable[[Mapping[str, Any], Mapping[str, Any]], None]
+#: A longer request (bytes) is not read: all ids that a worker keeps as revoked fit into it.
+LONGEST = 4 * 1024 * 1024
+#: What is heeded, without a reply, by a worker that isn't ready yet or is about to end: which tasks are not to run, or no more.
+ALWAYS = frozenset(("revoke", "terminate", "revoke_by_stamped_headers"))
+#: Characters of a stranger's words that go to the log.
+_SHOWN = 200
+
+
+_TOLD = (MultiError, NoPattern, msgspec.ValidationError)
+
+
+class _Address(msgspec.Struct):
+    exchange: str
+    routing_key: str
 
 
 class _Request(msgspec.Struct):
     method: str
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] | None = None
     destination: list[str] | None = None
     pattern: str | None = None
     matcher: str | None = None
-
-
-_request = msgspec.json.Decoder(_Request)
+    ticket: str | None = None
+    reply_to: _Address | None = None
 
 
 class Ear:
-    """Hears for one worker; `methods` are filled by the parts of it that can be steered."""
+    """Hears for one worker."""
 
     def __init__(self, worker: Worker) -> None:
+        self._worker = worker
         self._hostname = worker.options.hostname
-        self.methods: dict[str, Method] = {}
+        self.state = State(worker, HeldTasks(worker))
         conf = worker.app.conf
+        key = control_key.secret(conf.control_key)
+        self._guard = None if key is None else control_key.Guard(key)
+        self._unsigned = frozenset(conf.control_unsigned or ())
+        if unknown := sorted(self._unsigned - set(Panel.data)):
+            raise ConfigurationError(f"control_unsigned: there is no command {unknown[0]!r}")
+        self._codecs: dict[str, Codec] = accepted(conf.accept_content)
+        if "application/data" not in self._codecs:
+            # harmless to read; where everything has to be signed, nothing else is taken
+            self._codecs.setdefault("application/json", CODECS["json"])
         if conf.worker_enable_remote_control:
             exchange = f"{conf.control_exchange}.pidbox"
             worker.watch.hear(exchange, f"{worker.owner}.{exchange}", self.heard)
 
     def heard(self, message: Message) -> None:
-        """Somebody has said something to all workers."""
-        if message.content_type not in ("application/json", ""):
-            logger.error(
-                "A request of remote control is not heeded: it is written in %s, not in JSON", message.content_type
-            )
+        """Somebody has said something to workers."""
+        clock = self._worker.clock
+        clock.forward()
+        told = message.headers.get("clock")
+        if type(told) is int and 0 < told < 1 << 62:
+            clock.adjust(told)
+        request = self._read(message)
+        if request is None or self._is_over(message.headers) or not self._meant(request):
             return
+        if self._guard is not None and request.method not in self._unsigned:
+            if why := self._guard.check(message.headers, message.body):
+                logger.warning("The request %s of remote control is not heeded: %s", _shown(request.method), why)
+                self._reply(request, message, {"error": f"not heeded: {why}"})
+                return
+        if self._speaks or request.method in ALWAYS:
+            self._carry_out(request, message)
+
+    @property
+    def _speaks(self) -> bool:
+        """Whether this process is the node: not before it is ready (its predecessor is until then), and not when it stops."""
+        return self._worker.said_ready and not self._worker.stopping
+
+    def _read(self, message: Message) -> _Request | None:
+        if len(message.body) > LONGEST:
+            self._refuse(f"it has {len(message.body)} bytes, and {LONGEST} are the limit")
+            return None
+        codec = self._codecs.get(message.content_type or "application/json")
+        if codec is None:
+            allowed = ", ".join(each.name for each in self._codecs.values())
+            self._refuse(f"it is written in {_shown(message.content_type)}, and here is read {allowed}")
+            return None
         try:
-            request = _request.decode(message.body)
-        except msgspec.DecodeError as error:
-            logger.error("A request of remote control is not heeded: %s", error)
-            return
-        expires = message.headers.get("expires")
-        if isinstance(expires, int | float) and expires and expires < time():
-            return
-        if not self._meant(request):
-            return
-        method = self.methods.get(request.method)
-        if method is None:
-            logger.debug("The request %r of remote control is not known here", request.method)
-            return
-        try:
-            method(request.arguments, message.headers)
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
-            logger.error("The request %r of remote control can't be understood: %r", request.method, error)
+            return msgspec.convert(codec.loads(message.body), _Request)
+        except (MultiError, msgspec.ValidationError, RecursionError) as error:
+            self._refuse(_shown(error))
+            return None
+
+    def _refuse(self, why: str) -> None:
+        logger.error("A request of remote control is not heeded: %s", why)
+
+    def _is_over(self, headers: Mapping[str, Any]) -> bool:
+        expires = headers.get("expires")
+        return isinstance(expires, int | float) and 0 < expires < time()
 
     def _meant(self, request: _Request) -> bool:
         if request.destination:
             return self._hostname in request.destination
         if not request.pattern or not request.matcher:
             return True
-        if request.matcher == "glob":
-            return fnmatch.fnmatchcase(self._hostname, request.pattern)
         try:
-            return re.search(request.pattern, self._hostname) is not None
-        except re.error as error:
-            logger.error("A request of remote control is meant for nobody: %s", error)
+            return matches(self._hostname, request.pattern, request.matcher)
+        except NoPattern as error:
+            self._refuse(_shown(error))
             return False
+
+    # -- what is asked for ------------------------------------------------------------------------------------------------
+
+    def _carry_out(self, request: _Request, message: Message) -> None:
+        command = Panel.data.get(request.method)
+        if command is None:
+            logger.error("No such control command: %s", _shown(request.method))
+            self._reply(request, message, {"error": repr(KeyError(request.method))})
+            return
+        self.state.headers = message.headers
+        try:
+            found = command(self.state, **(request.arguments or {}))
+        except Exception as error:  # of whatever kind: the worker goes on, and who has asked is told
+            logger.error("The control command %s has failed: %s", request.method, _shown(error))
+            found = {"error": mask_passwords(repr(error))}
+        if isinstance(found, Later):
+            found.then(lambda value: self._reply(request, message, value))
+        elif found is not NoReply:
+            self._reply(request, message, found)
+
+    def _reply(self, request: _Request, message: Message, value: Any) -> None:
+        address = request.reply_to
+        if address is None or not self._speaks:
+            return
+        codec = self._codecs.get(message.content_type or "application/json") or CODECS["json"]
+        try:
+            body = codec.dumps({self._hostname: value})
+        except EncodeError as error:
+            logger.error("The reply to %s can't be sent: %s", request.method, error)
+            body = codec.dumps({self._hostname: {"error": str(error)}})
+        headers = {"ticket": request.ticket, "clock": self._worker.clock.forward()}
+        reply = Message(headers, body, codec.content_type, codec.content_encoding, {"delivery_mode": 1})
+        self._worker.watch.say(address.exchange, reply, key=address.routing_key, kind="direct")
+
+
+def _shown(words: Any) -> str:
+    """A stranger's words, in one line of the log."""
+    text = mask_passwords(str(words) if isinstance(words, _TOLD) else repr(words))
+    text = text.replace("\n", " ")
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

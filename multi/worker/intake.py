@@ -34,6 +34,20 @@ class Intake:
         consumed = self.consumed
         return [queue for queue in self.queues if queue not in consumed]
 
+    def add(self, name: str) -> bool:
+        """Whether the worker wasn't for this queue before."""
+        if name in self.queues:
+            return False
+        self.queues.append(name)
+        return True
+
+    def remove(self, name: str) -> bool:
+        """Whether the worker was for this queue before."""
+        if name not in self.queues:
+            return False
+        self.queues.remove(name)
+        return True
+
     def pause(self, names: Iterable[str]) -> None:
         self.paused.update(names)
         if EVERY in self.paused:

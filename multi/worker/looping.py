@@ -35,6 +35,7 @@ class LoopingChild(CourierChild):
     async def _live(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._loop.set_default_executor(ThreadPoolExecutor(self.concurrency, "Task"))
+        self._threads = self.concurrency
         self._over = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         stacks.listen_with_tasks(_about)
@@ -52,6 +53,13 @@ class LoopingChild(CourierChild):
                 logger.critical("The child's talk with the broker has ended", exc_info=True)
         finally:
             self.end()
+
+    def run_at_once(self, concurrency: int) -> None:
+        if concurrency > self._threads:
+            # the threads there are end when they have nothing left to do
+            self._threads = concurrency
+            self._loop.call_soon_threadsafe(self._loop.set_default_executor, ThreadPoolExecutor(concurrency, "Task"))
+        super().run_at_once(concurrency)
 
     def begin(self, index: int, delivery: Delivery, job: Job) -> None:
         self._loop.call_soon_threadsafe(self._spawn, index, delivery, job)

@@ -42,6 +42,8 @@ class WorkerOptions(msgspec.Struct, kw_only=True):
     hostname: str
     queues: list[str]
     concurrency: int = 1
+    max_concurrency: int | None = None
+    min_concurrency: int | None = None
     pool: str = "prefork"
     loglevel: int = logging.WARNING
     logfile: str | None = None

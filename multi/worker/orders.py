@@ -68,7 +68,21 @@ class Orders:
         self._worker.intake.resume(names)
         self._carry_out()
 
-    def _carry_out(self) -> None:
+    def add(self, name: str) -> bool:
+        """Take from this queue, too; whether that is new."""
+        if not self._worker.intake.add(name):
+            return False
+        self._carry_out()
+        return True
+
+    def remove(self, name: str) -> bool:
+        """Take nothing more from this queue; whether anything was."""
+        if not self._worker.intake.remove(name):
+            return False
+        self._carry_out((name,))
+        return True
+
+    def _carry_out(self, gone: Sequence[str] = ()) -> None:
         worker = self._worker
         before, now = worker.consumed, worker.intake.consumed
         if before == now or worker.stopping:
@@ -82,18 +96,18 @@ class Orders:
         if worker.said_ready:
             worker.notifier.status(worker.condition)
         if any(queue not in now for queue in before):
-            self._give_back(monotonic() + UNDER_WAY)
+            self._give_back(monotonic() + UNDER_WAY, gone)
 
-    def _give_back(self, deadline: float) -> None:
+    def _give_back(self, deadline: float, gone: Sequence[str] = ()) -> None:
         """Hand back what children have claimed of paused queues and not begun."""
         worker = self._worker
         if worker.pool.loop != "serial":
             return  # these claim only what they begin at once
-        left = worker.intake.left
+        left = [*worker.intake.left, *gone]
         claiming = False
         for member in worker.members.values():
             # asked first: what comes between the question and the look is found by the next one
             claiming = member.slot.claiming or claiming
             worker.watch.settle(member.slot.take(unstarted=True, done=False, queues=left))
         if left and claiming and monotonic() < deadline and not worker.stopping:
-            worker.loop.later(TICK, lambda: self._give_back(deadline))
+            worker.loop.later(TICK, lambda: self._give_back(deadline, gone))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ logger = get_logger("multi.worker")
 
 #: What is claimed and not begun yet is looked at again after so long (s), for so long.
 SOON, AT_LAST = 0.02, 5.0
+#: Who has asked for an end is told so long (s) after it at the latest.
+TOLD = 0.5
 #: A child that its signal hasn't ended after so long (s) is killed.
 PATIENCE = 2.0
 #: Seconds between two looks for marks that have come to their end, and after which the store is asked again.
@@ -36,9 +39,6 @@ class Revokes:
         self._app = worker.app
         self.table = worker.app.revoked = revoking.RevokedTable(revoking.most())
         self._place = place_of(worker.app)
-        worker.ear.methods["revoke"] = self._revoke
-        worker.ear.methods["terminate"] = self._terminate
-        worker.ear.methods["revoke_by_stamped_headers"] = self._revoke_stamped
         worker.loop.every(TIDY, lambda: self.table.forget(time()))
 
     def load(self) -> None:
@@ -53,30 +53,23 @@ class Revokes:
 
     # -- requests ---------------------------------------------------------------------------------------------------
 
-    def _revoke(self, arguments: Mapping[str, Any], headers: Mapping[str, Any]) -> None:
-        ids = [str(each) for each in revoking.several(arguments["task_id"])]
+    def ids(self) -> list[str]:
+        """The ids of the tasks that are revoked."""
+        return self.table.ids()
+
+    def revoke(self, ids: Sequence[str], headers: Mapping[str, Any]) -> None:
+        """Have these tasks not run any more; `headers` are those of the request."""
         self._take(list(map(revoking.of_task, ids)), headers)
         logger.info("Tasks flagged as revoked: %s", ", ".join(ids))
-        if arguments.get("terminate"):
-            wanted = set(ids)
-            self._end(lambda task_id, _: task_id in wanted, arguments.get("signal"))
 
-    def _terminate(self, arguments: Mapping[str, Any], headers: Mapping[str, Any]) -> None:
-        self._revoke({**arguments, "terminate": True}, headers)
+    def revoke_stamped(self, stamps: Mapping[str, Any], headers: Mapping[str, Any]) -> None:
+        """Have all tasks with one of these stamps not run any more."""
+        self._take(revoking.of_stamps(stamps), headers)
+        logger.info("Stamps flagged as revoked: %s", stamps)
 
-    def _revoke_stamped(self, arguments: Mapping[str, Any], headers: Mapping[str, Any]) -> None:
-        given = arguments["headers"]
-        if isinstance(given, list):
-            given = dict(each.split("=", 1) for each in given)
-        marks = revoking.of_stamps(given)
-        self._take(marks, headers)
-        logger.info("Stamps flagged as revoked: %s", given)
-        if arguments.get("terminate"):
-            wanted = set(marks)
-            self._end(
-                lambda _, headers: not wanted.isdisjoint(revoking.of_stamps(revoking.stamps_of(headers))),
-                arguments.get("signal"),
-            )
+    def signal(self, name: Any) -> int:
+        """The signal that is meant. Raises `ValueError`."""
+        return signal_number(name)
 
     def _take(self, marks: list[str], headers: Mapping[str, Any]) -> None:
         """Take up marks; what its sender has not kept for all workers is kept now, so that it outlives this one."""
@@ -92,39 +85,53 @@ class Revokes:
 
     # -- termination ------------------------------------------------------------------------------------------------
 
-    def _end(self, meant: Callable[[str, Mapping[str, Any]], bool], name: Any) -> None:
-        """End every run that is meant; it is looked for by its message, since slots know claims and no ids."""
-        number = signal_number(name)
+    def end(
+        self,
+        meant: Callable[[str, Mapping[str, Any]], bool],
+        number: int,
+        told: Callable[[list[tuple[str, Mapping[str, Any]]]], None],
+    ) -> bool:
+        """End every run that is meant, and tell which those are, with the headers of their messages; False where nothing can
+        be ended by force.
+
+        They are looked for by their messages, since slots know claims and no ids.
+        """
         if self._worker.pool.loop != "serial":
             logger.warning(
                 "No task can be terminated in this pool, as nothing in it can be ended by force: use -P prefork"
             )
-            return
+            return False
         deadline = monotonic() + AT_LAST
-        for member in list(self._worker.members.values()):
-            for held in member.slot.held():
-                if held.state in (CLAIMED, RUNNING):
-                    self._look(member, held, meant, number, deadline)
+        wanted = [
+            (member, held)
+            for member in self._worker.members.values()
+            for held in member.slot.held()
+            if held.state in (CLAIMED, RUNNING)
+        ]
+        left, found = len(wanted), list[tuple[str, Mapping[str, Any]]]()
 
-    def _look(
-        self,
-        member: Member,
-        held: Held,
-        meant: Callable[[str, Mapping[str, Any]], bool],
-        number: int,
-        deadline: float,
-    ) -> None:
-        def answer(message: Message | None) -> None:
-            if message is None:
-                return
-            task_id = message.headers.get("id")
-            if meant(str(task_id), message.headers):
-                self._strike(member, held, str(task_id), number, deadline)
+        def answered(member: Member, held: Held, message: Message | None) -> None:
+            nonlocal left
+            left -= 1
+            if message is not None:
+                task_id = str(message.headers.get("id"))
+                if meant(task_id, message.headers):
+                    found.append((task_id, message.headers))
+                    self._strike(member, held, task_id, number, deadline)
+            if not left:
+                told(found)
 
-        if held.will is not None:
-            answer(held.will)
-        else:
-            self._worker.watch.recall(held.tag, held.fence, answer)
+        if not wanted:
+            told(found)
+            return True
+        # a broker that is away answers when it is back; who has asked doesn't wait for so long
+        self._worker.loop.later(TOLD, lambda: told(found))
+        for member, held in wanted:
+            if held.will is not None:
+                answered(member, held, held.will)
+            else:
+                self._worker.watch.recall(held.tag, held.fence, partial(answered, member, held))
+        return True
 
     def _strike(self, member: Member, held: Held, task_id: str, number: int, deadline: float) -> None:
         """End this very run; one that has not begun yet may have been looked up just before it was revoked."""

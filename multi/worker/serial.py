@@ -123,6 +123,8 @@ class SerialChild(Child):
         if (soft or hard) and slot.asleep:
             self.tell(AWAKE)
         self.left -= 1
+        if (place := self.places.get(job.name)) is not None:
+            self.counts[place] += 1
         if self.lines.info:
             self.lines.received(job.name, job.id)
         self.row.task(1, time(), job.name.encode(), job.id.encode("utf-8", "replace"), called_with(job.headers))

@@ -22,8 +22,10 @@ from multi.stats import READY as PAGE_READY
 from multi.stats import STOPPING as PAGE_STOPPING
 from multi.stats import StatsPage
 from multi.worker import lines
+from multi.worker.autoscale import Autoscaler
 from multi.worker.child import AWAKE, DUMP, GO, IDLE, PARKED, READY, STOP, Child, ChildPlan
 from multi.worker.crew import Member, fork
+from multi.worker.directives import Directives
 from multi.worker.ear import Ear
 from multi.worker.events.node import Events
 from multi.worker.giving_up import given_up
@@ -34,8 +36,10 @@ from multi.worker.oversight import Oversight
 from multi.worker.revokes import Revokes
 from multi.worker.serial import freeze
 from multi.worker.signals import Signals
+from multi.worker.sizing import Sizing
 from multi.worker.slots import CLAIMED, RUNNING, Slot
 from multi.worker.successor import Successor, predecessor, report_to_manager
+from multi.worker.totals import Totals
 
 if TYPE_CHECKING:
     from multi.app.app import App
@@ -70,6 +74,7 @@ class Worker:
                 app.conf[name] = limit
         # made before the children are forked, it is theirs for nothing, and they share the turns of rate limits
         executor(app).plan_all()
+        self.clock = app.clock
         self.pool: Pool = plugins.find("multi.pools", options.pool)()
         self.loop = Loop()
         self.rundir = RunDir.from_env()
@@ -79,9 +84,14 @@ class Worker:
         self.owner = f"{options.hostname}/{token_hex(4)}"
         place = self.rundir.stats if self.rundir else None
         try:
-            self.page = StatsPage.create(place, self.wanted + SPARE_ROWS)
+            most = max(self.wanted, self.pool.children(options.max_concurrency or 0))
+            self.page = StatsPage.create(place, most + SPARE_ROWS)
         except OSError as error:
             raise StateDirectoryError(f"{place} can't be written: {error.strerror}; make room there") from error
+        self.totals = Totals(app.tasks, self.page.rows)
+        self.directives = Directives()
+        self.size = Sizing(self)
+        self.autoscaler: Autoscaler | None = None
         self.intake = Intake(options.queues, parse(self.rundir.paused) if self.rundir else ())
         self.consumed = self.intake.consumed
         self.backend = app.backend
@@ -110,6 +120,9 @@ class Worker:
         self.orders = Orders(self)
         self.ear = Ear(self)
         self.revokes = Revokes(self)
+        if options.max_concurrency is not None:
+            self.autoscaler = Autoscaler(self, options.max_concurrency, options.min_concurrency or 1)
+            self.show_limits(options.max_concurrency, options.min_concurrency or 1)
         self._drain: Timer | None = None
         self._listener: Signals | None = None
         self._pause = 0.1
@@ -180,7 +193,7 @@ class Worker:
             self._purge()
             self._check_backend()
             # from the loop itself: a child keeps for life whatever exception its fork happens to be in the handling of
-            self.loop.later(0, self._populate)
+            self.loop.later(0, self.populate)
         else:
             self.notifier.status(self.condition)
             for member in self.members.values():
@@ -195,7 +208,8 @@ class Worker:
             self._end(f"{why} ({reason})", 1)
         self.notifier.status(f"waiting for the broker: {why}")
 
-    def _populate(self) -> None:
+    def populate(self) -> None:
+        """Fork the children that are wanted and not there."""
         while not self.stopping and len(self.members) < self.wanted:
             self._add()
 
@@ -258,21 +272,24 @@ class Worker:
     def _add(self) -> None:
         number = next(n for n in range(1, self.page.rows + 1) if n not in self.members)
         self._forked += 1
-        entries = self.pool.entries(self.options.concurrency)
+        entries = self.pool.entries(self.options.max_concurrency or self.options.concurrency)
         slot = Slot(entries)
         port = self.watch.port(f"{self.owner}/{self._forked}")
-        ring = self.events.ring()
+        rings = self.events.rings()
 
         def body(control: socket.socket) -> int:
             self.orders.leave_to_worker()
-            plan = ChildPlan(number, self.app, self.options, slot, port, control, self.page, self.rundir, entries, ring)
+            plan = ChildPlan(
+                *(number, self.app, self.options, slot, port, control, self.page, self.rundir, entries, rings),
+                *(self.totals, self.directives),
+            )
             return child_class(self.pool.loop)(plan).run()
 
         signals.worker_before_create_process.send(self)
         pid, control = fork(body, list(self.members.values()))
         member = Member(number, pid, slot, port, control)
         self.members[number] = member
-        self.events.add(number, ring)
+        self.events.add(number, rings)
         self.loop.on_readable(member.pidfd, lambda: self._ended(member))
         self.loop.on_readable(control.fileno(), lambda: self._heard(member))
 
@@ -340,7 +357,7 @@ class Worker:
         elif len(self.members) < self.wanted:
             young = code != 0 and not running and monotonic() - member.since < YOUNG
             self._pause = min(self._pause * 2, 30.0) if young else 0.1
-            self.loop.later(self._pause if young else 0, self._populate)
+            self.loop.later(self._pause if young else 0, self.populate)
 
     def _claims(self) -> Iterator[Claim]:
         for member in self.members.values():
@@ -351,28 +368,17 @@ class Worker:
 
     def grow(self) -> None:
         """One child more."""
-        if self.wanted < self.page.rows:
-            self.wanted += 1
-            self.page.node(concurrency=self.wanted)
-            logger.info("One child more: %d", self.wanted)
-            self._populate()
-        else:
-            logger.warning(
-                "There are %d children, and there is no room for more: start the worker with a higher -c", self.wanted
-            )
+        self.size.grow()
 
     def shrink(self) -> None:
         """One child fewer, by a warm end; the last one stays."""
-        if self.wanted > 1:
-            self.wanted -= 1
-            self.page.node(concurrency=self.wanted)
-            logger.info("One child fewer: %d", self.wanted)
-            members = [member for member in self.members.values() if not member.stopping]
-            members.sort(key=lambda member: (not member.idle, -member.number))
-            if members:
-                self._dismiss(members[0])
+        self.size.shrink()
 
-    def _dismiss(self, member: Member) -> None:
+    def show_limits(self, most: int, least: int) -> None:
+        """Tell on the stats page between which numbers the capacity follows the load."""
+        self.page.node(most=most, least=least)
+
+    def dismiss(self, member: Member) -> None:
         """Let a child finish what it runs and end; what it has not begun goes back now."""
         member.stopping = True
         member.idle = False
@@ -396,7 +402,7 @@ class Worker:
         running = 0
         for member in self.members.values():
             running += member.slot.states().count(RUNNING)
-            self._dismiss(member)
+            self.dismiss(member)
         logger.warning("Warm shutdown: %s running", "1 task is" if running == 1 else f"{running} tasks are")
         if self.options.drain_timeout is not None:
             self._drain = self.loop.later(self.options.drain_timeout, self._drained)

@@ -32,7 +32,7 @@ def test_a_process_that_dies_with_the_lock_holds_up_nobody() -> None:
     turns = Turns(60.0)
     pid = os.fork()
     if pid == 0:
-        fcntl.lockf(turns._file, fcntl.LOCK_EX)
+        fcntl.lockf(turns._file.descriptor, fcntl.LOCK_EX, 1)
         time.sleep(60)
         os._exit(1)
     try:
@@ -45,10 +45,10 @@ def test_a_process_that_dies_with_the_lock_holds_up_nobody() -> None:
 
 def _held(turns: Turns) -> bool:
     try:
-        fcntl.lockf(turns._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.lockf(turns._file.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1)
     except OSError:
         return True
-    fcntl.lockf(turns._file, fcntl.LOCK_UN)
+    fcntl.lockf(turns._file.descriptor, fcntl.LOCK_UN, 1)
     return False
 
 

@@ -14,6 +14,7 @@ from multi.brokers.amqp.lane import AMQPPort
 from multi.brokers.amqp.outbox import Outbox
 from multi.brokers.amqp.seat import Seat
 from multi.brokers.amqp.settling import Settling
+from multi.brokers.amqp.topology import exists
 from multi.brokers.base import Port, Settlement, WatchEvents
 from multi.brokers.consumed import Consumed
 from multi.connections.amqp import Address, Closed, Link, Lost, Session, Wire, explain, refuses
@@ -149,6 +150,22 @@ class AMQPWatch:
 
     def parked(self) -> None:
         """Nothing to do: the server itself brings back what is due."""
+
+    def depth(self, answer: Callable[[int], None]) -> None:
+        if self._wire is None or self.down:
+            return
+        queues, counted = list(self.queues), list[int]()
+
+        def told(found: tuple[int, int] | None, failure: Lost | None) -> None:
+            counted.append(found[0] if found else 0)
+            if len(counted) == len(queues):
+                answer(sum(counted))
+
+        if not queues:
+            answer(0)
+        for queue in queues:
+            self.session.run(exists(self.session, queue), told)
+        self.write()
 
     def recall(self, tag: str, fence: str, answer: Callable[[Message | None], None]) -> None:
         seat = self._seat(tag)

@@ -294,6 +294,21 @@ class RedisWatch:
         else:
             self.loop.later(1.0, lambda: self.recall(tag, fence, answer))
 
+    def depth(self, answer: Callable[[int], None]) -> None:
+        lists = [key for queue in self._consumed.queues for key in self._keys.lists(queue)]
+        found: list[int] = []
+
+        def counted(reply: Reply) -> None:
+            found.append(reply if isinstance(reply, int) else 0)
+            if len(found) == len(lists):
+                answer(sum(found))
+
+        if not lists:
+            answer(0)
+        elif self._stream.up:
+            for key in lists:
+                self._stream.send(("LLEN", key), counted)
+
     def renew(self) -> None:
         """Renew now, and let what runs count as started; done every third of a lease anyway."""
         if self._stream.up:

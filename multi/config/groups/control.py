@@ -8,6 +8,14 @@ CONTROL = (
     acted(
         "worker_enable_remote_control", "bool", True, "workers hear what is revoked while they run; else at their start"
     ),
+    acted(
+        "control_key",
+        "str",
+        None,
+        "the key by which requests of remote control are signed, or `file:` and the path of the file that holds it; with one a "
+        "worker heeds nothing that isn't signed",
+    ),
+    acted("control_unsigned", "list", (), "the commands that are heeded unsigned all the same, as ping"),
     acted("control_exchange", "str", "celery", "remote control is said on the exchange of this name and `.pidbox`"),
     acted("worker_send_task_events", "bool", False, "workers send events of every task, as with `-E`"),
     acted("task_send_sent_event", "bool", False, "whoever sends a task tells so by an event"),

@@ -1,0 +1,106 @@
+"""Commands that look for what takes memory, in the worker's own process."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import tempfile
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from multi.app.panel import Later
+from multi.log import get_logger
+from multi.worker.child import die_with_parent
+from multi.worker.panel.state import State, own_inspect
+
+logger = get_logger("multi.worker")
+
+#: The samples that are kept, and shown by `memdump`.
+_SAMPLES: deque[float] = deque(maxlen=1000)
+#: So long (s) a graph may take.
+_PATIENCE = 55.0
+_MOST_OBJECTS, _DEEPEST = 1000, 50
+
+
+@own_inspect()
+def memsample(state: State, **_: Any) -> str:
+    """The resident memory of the worker's process now."""
+    _SAMPLES.append(_resident())
+    return _shown(_SAMPLES[-1])
+
+
+@own_inspect(args=[("samples", int)], signature="[n_samples=10]")
+def memdump(state: State, samples: Any = 10, **_: Any) -> str:
+    """The memory that `memsample` found before, and that of now."""
+    found = list(_SAMPLES)
+    count = max(1, int(samples))
+    # evenly from the first to the last
+    chosen = found if len(found) <= count else [found[index * len(found) // count] for index in range(count)]
+    lines = ["- rss (sample):", *(f"-    > {_shown(each)}," for each in chosen)] if chosen else []
+    return "\n".join([*lines, f"- rss (end): {_shown(_resident())}."]) + "\n"
+
+
+def _resident() -> float:
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+
+
+def _shown(mebibytes: float) -> str:
+    return f"{mebibytes:.3f}".rstrip("0").rstrip(".") + "MB"
+
+
+@own_inspect(
+    default_timeout=60.0,
+    args=[("type", str), ("num", int), ("max_depth", int)],
+    signature="[object_type=Request] [num=200 [max_depth=10]]",
+)
+def objgraph(state: State, num: Any = 200, max_depth: Any = 10, type: str = "Request", **_: Any) -> Later:
+    """Draw what holds objects of a type (needs the package objgraph, and graphviz)."""
+    try:
+        drawing = importlib.import_module("objgraph")
+    except ImportError:
+        raise ImportError("Requires the objgraph library") from None
+    count, depth = min(int(num), _MOST_OBJECTS), min(int(max_depth), _DEEPEST)
+    logger.info("Dumping graph for type %r", type)
+    handle, path = tempfile.mkstemp(prefix="cobjg", suffix=".png")
+    os.close(handle)
+
+    def draw() -> None:
+        objects = drawing.by_type(type)[:count]
+        drawing.show_backrefs(objects, max_depth=depth, highlight=lambda each: each in objects, filename=path)
+
+    return _apart(state, draw, {"filename": path})
+
+
+def _apart(state: State, work: Callable[[], None], reply: Any) -> Later:
+    """Do it in a copy of this process, which has the same objects: the worker itself goes on meanwhile."""
+    later, loop = Later(), state.worker.loop
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            die_with_parent(parent)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD):
+                signal.signal(number, signal.SIG_DFL)
+            work()
+            code = 0
+        except BaseException as error:
+            logger.error("The graph can't be drawn: %r", error)
+        finally:
+            os._exit(code)
+    pidfd = os.pidfd_open(pid)
+    timer = loop.later(_PATIENCE, lambda: signal.pidfd_send_signal(pidfd, signal.SIGKILL))
+
+    def ended() -> None:
+        loop.forget(pidfd)
+        timer.cancel()
+        _, status = os.waitpid(pid, 0)
+        os.close(pidfd)
+        later.answer(reply if status == 0 else {"error": "the graph can't be drawn; the worker's log says why"})
+
+    loop.on_readable(pidfd, ended)
+    return later
