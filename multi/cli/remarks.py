@@ -43,7 +43,7 @@ def _refused(specs: Sequence[NodeSpec]) -> Iterator[str]:
 def _beats(specs: Sequence[NodeSpec]) -> Iterator[str]:
     beats: dict[str, list[str]] = {}
     for spec in specs:
-        if spec.kind == "beat" or spec.options.get("beat"):
+        if spec.engine != "multi" and (spec.kind == "beat" or spec.options.get("beat")):
             beats.setdefault(str(spec.options.get("app")), []).append(spec.name.short)
     for app, shorts in beats.items():
         if len(shorts) > 1:

@@ -270,7 +270,8 @@ class _Examination:
         """What can't be seen at one node alone."""
         beats: dict[str, list[str]] = {}
         for node in nodes:
-            if (node.spec.kind == "beat" or node.spec.options.get("beat")) and not self._is_doubled(node):
+            is_beat = node.spec.kind == "beat" or node.spec.options.get("beat")
+            if is_beat and node.spec.engine != "multi" and not self._is_doubled(node):
                 beats.setdefault(str(node.spec.options.get("app")), []).append(node.name)
         for app, names in beats.items():
             if len(names) > 1:

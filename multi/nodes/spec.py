@@ -118,8 +118,10 @@ class NodeSpec:
 
     @property
     def singleton(self) -> bool:
-        """Whether the project has just one of its kind on this host, as of a beat."""
-        return self.kind == "beat" if self.given_singleton is None else self.given_singleton
+        """Whether the project has just one of its kind on this host, as of a beat; of multi's own any number may run."""
+        if self.given_singleton is not None:
+            return self.given_singleton
+        return self.kind == "beat" and self.engine != "multi"
 
     @property
     def only_one_of(self) -> str | None:

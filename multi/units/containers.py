@@ -184,7 +184,7 @@ def notes(nodes: Sequence[NodeSpec], target: Target) -> list[str]:
             found.append(
                 f"{group.name}: {node.command[0]} is a program of this machine; the image has to have it there, too"
             )
-        if node.kind == "beat" and not node.options.get("schedule_filename"):
+        if _has_file(node):
             found.append(
                 f"{group.name}: its schedule lies in {SCHEDULE}, which is empty again in a new container; where that matters "
                 "give schedule_filename on a volume"
@@ -195,6 +195,11 @@ def notes(nodes: Sequence[NodeSpec], target: Target) -> list[str]:
                 "shared by several of them"
             )
     return found
+
+
+def _has_file(node: NodeSpec) -> bool:
+    """Whether it is a beat of Celery's that is to be told where to keep its schedule: multi's keep it in the broker."""
+    return node.kind == "beat" and node.engine == "celery" and not node.options.get("schedule_filename")
 
 
 def _without_keeper(node: NodeSpec) -> list[str]:
@@ -226,7 +231,7 @@ def _contained(spec: NodeSpec, name: str, target: Target) -> NodeSpec:
     found.options = {
         key: value for key, value in spec.options.items() if key not in ("pidfile", "logfile", "executable")
     }
-    if spec.kind == "beat" and not spec.options.get("schedule_filename"):
+    if _has_file(spec):
         found.options["schedule_filename"] = SCHEDULE
     found.env_files = []  # the platform reads them
     found.limits = {}  # and sets these

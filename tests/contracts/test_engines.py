@@ -38,6 +38,16 @@ class TestMulti(EngineContract):
         return maker(tmp_path, options={"app": "proj", "concurrency": "2"})
 
 
+class TestMultiBeat(EngineContract):
+    @pytest.fixture
+    def engine(self) -> Engine:
+        return MultiEngine()
+
+    @pytest.fixture
+    def make(self, tmp_path: Path) -> Make:
+        return maker(tmp_path, engine="multi", kind="beat", options={"app": "proj"})
+
+
 class TestCeleryWorker(EngineContract):
     @pytest.fixture
     def engine(self) -> Engine:

@@ -184,8 +184,8 @@ def test_what_up_could_not_start_is_no_ok(described: Nodes, text: str, line: str
             "3: nodes.w.queues: these are options of a worker, and a command is no worker; put what the program is to be ",
         ),
         (
-            'app = "ready"\nkind = "beat"',
-            '3: nodes.w.kind: multi has no beat of its own yet. Celery\'s does it, on the same broker: give engine = "celery" w',
+            'app = "ready"\nkind = "beat"\nconcurrency = 3',
+            "4: nodes.w.concurrency: a beat has no such option; leave it out",
         ),
         (
             'app = "ready"\npool = "gevent"',

@@ -113,11 +113,6 @@ def test_of_two_singletons_that_start_at_once_one_is_left(nodes: Nodes) -> None:
     assert sorted(one.returncode for one in both) == [0, 1]
 
 
-def test_a_beat_of_multis_own_is_refused_with_the_way_to_go(nodes: Nodes) -> None:
-    said = nodes.run("start", "beat", "-A", "proj", "--kind", "beat", code=2).stderr
-    assert "--engine celery with --kind beat" in said
-
-
 ENGINE = """
     from multi.nodes.engines.base import Engine
 

@@ -161,8 +161,8 @@ kind = "bet"
         ),
         ("[nodes.a]\ndepends_on = 'a'", "2 nodes.a.depends_on: goes round in a circle: a -> a"),
         (
-            "[nodes.beat]\nkind = 'beat'\ncount = 2",
-            "3 nodes.beat.count: a singleton is one node; leave out count, or singleton",
+            "[nodes.beat]\nkind = 'beat'\nengine = 'celery'\ncount = 2",
+            "4 nodes.beat.count: a singleton is one node; leave out count, or singleton",
         ),
         ("[nodes.w]\nrestart_delay = -1", None),
         ("[nodes.w]\nrestart_delay = nan", None),

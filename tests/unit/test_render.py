@@ -119,7 +119,7 @@ def test_a_single_file_is_printed_as_it_is(shop: Shop) -> None:
         (("systemd", "--set", "writable"), "write NAME=VALUE"),
         (("systemd", "--hardening", "paranoid"), "off"),
         (("systemd", "--templates", "none"), "there is no directory"),
-        (("systemd", "w1", "-A", "proj", "--kind", "beat"), "multi has no beat of its own yet"),
+        (("systemd", "w1", "-A", "proj", "--kind", "beat", "-c", "3"), "a beat has no such option"),
         (("supervisord", "--home", "shop"), "write USER=DIRECTORY"),
         ((), "Which format?"),
     ],

@@ -268,7 +268,8 @@ class _Builder:
         return defaults
 
     def _check_once(self, own: dict[str, Any], section: str, count: int) -> None:
-        is_single = own.get("singleton", own.get("kind") == "beat")
+        of_others = (own.get("engine") or self.tables.defaults.get("engine") or "multi") != "multi"
+        is_single = own.get("singleton", own.get("kind") == "beat" and of_others)
         if is_single and count > 1:
             self.report.add(("nodes", section, "count"), "a singleton is one node; leave out count, or singleton")
 

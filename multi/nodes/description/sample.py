@@ -41,7 +41,7 @@ def sample(name: str, app: str, engine: str = "multi") -> str:
         "",
         "# A worker for one queue, a beat, another program:",
         *("# [nodes.images]", '# inherits = "w"', '# queues = ["images"]', "#"),
-        *("# [nodes.beat]", '# kind = "beat"', '# engine = "celery"', "#"),
+        *("# [nodes.beat]", '# kind = "beat"', "#"),
         *("# [nodes.flower]", '# kind = "command"', '# command = "celery flower"', '# depends_on = ["w"]'),
         "",
         "# ---- Hosts, for `multi deploy`; all keys are in docs/multi.toml.md.",

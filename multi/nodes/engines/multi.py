@@ -1,4 +1,4 @@
-"""The engine `multi`: `multi worker` with its app."""
+"""The engine `multi`: `multi worker` or `multi beat` with its app."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from multi.errors import ConfigurationError
 from multi.nodes import options as table
 from multi.nodes.engines.base import Engine, stop_signal
+from multi.nodes.engines.celery import OF_BEAT as _OF_CELERYS_BEAT
 
 if TYPE_CHECKING:
     from multi.nodes.spec import NodeSpec
@@ -18,24 +19,35 @@ WATCHDOG = 60.0
 SECRETS = {"broker": "MULTI_BROKER_URL", "result_backend": "MULTI_RESULT_BACKEND"}
 
 
+#: The options of workers that a beat has, too.
+OF_BEAT = frozenset({*_OF_CELERYS_BEAT, "uid", "gid"})
+
+
+def is_workers_only(name: str) -> bool:
+    """Whether a beat of multi's has no such option."""
+    option = table.by_name(name)
+    return option is not None and option.whose == "worker" and name not in OF_BEAT
+
+
 class MultiEngine(Engine):
     """Its worker opens the app that `-A` names; where that is a Celery app, it goes on as Celery's own worker."""
 
     name = "multi"
-    kinds = ("worker",)
+    kinds = ("worker", "beat")
     becomes = ("celery",)
 
     def check(self, spec: NodeSpec) -> None:
-        if spec.kind == "beat":
-            raise ConfigurationError(
-                f"{spec.name}: multi has no beat of its own yet. Celery's does it, on the same broker: give "
-                "--engine celery with --kind beat (and --executable, if Celery is installed elsewhere)"
-            )
         super().check(spec)
+        if spec.kind == "beat":
+            taken = {name: value for name, value in spec.options.items() if is_workers_only(name)}
+            if taken:
+                raise ConfigurationError(
+                    f"{spec.name}: {' '.join(table.words(taken))}: a beat has no such option; leave it out"
+                )
         stop_signal(spec)
 
     def argv(self, spec: NodeSpec, log_pattern: str | None) -> list[str]:
-        command = spec.command or ["-m", "multi", "worker"]
+        command = spec.command or ["-m", "multi", spec.kind]
         words = [spec.executable, *command, *table.words(spec.public(SECRETS)), "-n", str(spec.name)]
         if log_pattern is not None:
             words += ["-f", log_pattern]
@@ -52,8 +64,8 @@ class MultiEngine(Engine):
                 "cold": int(signal.SIGQUIT),
                 "dump": int(signal.SIGUSR1),
                 "reopen": int(signal.SIGUSR2),
-                "grow": int(signal.SIGTTIN),
-                "shrink": int(signal.SIGTTOU),
+                "grow": int(signal.SIGTTIN) if spec.kind == "worker" else None,
+                "shrink": int(signal.SIGTTOU) if spec.kind == "worker" else None,
             },
             "overlap": True,
             "log_rotation": "reopen",

@@ -126,7 +126,10 @@ def _multi(words: list[str], raw: str) -> Work | None:
     if verb == "worker":
         return Work("multi", WORKER, raw, _pool(words), _limit(words), notifies=True)
     if verb == "start" and "--foreground" in words:
-        kind = BEAT if _has(words, "--kind=beat") or _value(words, "--kind") == "beat" else KEEPER
+        # of multi's own beats any number may run
+        is_celerys = _has(words, "--engine=celery") or _value(words, "--engine") == "celery"
+        is_beat = _has(words, "--kind=beat") or _value(words, "--kind") == "beat"
+        kind = BEAT if is_beat and is_celerys else KEEPER
         return Work("multi", kind, raw, _pool(words), _limit(words))
     return None
 
