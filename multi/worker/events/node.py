@@ -19,7 +19,7 @@ from multi import __version__, signals
 from multi.app.events.event import MANY, group_from, message, routing_key
 from multi.codecs import codec
 from multi.log import get_logger
-from multi.worker.events.ring import ASLEEP, WANTED, Ring, keyed
+from multi.worker.events.ring import ASLEEP, WANTED, Ring, Rings, keyed, unkeyed
 from multi.worker.events.telling import Telling
 
 if TYPE_CHECKING:
@@ -34,10 +34,12 @@ logger = get_logger("multi.worker")
 
 #: Seconds between two looks into the rings while something comes.
 TICK = 0.02
-#: Bytes of events in one message, about.
-CHUNK = 128 * 1024
+#: Bytes of events in one message, about; what is made of them stays near the processor.
+CHUNK = 32 * 1024
 #: Bytes of the worker's own events that wait to be sent; what would be more is dropped.
 OWN = 1024 * 1024
+#: Messages of one child's events at a time, at most.
+ROUNDS = 32
 #: That events are dropped is told again after so long (s).
 TOLD = 60.0
 #: Worst case (s) for a line whose ring at the worker's door went unheard.
@@ -61,8 +63,9 @@ class Events:
         self._exchange: str = conf.event_exchange
         self._serializer = codec(conf.event_serializer)
         self.telling = Telling(worker.app, options.hostname, os.getpid())
-        self._rings: dict[int, Ring] = {}
-        self._own: deque[bytes] = deque()
+        self._rings: dict[int, Rings] = {}
+        self._lines: deque[bytes] = deque()
+        self._keyed: deque[bytes] = deque()
         self._waiting = 0
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._timer: Timer | None = None
@@ -91,8 +94,8 @@ class Events:
     def _want(self, wanted: bool) -> bool:
         changed = wanted is not self.enabled
         self.enabled = wanted
-        for ring in self._rings.values():
-            ring.header[WANTED] = wanted
+        for rings in self._rings.values():
+            rings.tasks.header[WANTED] = wanted
         return changed
 
     # the worker's own ------------------------------------------------------------------------------------------------------
@@ -109,7 +112,7 @@ class Events:
 
     def _sink(self, key: str, hostname: str, text: bytes) -> None:
         """What the project's code in this process tells."""
-        self._put([keyed(key, hostname, text)])
+        self._put([keyed(key, hostname, text)], self._keyed)
 
     def heartbeat(self) -> None:
         """Send a heartbeat now, besides those of every few seconds."""
@@ -145,7 +148,7 @@ class Events:
             freq=self.interval,
             active=stats.active,
             processed=stats.succeeded + stats.failed + stats.retried,
-            loadavg=list(os.getloadavg()),
+            loadavg=[round(load, 2) for load in os.getloadavg()],
             sw_ident="py-multi",
             sw_ver=__version__,
             sw_sys=platform.system(),
@@ -174,43 +177,50 @@ class Events:
 
     # the way to the broker -------------------------------------------------------------------------------------------------
 
-    def ring(self) -> Ring:
-        """A ring for a child that is about to be forked."""
-        ring = Ring(self._bell)
-        ring.header[WANTED] = self.enabled
-        return ring
+    def rings(self) -> Rings:
+        """Rings for a child that is about to be forked."""
+        rings = Rings(self._bell)
+        rings.tasks.header[WANTED] = self.enabled
+        return rings
 
-    def add(self, number: int, ring: Ring) -> None:
-        """The child of this number writes into it."""
-        self._rings[number] = ring
+    def add(self, number: int, rings: Rings) -> None:
+        """The child of this number writes into them."""
+        self._rings[number] = rings
 
     def remove(self, number: int) -> None:
         """The child is gone; what it has written comes before what is told of its end."""
-        ring = self._rings.pop(number)
-        if lines := ring.take():
+        rings = self._rings.pop(number)
+        while lines := rings.tasks.take(CHUNK):
             self._put([lines])
-        self._lost += ring.dropped
-        ring.close()
+        while lines := rings.own.take(CHUNK):
+            self._put(lines.splitlines(keepends=True), self._keyed)
+        for ring in (rings.tasks, rings.own):
+            self._lost += ring.dropped
+            ring.close()
+
+    @property
+    def _every(self) -> list[Ring]:
+        return [ring for rings in self._rings.values() for ring in (rings.tasks, rings.own)]
 
     @property
     def dropped(self) -> int:
-        """Events that found no room: in the rings, in the worker, or on the way to a broker that was away."""
-        return (
-            self._lost + sum(ring.dropped for ring in self._rings.values()) + getattr(self._worker.watch, "unsaid", 0)
-        )
+        """Events that found no room in the rings or in the worker, and messages of them that the broker could not be given."""
+        return self._lost + sum(ring.dropped for ring in self._every) + self._worker.watch.unsaid
 
     def figures(self) -> dict[str, int | bool]:
         """For `stats`: whether events of tasks are sent, how many events were, and how many were dropped."""
         return {"enabled": self.enabled, "sent": self.sent, "dropped": self.dropped}
 
-    def _put(self, lines: Iterable[bytes]) -> None:
+    def _put(self, lines: Iterable[bytes], where: deque[bytes] | None = None) -> None:
+        """Let lines wait for the next turn."""
+        where = self._lines if where is None else where
         for line in lines:
             if self._waiting + len(line) > OWN:
                 self._lost += line.count(b"\n")
                 continue
-            self._own.append(line)
+            where.append(line)
             self._waiting += len(line)
-        if self._own and self._timer is None:
+        if self._waiting and self._timer is None:
             self._timer = self._loop.later(TICK, self._turn)
 
     def _rung(self) -> None:
@@ -220,49 +230,59 @@ class Events:
             pass
         if self._timer is None:
             self._timer = self._loop.later(TICK, self._turn)
-        elif any(ring.crowded for ring in self._rings.values()):
+        elif any(rings.tasks.plenty for rings in self._rings.values()):
             self._take()
 
     def _look(self) -> None:
-        if self._timer is None and any(not ring.empty for ring in self._rings.values()):
+        if self._timer is None and any(not ring.empty for ring in self._every):
             self._turn()
 
     def _turn(self) -> None:
         self._timer = None
         if not self._take():
-            for ring in self._rings.values():
+            for ring in self._every:
                 ring.header[ASLEEP] = 1
-            if all(ring.empty for ring in self._rings.values()):
+            if all(ring.empty for ring in self._every):
                 return  # the next line wakes us
         self._timer = self._loop.later(TICK, self._turn)
 
     def _take(self) -> bool:
         """Send all that has been written; whether there was anything."""
-        pieces = [*self._own, *[ring.take() for ring in self._rings.values()]]
-        self._own.clear()
+        lines, keyed = list(self._lines), list(self._keyed)
+        self._lines.clear()
+        self._keyed.clear()
         self._waiting = 0
-        lines = b"".join(pieces)
+        size = sum(map(len, lines))
+        any_line = bool(lines)
+        for rings in self._rings.values():
+            # no more than there is now: a child that writes all the time is not to keep us here
+            for _ in range(ROUNDS):
+                if not (piece := rings.tasks.take(CHUNK)):
+                    break
+                any_line = True
+                if size + len(piece) > CHUNK and lines:
+                    self._say_lines(lines)
+                    lines, size = [], 0
+                lines.append(piece)
+                size += len(piece)
+            for _ in range(ROUNDS):
+                if not (piece := rings.own.take(CHUNK)):
+                    break
+                keyed += piece.splitlines(keepends=True)
         if lines:
             self._say_lines(lines)
+        for line in keyed:
+            key, hostname, text = unkeyed(line)
+            self.sent += 1
+            self._say(text, key, hostname)
         self._complain()
-        return bool(lines)
+        return any_line or bool(keyed)
 
-    def _say_lines(self, lines: bytes) -> None:
+    def _say_lines(self, pieces: list[bytes]) -> None:
+        lines = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        events = lines.replace(b"\n", b",")
         self.sent += lines.count(b"\n")
-        if lines.startswith(b"=") or b"\n=" in lines:
-            several = lines.splitlines(keepends=True)
-            for line in several:
-                if line.startswith(b"="):
-                    _, key, hostname, text = line[:-1].split(b" ", 3)
-                    self._say(text, key.decode(), hostname.decode())
-            lines = b"".join(line for line in several if not line.startswith(b"="))
-        start, end = 0, len(lines)
-        while start < end:
-            cut = end
-            if end - start > CHUNK:
-                cut = lines.rfind(b"\n", start, start + CHUNK) + 1 or lines.find(b"\n", start + CHUNK) + 1
-            self._say(b"[" + lines[start : cut - 1].replace(b"\n", b",") + b"]", MANY)
-            start = cut
+        self._say(b"[%b]" % memoryview(events)[:-1], MANY)
 
     def _say(self, body: bytes, key: str, hostname: str = "") -> None:
         serializer = self._serializer
