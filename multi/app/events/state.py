@@ -10,7 +10,6 @@ make room for new ones, texts are cut, names beyond a number aren't kept.
 from __future__ import annotations
 
 import threading
-from bisect import insort
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cmp_to_key
@@ -94,6 +93,7 @@ class State:
         self.tasks_by_worker = Index(self._by_worker)
         self._children = Index(lambda *_: iter(()))
         self._taskheap: list[Moment] = []
+        self._in_order = True
         self._seen_types: set[str] = set()
         # the callbacks of whoever looks while nothing changes may look through the methods here
         self._mutex = threading.RLock()
@@ -205,14 +205,20 @@ class State:
 
     def _order(self, clock: int, timestamp: float, origin: str, task: tracked.Task) -> None:
         heap = self._taskheap
-        moment = (clock, timestamp, origin, ref(task))
-        if not heap or _order(moment, heap[-1]) > 0:
-            heap.append(moment)  # most events are later than all before
-        else:
-            insort(heap, moment, key=_IN_ORDER)
+        if heap and self._in_order:
+            last = heap[-1]
+            # most events are later than all before; where one isn't, the list is put in order when somebody asks for it
+            self._in_order = clock > last[0] if clock and last[0] else timestamp > last[1]
+        heap.append((clock, timestamp, origin, ref(task)))
         most = self.max_tasks_in_memory * self.heap_multiplier
         if len(heap) > most * _SPARE:
-            del heap[:-most]
+            del self._moments()[:-most]
+
+    def _moments(self) -> list[Moment]:
+        if not self._in_order:
+            self._taskheap.sort(key=_IN_ORDER)
+            self._in_order = True
+        return self._taskheap
 
     def _place(self, task: tracked.Task, hostname: str | None) -> None:
         """Have the task found by its name, its worker and its parent."""
@@ -275,7 +281,7 @@ class State:
     def tasks_by_time(self, limit: int | None = None, reverse: bool = True) -> Iterator[tuple[str, tracked.Task]]:
         """Ids and tasks, at most `limit`, in the order of their last events (`reverse`) or their first ones."""
         with self._mutex:
-            moments = [*reversed(self._taskheap)] if reverse else [*self._taskheap]
+            moments = [*reversed(self._moments())] if reverse else [*self._moments()]
         return islice(self._each_once(moments), limit)
 
     tasks_by_timestamp = tasks_by_time
@@ -315,6 +321,7 @@ class State:
         with self._mutex:
             found = [(task.clock, task.timestamp or 0.0, task.origin or "", ref(task)) for task in self.tasks.values()]
             self._taskheap[:] = sorted(found, key=_IN_ORDER)
+            self._in_order = True
 
     # as a whole ------------------------------------------------------------------------------------------------------
 

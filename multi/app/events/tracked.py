@@ -38,20 +38,21 @@ TASK_EVENT_TO_STATE = {
 
 
 def trimmed(event: Event) -> Event:
-    """A copy of an event that takes little memory: what is too long is cut, and texts stand for large values."""
-    found = dict(event)
-    if len(found) > _MOST:
-        found = dict([*found.items()][:_MOST])
-    for name, value in found.items():
-        kind = value.__class__
-        if kind is str:
-            if len(value) > LONGEST:
-                found[name] = value[:LONGEST] + "…"
-        elif kind is list or kind is dict:
-            if not _is_small(value):
-                text = repr(value)
-                found[name] = text[:LONGEST] + "…" if len(text) > LONGEST else text
-    return found
+    """An event that takes little memory: itself, or a copy in which what is too long is cut, and texts stand for large values."""
+    if len(event) <= _MOST:
+        for value in event.values():
+            kind = value.__class__
+            if (kind is str and len(value) > LONGEST) or ((kind is list or kind is dict) and not _is_small(value)):
+                break
+        else:
+            return event
+    return {name: _cut(value) for name, value in [*event.items()][:_MOST]}
+
+
+def _cut(value: Any) -> Any:
+    if isinstance(value, list | dict) and not _is_small(value):
+        value = repr(value)
+    return value[:LONGEST] + "…" if isinstance(value, str) and len(value) > LONGEST else value
 
 
 def _is_small(value: Any) -> bool:
