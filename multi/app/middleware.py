@@ -168,7 +168,8 @@ class Hooked:
         """Have the app's tasks pass through these, inside of what there is already.
 
         Each is an object, a class (made without arguments), or a text: the name under which a distribution has it installed
-        ("opentelemetry", "prometheus"), or "module:Class". Raises `ConfigurationError` for what isn't one.
+        ("opentelemetry", "opentelemetry-metrics", "prometheus"), or "module:Class". Raises `ConfigurationError` for what
+        isn't one.
         """
         for one in added:
             found = made(one)

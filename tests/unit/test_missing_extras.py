@@ -16,7 +16,9 @@ import pytest
         ("multi.brokers.amqp", "amqp", "rabbitmq"),
         ("multi.backends.rpc", "amqp", "rabbitmq"),
         ("multi.app.telemetry.tracing", "opentelemetry", "opentelemetry"),
+        ("multi.app.telemetry.meters", "opentelemetry", "opentelemetry"),
         ("multi.app.telemetry.metrics", "prometheus_client", "prometheus"),
+        ("multi.monitor.metrics", "prometheus_client", "prometheus"),
     ],
 )
 def test_a_missing_library_is_answered_with_the_command_that_installs_it(module: str, library: str, extra: str) -> None:
