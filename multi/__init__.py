@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from multi.app.frameworks.commits import on_commit
     from multi.app.injection import Depends
     from multi.app.middleware import Middleware
+    from multi.app.panel import Panel, control_command, inspect_command
     from multi.app.progress import Progress
     from multi.app.result import AsyncResult
     from multi.app.resultset import GroupResult, ResultSet, result_from_tuple
@@ -81,6 +82,9 @@ _PLACES = {
     "EagerResult": "multi.app.eager",
     "Depends": "multi.app.injection",
     "Middleware": "multi.app.middleware",
+    "Panel": "multi.app.panel",
+    "control_command": "multi.app.panel",
+    "inspect_command": "multi.app.panel",
     "Progress": "multi.app.progress",
     "Signature": "multi.app.canvas",
     "Task": "multi.app.task",
@@ -147,6 +151,7 @@ __all__ = [
     "Middleware",
     "MultiError",
     "NotRegistered",
+    "Panel",
     "ParseException",
     "Progress",
     "Queue",
@@ -166,6 +171,7 @@ __all__ = [
     "chain",
     "chord",
     "chunks",
+    "control_command",
     "crontab",
     "crontab_parser",
     "current_app",
@@ -173,6 +179,7 @@ __all__ = [
     "exceptions",
     "get_task_logger",
     "group",
+    "inspect_command",
     "maybe_schedule",
     "maybe_signature",
     "on_commit",

@@ -79,7 +79,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--without-mingle",), None, "Accepted for Celery's sake."),
     Option(("--without-heartbeat",), None, "Send no events about this worker."),
     Option(("--heartbeat-interval",), "SECONDS", "The time between its heartbeats, which are events (2)."),
-    Option(("--autoscale",), "MAX,MIN", "Let the number of children follow the load."),
+    Option(("--autoscale",), "MAX,MIN", "Let the number that runs at once follow the load, between these."),
     Option(("-B", "--beat"), None, "Run the scheduler inside this worker."),
     Option(("-s", "--schedule-filename"), "FILE", "The file of the scheduler.", also=("--schedule",)),
     Option(("--scheduler",), "CLASS", "The class of the scheduler."),

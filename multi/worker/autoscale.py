@@ -7,6 +7,7 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from multi.errors import ConfigurationError
 from multi.log import get_logger
 
 if TYPE_CHECKING:
@@ -28,13 +29,40 @@ def keepalive() -> float:
         return KEEPALIVE
 
 
+#: The name of Celery's, which stands for ours.
+_USUAL = "celery.worker.autoscale:Autoscaler"
+
+
+def scaler(path: str | None) -> type[Autoscaler]:
+    """The class that the setting `worker_autoscaler` names. Raises `ConfigurationError`."""
+    if not path or path == _USUAL:
+        return Autoscaler
+    from importlib import import_module
+
+    module, _, name = path.partition(":") if ":" in path else path.rpartition(".")
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigurationError(f"worker_autoscaler: {path!r} can't be imported: {error}") from None
+    if not isinstance(found, type) or not issubclass(found, Autoscaler):
+        raise ConfigurationError(
+            f"worker_autoscaler: {path!r} should be a class made of multi.worker.autoscale.Autoscaler, whose method `wanted` "
+            "says how many are to run at once"
+        )
+    return found
+
+
 class Autoscaler:
     """Keeps the capacity of one worker between `least` and `most`.
 
     It grows when, at two looks running, all that is there is busy and messages wait, by as many as wait and at most to the
     double; so short waits change nothing, and long ones soon have all. It shrinks to what was busy at most within the last
-    `keepalive` seconds.
+    `keepalive` seconds. A class made of this one may have a `wanted` of its own.
     """
+
+    def wanted(self, capacity: int, waiting: int) -> int:
+        """How many are to run at once, where `capacity` do, all of them for a while, and `waiting` messages wait."""
+        return capacity + min(waiting, capacity)
 
     def __init__(self, worker: Worker, most: int, least: int) -> None:
         self._worker = worker
@@ -96,7 +124,7 @@ class Autoscaler:
         before, self._pressed = self._pressed, waiting > 0
         if not before or not waiting or worker.stopping or size.running < size.capacity:
             return
-        more = min(waiting, size.capacity, self.most - size.capacity)
+        more = min(self.wanted(size.capacity, waiting), self.most, size.room) - size.capacity
         if more > 0:
             logger.info("Scaling up %d processes.", more)
             size.resize(size.capacity + more)

@@ -45,7 +45,7 @@ def render(app: Any, options: WorkerOptions, loglevel: int | None = None) -> str
         f".> app:         {app.main or '__main__'}:{id(app):#x}",
         f".> transport:   {mask(app.worker_broker.url)}",
         f".> results:     {_results(app)}",
-        f".> concurrency: {options.concurrency} ({options.pool})",
+        f".> concurrency: {_concurrency(options)} ({options.pool})",
         f".> task events: {'ON' if options.task_events else 'OFF (enable -E to monitor tasks in this worker)'}",
         f".> acks:        {EARLY if app.conf.task_acks_late is False else LATE}",
         "",
@@ -58,6 +58,12 @@ def render(app: Any, options: WorkerOptions, loglevel: int | None = None) -> str
         names = sorted(name for name in app.tasks if level <= logging.DEBUG or not name.startswith("celery."))
         text += ["", "[tasks]", *(f"  . {name}" for name in names)]
     return "\n".join(text) + "\n"
+
+
+def _concurrency(options: WorkerOptions) -> str:
+    if options.max_concurrency is None:
+        return str(options.concurrency)
+    return f"{{min={options.min_concurrency}, max={options.max_concurrency}}}"
 
 
 def _bound(app: Any, queue: str) -> str:

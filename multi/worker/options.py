@@ -77,9 +77,21 @@ class WorkerOptions(msgspec.Struct, kw_only=True):
         self.notes = [*after.notes, *(note for note in self.notes if note not in before.notes)]
 
 
+#: As many run at once at most in a worker that follows its load.
+MOST = 1024
+
 #: What settings say, too.
 _COMBINED = (
-    *("concurrency", "pool", "max_tasks_per_child", "max_memory_per_child", "time_limit", "soft_time_limit"),
+    *(
+        "concurrency",
+        "max_concurrency",
+        "min_concurrency",
+        "pool",
+        "max_tasks_per_child",
+        "max_memory_per_child",
+        "time_limit",
+        "soft_time_limit",
+    ),
     *("drain_timeout", "task_events", "events", "heartbeats", "heartbeat_interval"),
 )
 
@@ -91,6 +103,7 @@ class Given(msgspec.Struct, kw_only=True):
     queues: Sequence[str] | None = None
     exclude_queues: Sequence[str] = ()
     concurrency: int | str | None = None
+    autoscale: tuple[int, int] | None = None
     pool: str | None = None
     max_tasks_per_child: int | None = None
     max_memory_per_child: int | None = None
@@ -132,6 +145,8 @@ def combine(given: Given, conf: Any, topology: Topology | None = None) -> Worker
         heartbeat_interval=given.heartbeat_interval or HEARTBEAT,
         notes=notes,
     )
+    if given.autoscale is not None:
+        _follow_load(options, given, kind)
     children = kind.children(options.concurrency)
     if kind.loop == "serial" and children < options.concurrency:
         if given.concurrency not in (None, 0, "auto"):
@@ -147,6 +162,19 @@ def combine(given: Given, conf: Any, topology: Topology | None = None) -> Worker
             f"The soft time limit ({soft:g} s) is not below the hard one ({hard:g} s): tasks are killed without notice."
         )
     return options
+
+
+def _follow_load(options: WorkerOptions, given: Given, kind: Pool) -> None:
+    """Begin with the least of --autoscale."""
+    assert given.autoscale is not None
+    if kind.name == "solo":
+        raise ConfigurationError("--autoscale: the pool solo runs one task at a time; use -P prefork")
+    options.max_concurrency, options.min_concurrency = given.autoscale
+    options.concurrency = options.min_concurrency
+    if given.concurrency not in (None, 0, "0"):
+        options.notes.append(
+            f"--autoscale decides how many run at once: --concurrency {given.concurrency} changes nothing."
+        )
 
 
 def select_queues(wanted: Sequence[str] | None, excluded: Sequence[str], topology: Topology, node: str) -> list[str]:

@@ -22,8 +22,9 @@ from multi.stats import READY as PAGE_READY
 from multi.stats import STOPPING as PAGE_STOPPING
 from multi.stats import StatsPage
 from multi.worker import lines
-from multi.worker.autoscale import Autoscaler
+from multi.worker.autoscale import Autoscaler, scaler
 from multi.worker.child import AWAKE, DUMP, GO, IDLE, PARKED, READY, STOP, Child, ChildPlan
+from multi.worker.companion import Companion
 from multi.worker.crew import Member, fork
 from multi.worker.directives import Directives
 from multi.worker.ear import Ear
@@ -116,12 +117,14 @@ class Worker:
         self.cold = False
         self.exit_code = 0
         self.reason = "stopped"
+        #: a process that is kept beside the children
+        self.companion: Companion | None = None
         self.oversight = Oversight(self.loop, self.members, self.watch, self.pool)
         self.orders = Orders(self)
         self.ear = Ear(self)
         self.revokes = Revokes(self)
         if options.max_concurrency is not None:
-            self.autoscaler = Autoscaler(self, options.max_concurrency, options.min_concurrency or 1)
+            self.autoscaler = scaler(app.conf.worker_autoscaler)(self, options.max_concurrency, options.min_concurrency or 1)
             self.show_limits(options.max_concurrency, options.min_concurrency or 1)
         self._drain: Timer | None = None
         self._listener: Signals | None = None
@@ -160,6 +163,8 @@ class Worker:
         try:
             self.watch.start()
             self.loop.every(1.0, self._pulse)
+            if self.companion is not None:
+                self.loop.later(0, self.companion.start)
             self._show_life()
             self.loop.run()
         finally:
@@ -169,6 +174,8 @@ class Worker:
                 self.loop.forget(member.pidfd)
                 self.loop.forget(member.control.fileno())
                 member.close()
+            if self.companion is not None:
+                self.companion.close()
             self.events.offline()
             self.watch.stop()
             self.events.close()
@@ -399,6 +406,8 @@ class Worker:
         self.notifier.stopping()
         self.page.node(state=PAGE_STOPPING)
         self.watch.arm(0)
+        if self.companion is not None:
+            self.companion.stop()
         running = 0
         for member in self.members.values():
             running += member.slot.states().count(RUNNING)
@@ -527,6 +536,8 @@ class Worker:
         log.reopen()
         for member in self.members.values():
             member.signal(signal.SIGUSR2)
+        if self.companion is not None:
+            self.companion.signal(signal.SIGUSR2)
 
 
 def child_class(loop: str) -> type[Child]:

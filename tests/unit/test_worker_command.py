@@ -7,7 +7,7 @@ from typing import Any
 import click
 import pytest
 
-from multi.cli.worker import GROUPS, LATER, NEEDLESS, _with_group, check_options, worker
+from multi.cli.worker import GROUPS, NEEDLESS, _with_group, check_options, worker
 from multi.errors import ConfigurationError
 from multi.nodes.options import BY_NAME, OPTIONS
 
@@ -43,7 +43,7 @@ def test_the_command_and_the_controllers_table_agree() -> None:
 
 def test_each_option_has_one_place_in_the_help() -> None:
     shown = [name for names in GROUPS.values() for name in names]
-    assert sorted([*shown, *NEEDLESS, *LATER]) == sorted(BY_NAME)
+    assert sorted([*shown, *NEEDLESS]) == sorted(BY_NAME)
     with worker.make_context("worker", [], resilient_parsing=True) as ctx:
         text = worker.get_help(ctx)
     assert all(spelling in text for option in OPTIONS for spelling in option.spellings)
@@ -118,10 +118,8 @@ def test_what_needs_nothing_to_be_done_is_accepted_with_a_line(words: list[str],
 @pytest.mark.parametrize(
     ("words", "instead"),
     [
-        (["--autoscale", "10,3"], "--autoscale: .*Meanwhile give -c"),
-        (["-B"], "--beat: .*celery -A proj beat"),
-        (["-s", "file"], "--schedule-filename: .*celery -A proj beat"),
-        (["--scheduler", "x.S"], "--scheduler: .*celery -A proj beat"),
+        (["-s", "file"], "--schedule-filename is for the scheduler inside a worker: give -B"),
+        (["--scheduler", "x.S"], "--scheduler is for the scheduler inside a worker: give -B"),
         (["-P", "gevent"], "meanwhile use -P threads"),
         (["-P", "fork"], "'fork'"),
     ],

@@ -6,7 +6,10 @@ from multi.config.setting import acted, noted
 
 CONTROL = (
     acted(
-        "worker_enable_remote_control", "bool", True, "workers hear what is revoked while they run; else at their start"
+        "worker_enable_remote_control",
+        "bool",
+        True,
+        "workers hear remote control and answer it; without it they learn at their start what is revoked",
     ),
     acted(
         "control_key",
@@ -29,9 +32,11 @@ CONTROL = (
         ("event_queue_exclusive", "bool", True),
         ("event_queue_durable", "bool", False),
     ),
+    acted(
+        "worker_pool_restarts", "bool", False, "remote control may have a worker import modules and renew its children"
+    ),
     *noted(
-        "a worker heeds remote control and doesn't answer it yet, over a queue that ends with its connection",
-        ("worker_pool_restarts", "bool", False),
+        "the queue on which a worker hears remote control is its connection's own, and ends with it",
         ("control_queue_ttl", "seconds", 300.0),
         ("control_queue_expires", "seconds", 10.0),
         ("control_queue_exclusive", "bool", True),

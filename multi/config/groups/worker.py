@@ -32,9 +32,11 @@ WORKER = (
         ("worker_enable_prefetch_count_reduction", "bool", True),
     ),
     *noted("tasks that are not due yet wait in the broker, in any number", ("worker_eta_task_limit", "int", None)),
-    *noted(
-        "the number of children doesn't follow the load: -c is what it is for, and `multi scale`",
-        ("worker_autoscaler", "str", "celery.worker.autoscale:Autoscaler"),
+    acted(
+        "worker_autoscaler",
+        "str",
+        "celery.worker.autoscale:Autoscaler",
+        "what --autoscale goes by: multi's own, or the path of a class that is made of multi.worker.autoscale:Autoscaler",
     ),
     *noted(
         "the parts of a worker can't be replaced by classes of a project's own",
