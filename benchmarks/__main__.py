@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 from benchmarks.bench import Bench
 from benchmarks.contender import CONTENDERS
-from benchmarks.parts import drain, enqueue, fairness, nodes, roundtrip, sqlite, startup
+from benchmarks.parts import drain, enqueue, events, fairness, nodes, roundtrip, sqlite, startup
 from benchmarks.report import Report
 from benchmarks.server import PrivateRedis
 
@@ -27,6 +27,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "startup": startup.run,
     "nodes": nodes.run,
     "fairness": fairness.run,
+    "events": events.run,
 }
 
 

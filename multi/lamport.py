@@ -46,6 +46,10 @@ class Clock:
             self._own = self._shared[0] = own
             return own
 
+    def ticker(self) -> Ticker:
+        """A way to this clock for one thread alone, which costs less."""
+        return Ticker(self._shared)
+
     def sort_heap(self, heap: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
         """The first of (number, process, …), which are in the order of their numbers; of equal ones that of the first process."""
         first = heap[0][0]
@@ -56,3 +60,23 @@ class Clock:
 
     def __repr__(self) -> str:
         return f"<Clock: {self.value}>"
+
+
+class Ticker:
+    """Gives out numbers of a clock to one thread, as if that were a process of its own."""
+
+    __slots__ = ("_own", "_shared")
+
+    def __init__(self, shared: memoryview[int]) -> None:
+        self._shared = shared
+        self._own = 0
+
+    def forward(self, count: int = 1) -> int:
+        """Move on by `count` and return the last of the new numbers."""
+        shared, own = self._shared, self._own
+        if (other := shared[0]) > own:
+            own = other
+        if (other := shared[1]) > own:
+            own = other
+        self._own = shared[1] = own = own + count
+        return own

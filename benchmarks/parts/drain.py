@@ -50,8 +50,8 @@ def _case(results: bool) -> str:
     return "with results" if results else "no results"
 
 
-def measure(bench: Bench, contender: Contender, results: bool) -> dict[str, float]:
-    """One drain."""
+def measure(bench: Bench, contender: Contender, results: bool, *words: str) -> dict[str, float]:
+    """One drain, by a node with further options."""
     size = bench.size(contender.size)
     control = Resp(bench.server.port)
     control.call("FLUSHALL")
@@ -59,7 +59,7 @@ def measure(bench: Bench, contender: Contender, results: bool) -> dict[str, floa
         with Scene(contender, bench.server.url(), results=results) as scene, scene.producer() as producer:
             producer.fill(size)
             control.call("RENAME", contender.queue, ASIDE)
-            node = scene.node()
+            node = scene.node(*words)
             producer.fill(WARM)
             node.wait_for(WARM)
             time.sleep(0.3)  # acknowledgements and the like of the warm-up

@@ -43,13 +43,14 @@ def run(bench: Bench) -> None:
     bench.report.target(text, min(shares) if shares else None, least=100 / 3)
 
 
-def measure(bench: Bench, results: bool) -> dict[str, float]:
+def measure(bench: Bench, results: bool, *words: str) -> dict[str, float]:
+    """One drain, by two nodes with further options."""
     size = bench.size(SIZE)
     # a real directory, not shared memory: the file system's part belongs to the figure
     with tempfile.TemporaryDirectory(prefix="multi-bench-") as directory:
         url = f"sqlite:///{directory}/bench.db"
         with Scene(MULTI, "", results=results, BENCH_BROKER=url) as scene, scene.producer() as producer:
-            nodes = [scene.node("-c", "1", "-n", f"{name}@%h", name=name) for name in ("w1", "w2")]
+            nodes = [scene.node("-c", "1", "-n", f"{name}@%h", *words, name=name) for name in ("w1", "w2")]
             for count in range(1, 200):  # both are up when both have run something
                 producer.fill(WARM)
                 nodes[0].wait_for(count * WARM)

@@ -282,7 +282,7 @@ class Events:
         lines = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         events = lines.replace(b"\n", b",")
         self.sent += lines.count(b"\n")
-        self._say(b"[%b]" % memoryview(events)[:-1], MANY)
+        self._say(b"".join((b"[", memoryview(events)[:-1], b"]")), MANY)
 
     def _say(self, body: bytes, key: str, hostname: str = "") -> None:
         serializer = self._serializer

@@ -3,8 +3,7 @@
 The child writes lines, the worker takes them whole. Neither waits for the other: a line for which there is no room is dropped and
 counted, so that what was written before stays whole, and a line that is written survives its child.
 
-A line is an event as JSON text. One that is not to travel in the list of task events says so in front: `=`, the routing key, the
-host's name and the text, with blanks between them.
+A line is an event as JSON text, or in front of it what an event needs that travels by itself, see `keyed`.
 """
 
 from __future__ import annotations
@@ -16,6 +15,8 @@ from threading import Lock
 
 #: Bytes of one ring; pages that are never written take no memory.
 SIZE = 512 * 1024
+#: When so many bytes wait, the worker is woken, whether it would look soon or not: it takes what is still near the processor.
+PLENTY = 64 * 1024
 _HEADER = 64
 #: Places in the header, of 8 bytes each: whether task events are wanted, whether the worker is to be woken, bytes that were
 #: written since the beginning, bytes that were taken, lines that were dropped.
@@ -24,11 +25,17 @@ WANTED, ASLEEP, WRITTEN, TAKEN, DROPPED = range(5)
 
 def keyed(key: str, hostname: str, text: bytes) -> bytes:
     """The line of an event that travels by itself, under this routing key."""
-    return b"=%b %b %b\n" % (key.replace(" ", "").encode(), hostname.replace(" ", "").encode(), text)
+    return b"%b %b %b\n" % (key.replace(" ", "").encode(), hostname.replace(" ", "").encode(), text)
+
+
+def unkeyed(line: bytes) -> tuple[str, str, bytes]:
+    """Routing key, name of the host, and text of such a line."""
+    key, hostname, text = line.rstrip(b"\n").split(b" ", 2)
+    return key.decode(), hostname.decode(), text
 
 
 class Ring:
-    """Made by the worker before it forks a child, with the eventfd at which the worker is woken."""
+    """Made by the worker before it forks a child, with the eventfd at which the worker is woken. One thread writes."""
 
     def __init__(self, bell: int, size: int = SIZE) -> None:
         self._bell = bell
@@ -36,69 +43,58 @@ class Ring:
         self._memory = mmap(-1, _HEADER + size)
         self.header = memoryview(self._memory)[:_HEADER].cast("Q")
         self.header[ASLEEP] = 1
-        self._lock = Lock()
 
     # the child's side ------------------------------------------------------------------------------------------------------
 
-    def write(self, lines: bytes, count: int = 1) -> bool:
-        """Write `count` lines, each with its line feed; False if there is no room for them."""
+    def write(self, lines: bytes, count: int = 1) -> None:
+        """Write `count` lines, each with its line feed, if there is room for them."""
         header, size = self.header, self._size
         length = len(lines)
-        with self._lock:
-            written = header[WRITTEN]
-            fill = written - header[TAKEN] + length
-            if fill > size:
-                header[DROPPED] += count
-                return False
-            at = written % size
-            end = at + length
-            if end <= size:
-                self._memory[_HEADER + at : _HEADER + end] = lines
-            else:
-                first = size - at
-                self._memory[_HEADER + at :] = lines[:first]
-                self._memory[_HEADER : _HEADER + length - first] = lines[first:]
-            # what stands there counts from here on
-            header[WRITTEN] = written + length
-            wake = header[ASLEEP] or (fill > size // 2 >= fill - length)
-            if wake:
-                header[ASLEEP] = 0
-        if wake:
+        written = header[WRITTEN]
+        fill = written - header[TAKEN] + length
+        if fill > size:
+            header[DROPPED] += count
+            return
+        at = written % size + _HEADER
+        end = at + length
+        if end <= size + _HEADER:
+            self._memory[at:end] = lines
+        else:
+            first = size + _HEADER - at
+            self._memory[at:] = lines[:first]
+            self._memory[_HEADER : _HEADER + length - first] = lines[first:]
+        # what stands there counts from here on
+        header[WRITTEN] = written + length
+        if header[ASLEEP] or fill > PLENTY >= fill - length:
+            header[ASLEEP] = 0
             self.ring()
-        return True
-
-    def sink(self) -> Callable[[str, str, bytes], None]:
-        """What takes the events of whatever runs in the child; those of processes that it forks are not taken."""
-        owner = os.getpid()
-
-        def take(key: str, hostname: str, text: bytes) -> None:
-            if os.getpid() == owner:
-                self.write(keyed(key, hostname, text))
-
-        return take
 
     def ring(self) -> None:
         """Wake the worker."""
         try:
             os.eventfd_write(self._bell, 1)
-        except (BlockingIOError, OSError):
+        except OSError:
             pass  # it has been rung often enough, or is no more
 
     # the worker's side -----------------------------------------------------------------------------------------------------
 
-    def take(self) -> bytes:
-        """The lines that were written since the last time."""
-        header = self.header
-        taken, written = header[TAKEN], header[WRITTEN]
-        if taken == written:
+    def take(self, most: int) -> bytes:
+        """The lines that were written since the last time, whole ones, of about so many bytes."""
+        header, memory, size = self.header, self._memory, self._size
+        taken = header[TAKEN]
+        waiting = header[WRITTEN] - taken
+        if not waiting:
             return b""
-        at, end, size = taken % self._size, written % self._size, self._size
-        memory = self._memory
-        if at < end:
-            lines = memory[_HEADER + at : _HEADER + end]
-        else:
-            lines = memory[_HEADER + at : _HEADER + size] + memory[_HEADER : _HEADER + end]
-        header[TAKEN] = written
+        at = taken % size + _HEADER
+        straight = min(waiting, size + _HEADER - at)
+        if straight > most:
+            cut = memory.rfind(b"\n", at, at + most) + 1 or memory.find(b"\n", at + most, at + straight) + 1
+            straight = cut - at if cut else straight
+        lines = memory[at : at + straight]
+        if not lines.endswith(b"\n"):  # the end of the memory is amid a line
+            rest = memory.find(b"\n", _HEADER, _HEADER + waiting - straight) + 1
+            lines += memory[_HEADER:rest]
+        header[TAKEN] = taken + len(lines)
         return lines
 
     @property
@@ -107,9 +103,9 @@ class Ring:
         return self.header[TAKEN] == self.header[WRITTEN]
 
     @property
-    def crowded(self) -> bool:
-        """Whether more than half of it is filled."""
-        return self.header[WRITTEN] - self.header[TAKEN] > self._size // 2
+    def plenty(self) -> bool:
+        """Whether there is so much that it is to be taken at once."""
+        return self.header[WRITTEN] - self.header[TAKEN] > PLENTY
 
     @property
     def dropped(self) -> int:
@@ -120,3 +116,23 @@ class Ring:
         """Give the memory back."""
         self.header.release()
         self._memory.close()
+
+
+class Rings:
+    """Those of one child: for events of tasks, and for what the project's own code tells, from any thread."""
+
+    def __init__(self, bell: int) -> None:
+        self.tasks = Ring(bell)
+        self.own = Ring(bell)
+        self._lock = Lock()
+
+    def sink(self) -> Callable[[str, str, bytes], None]:
+        """What takes the events of whatever runs in the child; those of processes that it forks are not taken."""
+        owner = os.getpid()
+
+        def take(key: str, hostname: str, text: bytes) -> None:
+            if os.getpid() == owner:
+                with self._lock:
+                    self.own.write(keyed(key, hostname, text))
+
+        return take

@@ -7,7 +7,7 @@ possible: what is the same in all of them is made once.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from time import time
 from typing import TYPE_CHECKING, Any
 
@@ -22,55 +22,62 @@ from multi.errors import NotRegistered, Reject
 if TYPE_CHECKING:
     from multi.app.app import App
     from multi.app.job import Job
+    from multi.app.plan import Plan
     from multi.message import Message
     from multi.outcome import Outcome
 
 #: The offset to UTC is looked at again after so long (s), at full quarters of an hour.
 _QUARTER = 900.0
+_UNUSUAL = (UnicodeError, TypeError, ValueError, OverflowError, msgspec.MsgspecError)
 
 
-class _Received(msgspec.Struct):
-    clock: int
-    uuid: str
-    name: str
-    args: Any
-    kwargs: Any
-    root_id: Any
-    parent_id: Any
-    retries: Any
-    eta: Any
-    expires: Any
-    timestamp: float
+class _Event(msgspec.Struct):
+    """What all events of this process have in common; kept and filled in again for each."""
+
+    hostname: str
+    utcoffset: float
+    pid: int
+    clock: int = 0
+    uuid: str = ""
+    timestamp: float = 0.0
+
+
+class _Received(_Event):
+    name: str = ""
+    args: Any = None
+    kwargs: Any = None
+    root_id: Any = None
+    parent_id: Any = None
+    retries: Any = 0
+    eta: Any = None
+    expires: Any = None
     type: str = "task-received"
 
 
-class _Started(msgspec.Struct):
-    clock: int
-    uuid: str
-    timestamp: float
+class _Started(_Event):
     type: str = "task-started"
 
 
-class _Succeeded(msgspec.Struct):
-    clock: int
-    uuid: str
-    result: str
-    runtime: float
-    timestamp: float
+class _Succeeded(_Event):
+    result: str = ""
+    runtime: float = 0.0
     type: str = "task-succeeded"
 
 
 class Telling:
-    """Tells for one process of a node; `pid` is that of its worker, by which monitors know the node."""
+    """Tells for one thread of a node's processes; `pid` is that of its worker, by which monitors know the node."""
 
-    def __init__(self, app: App, hostname: str, pid: int, encode: Callable[[Any], bytes] | None = None) -> None:
+    def __init__(self, app: App, hostname: str, pid: int) -> None:
         self._app = app
-        self._forward = app.clock.forward
-        self._encode = encode or msgspec.json.Encoder().encode
-        self._hostname = hostname
-        self._pid = pid
+        self._forward = app.clock.ticker().forward
+        self._encoder = msgspec.json.Encoder()
         self._until = 0.0
-        self._head = b""
+        self._head = {"hostname": hostname, "utcoffset": 0.0, "pid": pid}
+        # lists, which the encoder knows best
+        self._received, self._started = _Received(hostname, 0.0, pid), _Started(hostname, 0.0, pid)
+        self._begun: list[_Event] = [self._received, self._started]
+        self._succeeded = _Succeeded(hostname, 0.0, pid)
+        self._ended: list[_Event] = [self._succeeded]
 
     # lines -----------------------------------------------------------------------------------------------------------------
 
@@ -79,48 +86,37 @@ class Telling:
         now = time()
         if now >= self._until:
             self._renew(now)
-        headers, head, forward = job.headers, self._head, self._forward
-        eta, expires = headers.get("eta"), headers.get("expires")
+        headers, clock = job.headers, self._forward(2)
+        received, started = self._received, self._started
+        received.clock = clock - 1
+        started.clock = clock
+        received.uuid = started.uuid = job.id
+        received.timestamp = started.timestamp = now
+        received.name = job.plan.name
         args, kwargs = headers.get("argsrepr"), headers.get("kwargsrepr")
-        received = _Received(
-            forward(),
-            job.id,
-            job.plan.name,
-            saferepr(job.args) if args is None else args,
-            saferepr(job.kwargs) if kwargs is None else kwargs,
-            job.root_id,
-            headers.get("parent_id"),
-            headers.get("retries") or 0,
-            eta,
-            expires,
-            now,
-        )
-        started = _Started(forward(), job.id, now)
+        received.args = saferepr(job.args) if args is None else args
+        received.kwargs = saferepr(job.kwargs) if kwargs is None else kwargs
+        received.root_id = job.root_id
+        received.parent_id = headers.get("parent_id")
+        received.retries = headers.get("retries") or 0
+        received.eta = headers.get("eta")
+        received.expires = headers.get("expires")
         try:
-            return b"%b%b\n%b%b\n" % (head, self._encode(received)[1:], head, self._encode(started)[1:])
-        except (UnicodeError, TypeError, ValueError, msgspec.MsgspecError):
-            return self._plainly(received) + self._plainly(started)
+            return self._encoder.encode_lines(self._begun)
+        except _UNUSUAL:
+            return plainly(msgspec.structs.asdict(received)) + plainly(msgspec.structs.asdict(started))
 
     def ended(self, outcome: Outcome, message: Message | None = None) -> list[bytes]:
         """The lines for what has become of a message; none where monitors know no word for it."""
         name, task_id = outcome.name, outcome.task_id
         if not task_id:
             return []
-        plan = executor(self._app).plan(name)
+        plan = (self._app.executor or executor(self._app)).plan(name)
         if plan is not None and not plan.task.send_events:
             return []
         state, verb, result = outcome.state, outcome.verb, outcome.result
         if state == "SUCCESS":
-            now = time()
-            if now >= self._until:
-                self._renew(now)
-            length = plan.task.resultrepr_maxsize if plan is not None else 1024
-            text = repr(result) if result is None or result.__class__ is int else saferepr(result, length)
-            found = _Succeeded(self._forward(), task_id, text, outcome.runtime, now)
-            try:
-                return [b"%b%b\n" % (self._head, self._encode(found)[1:])]
-            except (UnicodeError, TypeError, ValueError, msgspec.MsgspecError):
-                return [self._plainly(found)]
+            return [self._success(outcome, plan)]
         if verb == "park":
             # one that waits for its turn under a limit is received when that has come
             return [] if outcome.reason or message is None else [self.received(message.headers, task_id, name)]
@@ -142,6 +138,23 @@ class Telling:
             # a task that rejects its own message has failed before it is rejected
             lines.insert(len(lines) if isinstance(result, Reject) else 0, rejected)
         return lines
+
+    def _success(self, outcome: Outcome, plan: Plan | None) -> bytes:
+        now = time()
+        if now >= self._until:
+            self._renew(now)
+        found = self._succeeded
+        result = outcome.result
+        if result is None or result.__class__ is int:
+            found.result = repr(result)
+        else:
+            found.result = saferepr(result, plan.task.resultrepr_maxsize if plan is not None else 1024)
+        found.clock, found.uuid, found.timestamp = self._forward(), outcome.task_id, now
+        found.runtime = outcome.runtime
+        try:
+            return self._encoder.encode_lines(self._ended)
+        except _UNUSUAL:
+            return plainly(msgspec.structs.asdict(found))
 
     def received(self, headers: Mapping[str, Any], task_id: str, name: str) -> bytes:
         """A message has come whose time has not."""
@@ -166,32 +179,29 @@ class Telling:
 
     def line(self, type: str, **fields: Any) -> bytes:
         """An event of this node, whose fields are texts and numbers."""
-        return self._join(self._whole(type, fields))
+        event = self._whole(type, fields)
+        try:
+            return self._encoder.encode_lines((event,))
+        except _UNUSUAL:
+            return plainly(event)
 
     def custom(self, type: str, fields: Mapping[str, Any]) -> bytes:
         """An event of anybody's, with whatever can be sent as JSON. Raises `EncodeError`."""
-        return b"%b%b\n" % (self._head, JSON.dumps(self._whole(type, fields))[1:])
-
-    # their making ----------------------------------------------------------------------------------------------------------
+        return JSON.dumps(self._whole(type, fields)) + b"\n"
 
     def _whole(self, type: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         now = time()
         if now >= self._until:
             self._renew(now)
-        return {"clock": self._forward(), "timestamp": now, **fields, "type": type}
+        return {**self._head, "clock": self._forward(), "timestamp": now, **fields, "type": type}
 
     def _renew(self, now: float) -> None:
-        head = msgspec.json.encode({"hostname": self._hostname, "utcoffset": utcoffset(), "pid": self._pid})
-        self._head = head[:-1] + b","
+        offset = self._head["utcoffset"] = utcoffset()
+        for each in (*self._begun, *self._ended):
+            each.utcoffset = offset
         self._until = now - now % _QUARTER + _QUARTER
 
-    def _join(self, fields: dict[str, Any]) -> bytes:
-        try:
-            text = self._encode(fields)
-        except (UnicodeError, TypeError, ValueError, msgspec.MsgspecError):
-            text = json.dumps(fields, default=saferepr).encode()
-        return b"%b%b\n" % (self._head, text[1:])
 
-    def _plainly(self, event: msgspec.Struct) -> bytes:
-        """For what the fast encoder refuses: lone surrogates, numbers beyond 64 bits."""
-        return self._join(msgspec.structs.asdict(event))
+def plainly(event: Mapping[str, Any]) -> bytes:
+    """For what the fast encoder refuses: lone surrogates, numbers beyond 64 bits, headers that are nothing JSON knows."""
+    return json.dumps(event, default=saferepr).encode() + b"\n"
