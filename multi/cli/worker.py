@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -23,15 +24,24 @@ from multi.nodes.options import BY_NAME, OPTIONS, Option
 from multi.rundir import RunDir
 from multi.worker import privileges
 from multi.worker.names import expand, node_name
-from multi.worker.options import SUCCESSOR, Given, WorkerOptions, combine, find_pool, refuse_limit
+from multi.worker.options import MOST, SUCCESSOR, Given, WorkerOptions, combine, find_pool, refuse_limit
 
 GROUPS = {
     "App": ("app", "broker", "result_backend", "config", "include", "skip_checks"),
     "Worker": ("hostname", "loglevel", "logfile", "queues", "exclude_queues", "purge", "no_color", "quiet"),
     "Pool": (
-        *("concurrency", "pool", "time_limit", "soft_time_limit", "max_tasks_per_child", "max_memory_per_child"),
+        *(
+            "concurrency",
+            "autoscale",
+            "pool",
+            "time_limit",
+            "soft_time_limit",
+            "max_tasks_per_child",
+            "max_memory_per_child",
+        ),
         "drain_timeout",
     ),
+    "Scheduler": ("beat", "schedule_filename", "scheduler"),
     "Events": ("task_events", "without_heartbeat", "heartbeat_interval"),
     "Process": ("pidfile", "workdir", "uid", "gid", "umask", "detach", "executable"),
 }
@@ -45,19 +55,6 @@ NEEDLESS = {
     "without_mingle": "nothing is exchanged with other workers at the start",
     "statedb": "revoked ids are kept in the broker, so there is nothing to keep in a file",
     "loader": "apps have no loaders here; the configuration is what the app says",
-}
-
-# Not there yet: refused, so that nobody relies on it, with what helps meanwhile.
-BEAT = (
-    "this worker has no embedded scheduler yet. Meanwhile let Celery's run as a process of its own (celery -A proj beat, "
-    "on the same broker): this worker runs what it sends"
-)
-LATER = {
-    "autoscale": "the number of children doesn't follow the load yet. Meanwhile give -c the larger number (an idle child "
-    "costs little), or send the worker TTIN and TTOU for one child more or fewer",
-    "beat": BEAT,
-    "schedule_filename": BEAT,
-    "scheduler": BEAT,
 }
 
 
@@ -82,6 +79,17 @@ def concurrency(text: str) -> int | str:
     return text if text == "auto" else int(text)
 
 
+def limits(text: str) -> tuple[int, int]:
+    """MAX,MIN in either order; a single number is the most, and one the least."""
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) > 2 or not all(part.isdecimal() for part in parts):
+        raise click.BadParameter(f"{text!r} is not MAX,MIN, two numbers as in 10,3")
+    least, most = sorted(map(int, parts)) if len(parts) == 2 else (1, int(parts[0]))
+    if not 1 <= most <= MOST:
+        raise click.BadParameter(f"{text!r}: the larger number should be between 1 and {MOST}")
+    return most, max(1, least)
+
+
 COUNT = click.IntRange(min=0)
 TYPES: dict[str, Any] = {
     "loglevel": level,
@@ -89,6 +97,7 @@ TYPES: dict[str, Any] = {
     "exclude_queues": names,
     "include": names,
     "concurrency": concurrency,
+    "autoscale": limits,
     "optimization": click.Choice(("default", "fair")),
     "prefetch_multiplier": COUNT,
     "max_tasks_per_child": COUNT,
@@ -117,7 +126,6 @@ class WorkerCommand(click.Command):
         groups = {
             **GROUPS,
             "Accepted for Celery's sake": tuple(NEEDLESS),
-            "Not there yet": tuple(LATER),
             "Help": tuple(name for name in records if name not in BY_NAME),
         }
         for title, members in groups.items():
@@ -207,6 +215,7 @@ def start(values: dict[str, Any]) -> int:
         queues=values["queues"],
         exclude_queues=values["exclude_queues"] or (),
         concurrency=values["concurrency"],
+        autoscale=values["autoscale"],
         pool=values["pool"],
         max_tasks_per_child=values["max_tasks_per_child"],
         max_memory_per_child=values["max_memory_per_child"],
@@ -256,11 +265,12 @@ def preload(words: list[str]) -> None:
 
 
 def check_options(values: dict[str, Any]) -> list[str]:
-    """Refuse what is not there yet; returns a line for each option that needs nothing to be done."""
+    """Refuse what makes no sense; returns a line for each option that needs nothing to be done."""
     spelling = {option.name: option.spellings[-1] for option in OPTIONS}
-    for name, instead in LATER.items():
-        if values[name] is not None and values[name] is not False:
-            raise ConfigurationError(f"{spelling[name]}: {instead}")
+    if not values["beat"]:
+        for name in ("schedule_filename", "scheduler"):
+            if values[name] is not None:
+                raise ConfigurationError(f"{spelling[name]} is for the scheduler inside a worker: give -B, too, or leave it out")
     if values["pool"] is not None:
         kind = find_pool(values["pool"])
         for name in ("time_limit", "soft_time_limit") if kind.loop == "threads" else ():
@@ -378,11 +388,27 @@ def _run_worker(app: Any, options: WorkerOptions, given: Given, combined: Worker
             prints.redirect_stdouts(conf.worker_redirect_stdouts_level)
         from multi.worker.worker import Worker
 
-        return Worker(app, options, pidfile).run()
+        running = Worker(app, options, pidfile)
+        if values["beat"]:
+            from multi.worker.companion import Companion
+
+            running.companion = Companion(running, "Beat", embedded_beat(app, values))
+        return running.run()
     finally:
         prints.restore_stdouts()
         if pidfile is not None:
             pidfile.release()
+
+
+def embedded_beat(app: Any, values: dict[str, Any]) -> Callable[[], int]:
+    """What -B runs beside the children. Raises `ConfigurationError` for a schedule that is none."""
+    from multi.app.schedules.entries import entries_of
+    from multi.cli.beat import check_scheduler, serve
+
+    check_scheduler(values["scheduler"], "--scheduler")
+    check_scheduler(app.conf.beat_scheduler, "the setting beat_scheduler")
+    entries_of(app)
+    return lambda: serve(app, file=values["schedule_filename"], embedded=True)
 
 
 def _show(text: str) -> None:
