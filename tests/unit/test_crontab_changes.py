@@ -35,6 +35,9 @@ CHANGES = [
     ("Africa/Casablanca", date(2026, 2, 15)),  # for ramadan
     ("Asia/Gaza", date(2026, 10, 24)),
     ("America/Toronto", date(1919, 3, 31)),  # from half past eleven in the evening
+    ("Pacific/Chatham", date(2026, 4, 4)),  # at a quarter to four
+    ("Pacific/Chatham", date(2026, 9, 26)),
+    ("America/Santiago", date(2026, 9, 6)),
     ("Europe/Moscow", date(2011, 3, 27)),
     ("Asia/Singapore", date(1981, 12, 31)),
 ]

@@ -38,6 +38,8 @@ class BaseSchedule:
     is_asked: ClassVar[bool] = False
     #: whether a run is counted from the one before it, so that the same moments don't follow from every beginning
     is_counted: ClassVar[bool] = False
+    #: the `next_after` that estimates are made of, if there is one
+    _known: ClassVar[Callable[[Any, datetime], datetime | None] | None] = None
 
     # a class of a project's own may well leave `__init__` of this one out
     nowfun: Callable[[], datetime] | None = None
@@ -50,10 +52,11 @@ class BaseSchedule:
         super().__init_subclass__(**more)
         own = cls.__dict__
         if "next_after" in own:
+            cls._known = own["next_after"]
             cls.is_asked = own.get("is_asked", False)
         elif "remaining_estimate" in own or "is_due" in own:
             cls.is_asked = "is_due" in own
-            if "remaining_estimate" in own:  # what a base says of `next_after` isn't true any more
+            if "remaining_estimate" in own:  # what a base says of `next_after` isn't the whole truth any more
                 cls.next_after = BaseSchedule.next_after  # type: ignore[method-assign]
                 cls.is_counted = True
 
@@ -86,6 +89,10 @@ class BaseSchedule:
         if self._tz is None:
             self._tz = zones.known(self.app.timezone)
         return self._tz
+
+    @tz.setter
+    def tz(self, zone: str | tzinfo) -> None:
+        self.own_tz = zones.known(zone)
 
     def within(self, tz: str | tzinfo) -> Self:
         """The same schedule by the clock of another zone."""
@@ -127,9 +134,7 @@ class BaseSchedule:
 
     def remaining_estimate(self, last_run_at: datetime) -> timedelta:
         """How long from now until the run that follows that of `last_run_at`; negative if its time has passed."""
-        if type(self).next_after is BaseSchedule.next_after:
-            raise NotImplementedError(f"{type(self).__name__}.remaining_estimate")
-        found = self.next_after(self.maybe_make_aware(last_run_at))
+        found = self._after(self.maybe_make_aware(last_run_at))
         return NEVER if found is None else found - self._instant()
 
     def is_due(self, last_run_at: datetime) -> schedstate:
@@ -159,6 +164,13 @@ class BaseSchedule:
         return {one.name: getattr(self, one.name) for one in names if one.kind not in _REST and one.name not in _TOLD}
 
     # the rest --------------------------------------------------------------------------------------------------------
+
+    def _after(self, moment: datetime) -> datetime | None:
+        """The run after `moment` that estimates are made of."""
+        known = type(self)._known
+        if known is None:
+            raise NotImplementedError(f"{type(self).__name__}.remaining_estimate")
+        return known(self, moment)
 
     def _instant(self) -> datetime:
         """The present, in UTC."""

@@ -177,7 +177,7 @@ class crontab(BaseSchedule):  # noqa: N801 - Celery's name
         added and subtracted across changes of the clock."""
         schedule = self if tz is None else self.within(tz)
         last = self.maybe_make_aware(last_run_at).astimezone(UTC)
-        found = schedule.next_after(last)
+        found = schedule._after(last)
         return last, timedelta.max if found is None else found - last, self._instant()
 
     def is_due(self, last_run_at: datetime) -> schedstate:

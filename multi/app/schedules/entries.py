@@ -69,7 +69,7 @@ def read(app: App) -> Read:
             entries[name] = entry
     if wrong:
         raise ConfigurationError(_together(wrong))
-    return Read(entries, [note for entry in entries.values() if (note := _unregistered(app, entry))])
+    return Read(entries, _unregistered(app, entries))
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -82,12 +82,22 @@ def _together(wrong: list[tuple[str, str]]) -> str:
     return f"beat_schedule: {len(wrong)} things are wrong:" + "".join(f"\n  {name}: {text}" for name, text in wrong)
 
 
-def _unregistered(app: App, entry: Entry) -> str:
-    if entry.task in app._tasks:
-        return ""
-    near = get_close_matches(entry.task, app._tasks, 1, 0.75)
-    hint = f"did you mean {near[0]!r}?" if near else "it is sent all the same, should a worker of another app have it"
-    return f"the entry {entry.name!r} sends {entry.task!r}, which is no task of this app; {hint}"
+def _unregistered(app: App, entries: Mapping[str, Entry]) -> list[str]:
+    """A line for each task that this app hasn't got."""
+    unknown: dict[str, list[str]] = {}
+    for entry in entries.values():
+        if entry.task not in app._tasks:
+            unknown.setdefault(entry.task, []).append(entry.name)
+    notes = []
+    for task, names in unknown.items():
+        near = get_close_matches(task, app._tasks, 1, 0.75)
+        hint = (
+            f"did you mean {near[0]!r}?" if near else "it is sent all the same, should a worker of another app have it"
+        )
+        which = f"the entry {names[0]!r} sends" if len(names) == 1 else f"the entries {', '.join(map(repr, names[:3]))}"
+        more = "" if len(names) == 1 else f"{f' and {len(names) - 3} more' if len(names) > 3 else ''} send"
+        notes.append(f"{which}{more} {task!r}, which is no task of this app; {hint}")
+    return notes
 
 
 def from_signature(

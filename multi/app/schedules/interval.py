@@ -47,7 +47,7 @@ class schedule(BaseSchedule):  # noqa: N801 - Celery's name
         return added(moment, self.run_every)
 
     def remaining_estimate(self, last_run_at: datetime) -> timedelta:
-        found = self.next_after(last_run_at)
+        found = self._after(last_run_at)
         return timedelta.max if found is None else found - self._instant()
 
     def is_due(self, last_run_at: datetime) -> schedstate:

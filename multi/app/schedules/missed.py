@@ -139,11 +139,13 @@ def newest(schedule: BaseSchedule, last: datetime, now: datetime) -> datetime | 
 
 def _newest_counted(schedule: BaseSchedule, first: datetime, now: datetime) -> datetime:
     """By steps from run to run; many at once as long as the interval is a fixed one."""
+    from multi.app.schedules.interval import schedule as interval
+
     best = first
-    step = getattr(schedule, "run_every", None)
-    if isinstance(step, timedelta):
+    if isinstance(schedule, interval) and type(schedule).next_after is interval.next_after:
+        step = schedule.run_every
         ahead = (now - best) // step
-        spare = 0 if not getattr(schedule, "relative", False) else 2 + timedelta(days=2) // step
+        spare = 2 + timedelta(days=2) // step if schedule.relative else 0
         if ahead > spare:
             best += (ahead - spare) * step
     while True:

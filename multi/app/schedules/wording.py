@@ -48,11 +48,12 @@ def of_solar(given: solar) -> str:
 def of_crontab(given: crontab) -> str:
     parts = [_time(given)]
     if len(given.day_of_week) < 7:
-        parts.append("on " + _values(sorted(given.day_of_week), 6, [name[:3] for name in DAYS]))
+        parts.append("on " + _ranges(sorted(given.day_of_week), [name[:3] for name in DAYS]))
     if len(given.day_of_month) < 31:
-        parts.append("on day " + _values(sorted(given.day_of_month), 31))
+        days = _ranges(sorted(given.day_of_month))
+        parts.append(f"among days {days}" if len(parts) > 1 else f"on day {days}")
     if len(given.month_of_year) < 12:
-        parts.append("in " + _values(sorted(given.month_of_year), 12, ["", *(name[:3] for name in MONTHS)]))
+        parts.append("in " + _ranges(sorted(given.month_of_year), ["", *(name[:3] for name in MONTHS)]))
     zone = f" ({given.own_tz})" if given.own_tz is not None else ""
     return " ".join(parts) + zone
 
@@ -79,7 +80,11 @@ def _time(given: crontab) -> str:
     if len(hours) == 24:
         return text if text.startswith("every") else f"{text} of every hour"
     step = _step(hours, 0, 24)
-    return f"{text} of every {step}. hour" if step else f"{text} in the hours {_ranges(hours)}"
+    return (
+        f"{text} of every {step}{'nd' if step == 2 else 'rd' if step == 3 else 'th'} hour"
+        if step
+        else f"{text} in the hours {_ranges(hours)}"
+    )
 
 
 def _step(values: list[int], low: int, size: int) -> int:
@@ -88,10 +93,6 @@ def _step(values: list[int], low: int, size: int) -> int:
         return 0
     step = values[1] - values[0]
     return step if values == list(range(low, low + size, step)) and size % step == 0 and step > 1 else 0
-
-
-def _values(values: list[int], high: int, names: list[str] | None = None) -> str:
-    return _ranges(values, names)
 
 
 def _ranges(values: list[int], names: list[str] | None = None) -> str:
