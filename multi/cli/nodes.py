@@ -21,6 +21,7 @@ from multi.controller.node import Node
 from multi.errors import ConfigurationError, NodeNotFound
 from multi.nodes import commandline, names
 from multi.nodes.commandline import Given, Line, Scope
+from multi.nodes.engines.multi import is_workers_only
 from multi.nodes.names import Label, Naming, NodeName
 from multi.nodes.options import BY_NAME, Value, by_name, by_spelling
 from multi.nodes.policy import signal_number
@@ -70,6 +71,9 @@ class Request:
         self._refuse_empty()
         self.own = {name: value for name, value in given.items() if by_name(name) is None}
         self.options = self._values([], str(self.own.get("kind") or "worker"))
+        if self._means_beat():
+            self.own["kind"] = "beat"
+            self.options = self._values([], "beat")
         self.rest: list[str] = self._line.rest or []
         screen = {**before, **{name: value for name, value in given.items() if value}, **self.options}
         quiet, plain = screen.get("quiet"), screen.get("no_color")
@@ -265,6 +269,16 @@ class Request:
             assert isinstance(command, NodesCommand)
             self._own[str(node)] = command.own_of(self._ctx, scopes)
         return {name: value for name, value in self._own[str(node)].items() if by_name(name) is None}
+
+    def _means_beat(self) -> bool:
+        """Whether a node that is called beat, and about which nothing else is said that makes it something, is one."""
+        said = any(self.own.get(name) for name in ("kind", "engine", "cmd"))
+        return (
+            self._line.names == ["beat"]
+            and not said
+            and "app" in self.options
+            and not any(is_workers_only(name) for name in self.options)
+        )
 
     def options_of(self, node: Node | NodeName) -> dict[str, Value]:
         """The options of its worker: those of all nodes and its own, with the marks in names and paths filled in."""
