@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -46,9 +48,15 @@ def control(ctx: click.Context, /, method: str | None, arguments: tuple[str, ...
     """
     name = needed(ctx, method, CONTROL, given)
     asking = Asking.of(ctx, given)
-    found, said = words_to_arguments(asking.place, name, CONTROL, arguments, anything=given["anything"])
+    with closing(asking.place.app):
+        ctx.exit(_steer(asking, name, arguments, anything=given["anything"]))
+
+
+def _steer(asking: Asking, name: str, arguments: Sequence[str], *, anything: bool) -> int:
+    """Send the command and show what is replied; the exit code."""
+    found, said = words_to_arguments(asking.place, name, CONTROL, arguments, anything=anything)
     if found == "shutdown":
-        ctx.exit(_shut_down(asking, said))
+        return _shut_down(asking, said)
     request = asking.request(found, said)
     if found in ("revoke", "terminate", "revoke_by_stamped_headers"):
         request = _kept(asking, found, said)
@@ -61,9 +69,7 @@ def control(ctx: click.Context, /, method: str | None, arguments: tuple[str, ...
         failed = any(list(each) == ["error"] for reply in replies for each in reply.values() if isinstance(each, dict))
     else:
         failed = show(asking.screen, found, flatten_reply(replies), {})
-    code = asking.end(replies, failed=failed)
-    asking.place.app.close()
-    ctx.exit(code)
+    return asking.end(replies, failed=failed)
 
 
 def _kept(asking: Asking, method: str, arguments: dict[str, Any]) -> Request:

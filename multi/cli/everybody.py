@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 import click
@@ -29,6 +30,11 @@ def show(ctx: click.Context, nodes: tuple[str, ...], given: Mapping[str, Any]) -
             "as_json": given["as_json"],
         },
     )
+    with closing(asking.place.app):
+        return _tell(asking)
+
+
+def _tell(asking: Asking) -> int:
     answered = asking.ask([asking.request(method, {}) for method in _METHODS])
     found: dict[str, dict[str, Any]] = {}
     for method, replies in zip(_METHODS, answered.replies, strict=True):
@@ -55,9 +61,7 @@ def show(ctx: click.Context, nodes: tuple[str, ...], given: Mapping[str, Any]) -
         asking.screen.table(_HEAD, rows, right=_RIGHT)
         asking.screen.line(f"{len(told)} {'worker' if len(told) == 1 else 'workers'} online")
     # who has answered one of the questions is there, whatever else it is slow with
-    code = asking.end(max(answered.replies, key=len))
-    asking.place.app.close()
-    return code
+    return asking.end(max(answered.replies, key=len))
 
 
 def _worker(name: str, replies: Mapping[str, Any]) -> dict[str, Any]:

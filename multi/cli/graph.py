@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import click
@@ -40,6 +41,12 @@ def workers(ctx: click.Context, /, *, processes: int, **given: Any) -> None:
     Exit codes: as `multi inspect`.
     """
     asking = Asking.of(ctx, given)
+    with closing(asking.place.app):
+        ctx.exit(_draw(asking, processes))
+
+
+def _draw(asking: Asking, processes: int) -> int:
+    """Ask, and print the drawing; the exit code."""
     answered = asking.ask([asking.request("stats", {}), asking.request("active_queues", {})])
     stats, queues = ({name: each for reply in found for name, each in reply.items()} for found in answered.replies)
     app = asking.place.app
@@ -53,9 +60,7 @@ def workers(ctx: click.Context, /, *, processes: int, **given: Any) -> None:
         click.echo(json.dumps(drawn, indent=2) if asking.as_json else "\n".join(dot(drawn, processes)))
     elif asking.as_json:
         click.echo(json.dumps(drawn, indent=2))
-    code = asking.end(max(answered.replies, key=len))
-    app.close()
-    ctx.exit(code)
+    return asking.end(max(answered.replies, key=len))
 
 
 @graph.command(hidden=True, context_settings={"ignore_unknown_options": True})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import click
@@ -40,7 +42,13 @@ def inspect(ctx: click.Context, /, method: str | None, arguments: tuple[str, ...
     """
     name = needed(ctx, method, INSPECT, given)
     asking = Asking.of(ctx, given)
-    found, said = words_to_arguments(asking.place, name, INSPECT, arguments, anything=given["anything"])
+    with closing(asking.place.app):
+        ctx.exit(_inspect(asking, name, arguments, anything=given["anything"]))
+
+
+def _inspect(asking: Asking, name: str, arguments: Sequence[str], *, anything: bool) -> int:
+    """Ask, and show what is replied; the exit code."""
+    found, said = words_to_arguments(asking.place, name, INSPECT, arguments, anything=anything)
     answered = asking.ask([asking.request(found, said)])
     (replies,) = answered.replies
     failed = False
@@ -54,6 +62,4 @@ def inspect(ctx: click.Context, /, method: str | None, arguments: tuple[str, ...
         failed = show(asking.screen, found, by_name, answered.took)
         many = len(replies)
         asking.screen.line(f"{many} {'worker' if many == 1 else 'workers'} answered in {answered.seconds:.2f} s")
-    code = asking.end(replies, failed=failed)
-    asking.place.app.close()
-    ctx.exit(code)
+    return asking.end(replies, failed=failed)
