@@ -161,8 +161,8 @@ def test_intervals_answer_as_celerys_do_where_the_clock_is_set_too() -> None:
         name = chance.choice(ZONES)
         seconds = chance.choice([chance.choice(usual), chance.uniform(0.2, 200_000), chance.randint(1, 100_000)])
         every, relative = timedelta(seconds=seconds), chance.random() < 0.8
-        last = some_moment(chance, name).astimezone(ZoneInfo(name))
-        now = last + chance.uniform(0, 2) * every
+        moment, zone = some_moment(chance, name), ZoneInfo(name)
+        last, now = moment.astimezone(zone), (moment + chance.uniform(0, 2) * every).astimezone(zone)
 
         def present(now: datetime = now) -> datetime:
             return now
