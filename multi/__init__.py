@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     )
     from multi.app.canvas import signature as subtask
     from multi.app.eager import EagerResult
+    from multi.app.events.snapshot import Polaroid
     from multi.app.frameworks.commits import on_commit
     from multi.app.injection import Depends
     from multi.app.middleware import Middleware
@@ -82,6 +83,7 @@ _PLACES = {
     "EagerResult": "multi.app.eager",
     "Depends": "multi.app.injection",
     "Middleware": "multi.app.middleware",
+    "Polaroid": "multi.app.events.snapshot",
     "Panel": "multi.app.panel",
     "control_command": "multi.app.panel",
     "inspect_command": "multi.app.panel",
@@ -153,6 +155,7 @@ __all__ = [
     "NotRegistered",
     "Panel",
     "ParseException",
+    "Polaroid",
     "Progress",
     "Queue",
     "Reject",

@@ -9,6 +9,7 @@ from multi.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from multi.app.app import App
+    from multi.app.connection import Connection
     from multi.backends.base import Backend
     from multi.brokers.base import Broker
 
@@ -48,6 +49,21 @@ class Connected:
             if self._worker_broker is None:
                 self._worker_broker = open_broker(self._app(), write=False)
         return self._worker_broker
+
+    def connection(self) -> Connection:
+        """The way to the broker that is sent to, for what takes a connection: `app.events.Receiver(connection)`."""
+        return self._connected(write=True)
+
+    connection_for_write = broker_connection = connection
+
+    def connection_for_read(self) -> Connection:
+        """The way to the broker that workers consume from."""
+        return self._connected(write=False)
+
+    def _connected(self, *, write: bool) -> Connection:
+        from multi.app.connection import Connection
+
+        return Connection(self.broker if write else self.worker_broker)
 
     @property
     def backend(self) -> Backend | None:

@@ -32,8 +32,8 @@ APP: dict[str, str] = {
     **dict.fromkeys(("Worker", "WorkController", "config_from_cmdline"), _COMMAND),
     **dict.fromkeys(
         (
-            *("pool", "producer_pool", "producer_or_acquire", "default_producer", "connection", "broker_connection"),
-            *("connection_for_read", "connection_for_write", "connection_or_acquire", "default_connection"),
+            *("pool", "producer_pool", "producer_or_acquire", "default_producer"),
+            *("connection_or_acquire", "default_connection"),
         ),
         _CONNECTIONS,
     ),
@@ -44,6 +44,14 @@ APP: dict[str, str] = {
     **dict.fromkeys(("create_task_cls", "subclass_with_self"), "make a class with app.Task as its base"),
     "prepare_config": "the signal app.on_configure comes before the settings are read, app.on_after_configure after that",
 }
+#: Of what `app.connection()` gives.
+OF_CONNECTIONS: dict[str, str] = dict.fromkeys(
+    (
+        *("channel", "default_channel", "Producer", "Consumer", "SimpleQueue", "SimpleBuffer", "drain_events", "clone"),
+        *("transport", "Pool", "ChannelPool", "ensure", "autoretry", "info", "connection", "heartbeat_check"),
+    ),
+    _CONNECTIONS,
+)
 TASK: dict[str, str] = {
     "add_around": "use a base class with a __call__ of its own, or middleware",
     "from_config": "an attribute that is None has the value of its setting",
