@@ -173,7 +173,7 @@ def fit(text: str, width: int) -> str:
     text = _plain(text)
     if cells_of(text) <= width:
         return text
-    return wrapped(text, max(1, width - 1))[0] + "…" if width > 0 else ""
+    return wrapped(text, width - 1)[0] + "…" if width > 1 else "…"[:width]
 
 
 def _plain(text: str) -> str:
