@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -30,7 +31,7 @@ class Shelf(msgspec.Struct):
 
 def shelf(app: App) -> Shelf:
     """Where the schedule of this app is: in its broker, else in its result backend, else in the project's own file."""
-    name = f"beat:{app.conf.beat_schedule_name or app.main or 'default'}"
+    name = f"beat:{app.conf.beat_schedule_name or _called(app)}"
     broker = app.broker
     if broker.abilities.once:
         return Shelf(name, broker, True, broker.masked)
@@ -46,3 +47,10 @@ def shelf(app: App) -> Shelf:
     except ConfigurationError as error:
         raise ConfigurationError(f"there is no place for the schedule: {error}") from None
     return Shelf(name, keeps, False, url, True)
+
+
+def _called(app: App) -> str:
+    """The app's own name; of one that is made in the program which is run, the name that its module has for schedulers."""
+    if app.main == "__main__" and app._defined_in:
+        return os.path.splitext(os.path.basename(app._defined_in))[0]
+    return app.main or "default"
