@@ -112,7 +112,7 @@ def is_repeated(moment: datetime, zone: tzinfo) -> bool:
 def test_crontabs_answer_as_celerys_do() -> None:
     seed = random.randrange(10**9)
     chance = random.Random(seed)
-    compared = left_out = differing = 0
+    compared = left_out = 0
     for _ in range(3000):
         name = chance.choice(ZONES)
         zone = ZoneInfo(name)
@@ -142,7 +142,6 @@ def test_crontabs_answer_as_celerys_do() -> None:
             if is_made_up(ours, zone) or any(is_repeated(one, zone) for one in (moment, ours, other)):
                 excluded = True
                 left_out += 1
-                differing += abs(ours - other) > NEAR
                 continue
             compared += 1
             assert abs(ours - other) <= NEAR, case
@@ -150,7 +149,32 @@ def test_crontabs_answer_as_celerys_do() -> None:
             (our_due, our_next), (their_due, their_next) = our.is_due(last), their.is_due(last)
             assert our_due == their_due and our_next == pytest.approx(their_next, abs=1e-3), case
     assert compared > 5000, "few cases touch a change"
-    assert left_out < 600 and differing, "and those that do are those of which Celery's answers differ"
+    assert left_out < 500
+
+
+@pytest.mark.parametrize(
+    ("fields", "zone", "last", "expected"),
+    [
+        # repeated, as in celery #10107: an hour has passed, though the clock shows the same hour again
+        (["0", "*"], "US/Pacific", "2026-11-01T08:00", "2026-11-01T09:00"),
+        (["*/5", "*"], "Europe/Zurich", "2026-10-25T00:55", "2026-10-25T01:00"),
+        # what comes once a day doesn't come twice on the day of the change (celery #1604) nor an hour late (#9653)
+        (["0", "12"], "Europe/Amsterdam", "2013-10-27T11:00", "2013-10-28T11:00"),
+        (["4", "16"], "America/New_York", "2025-03-08T21:04", "2025-03-09T20:04"),
+        (["30", "2"], "Europe/Zurich", "2026-10-25T00:30", "2026-10-26T01:30"),
+        # made up
+        (["30", "2"], "Europe/Zurich", "2026-03-28T01:30", "2026-03-29T01:00"),
+        (["50", "3"], "Pacific/Chatham", "2026-09-25T15:05", "2026-09-26T14:05"),
+    ],
+)
+def test_what_celery_has_had_wrong_is_right(fields: list[str], zone: str, last: str, expected: str) -> None:
+    schedule = crontab(*fields, app=our_app(zone))
+    moment, run = (datetime.fromisoformat(text).replace(tzinfo=UTC) for text in (last, expected))
+    assert schedule.next_after(moment) == run
+    schedule.nowfun = lambda: run.replace(tzinfo=None)  # a naive time is UTC, as with Celery
+    assert schedule.is_due(moment.replace(tzinfo=None)).is_due
+    schedule.nowfun = lambda: run - SECOND
+    assert schedule.is_due(moment) == (False, 1)
 
 
 def test_intervals_answer_as_celerys_do_where_the_clock_is_set_too() -> None:
