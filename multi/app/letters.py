@@ -46,8 +46,9 @@ class Letter(msgspec.Struct):
     """Of its last run: kept with the letter, or with the result."""
 
 
-def describe(app: App, dead: DeadLetter) -> Letter:
-    """All that is known of a dead letter; the result backend is asked where the letter itself has no traceback."""
+def describe(app: App, dead: DeadLetter, *, recorded: bool = True) -> Letter:
+    """All that is known of a dead letter; the result backend is asked where the letter itself has no traceback, unless
+    `recorded` is false."""
     message = dead.message
     headers = dict(message.headers) if message is not None else {}
     args, kwargs, unread = _call(app, dead, headers)
@@ -70,7 +71,7 @@ def describe(app: App, dead: DeadLetter) -> Letter:
         properties=_hidden(message.properties) if message is not None else {},
         content_type=message.content_type if message is not None else "",
         size=len(message.body) if message is not None else 0,
-        traceback=masked(dead.detail or _recorded(app, dead.task_id)),
+        traceback=masked(dead.detail or (_recorded(app, dead.task_id) if recorded else "")),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from typing import Any
 
@@ -10,59 +11,125 @@ import click
 
 from multi.brokers.base import Consumer, HandedBack
 from multi.cli.group import DONE, FAILED, FORCED
-from multi.cli.places import Place, confirmed, open_place, place_options, queue_option, screen_of, split
-from multi.cli.screen import Screen, complain
+from multi.cli.places import Place, before, confirmed, open_place, place_options, queue_option, screen_of, split
+from multi.cli.screen import Screen, ago, complain
 from multi.errors import ConfigurationError
 from multi.nodes.policy import parse_span
 
 #: Seconds between two looks whether workers are gone.
 _LOOK = 0.25
+#: The same for --watch.
+_WATCH = 1.0
 
 
-@click.group()
-def queues() -> None:
-    """What lies in the broker's queues.
+@click.group(invoke_without_command=True)
+@place_options
+@queue_option("As for `multi queues list`.")
+@click.option("-w", "--watch", is_flag=True, help="As for `multi queues list`.")
+@click.option("--json", "as_json", is_flag=True, help="As for `multi queues list`.")
+@click.pass_context
+def queues(ctx: click.Context, /, **given: Any) -> None:
+    """What lies in the broker's queues; without a further word as `multi queues list`.
 
     \b
-    multi queues list
+    multi queues
+    multi queues list -A proj --watch
     multi queues purge emails
     multi queues handback --wait 1m
 
     Exit codes: 0 done, 1 refused or the broker can't be reached, 2 wrong usage or configuration, 5 done, but something that is
     held by workers was left.
     """
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(list_, **given)
+    for option in ("queues", "watch", "as_json"):
+        if given.pop(option):
+            raise ConfigurationError(
+                f"the options of multi queues {ctx.invoked_subcommand} stand behind that word, as in: multi queues "
+                f"{ctx.invoked_subcommand} -Q a,b"
+            )
+    before(ctx).update({name: value for name, value in given.items() if value})
 
 
 @queues.command(name="list")
 @place_options
 @queue_option("Only these; else all that are known, and all that the broker knows to hold messages.")
+@click.option("-w", "--watch", is_flag=True, help="Look again every second, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
 @click.pass_context
-def list_(ctx: click.Context, /, *, as_json: bool, **given: Any) -> None:
-    """How many messages wait in each queue, are parked until they are due, are held by workers, are dead; and who consumes.
+def list_(ctx: click.Context, /, *, as_json: bool = False, watch: bool = False, **given: Any) -> None:
+    """How many messages wait in each queue, since when the oldest does, and where the others are; and who consumes.
 
-    A dash is what the broker doesn't tell. On Redis consumers are multi's workers, and Celery's are not counted.
+    PARKED ones wait for their time, CLAIMED ones are held by workers. A dash is what the broker doesn't tell. On Redis consumers
+    are multi's workers, and Celery's are not counted; the age is known of what multi has sent.
 
     \b
     multi queues list -A proj
     multi queues list -Q emails,images --json
+    multi queues list --watch
     """
     place = open_place(ctx, given)
     wanted = split(given.get("queues"))
-    found = place.broker.counts(place.queues if wanted is None else wanted)
-    if wanted is not None:
-        found = [each for each in found if each.name in wanted]
-    if as_json:
-        click.echo(json.dumps([{name: getattr(each, name) for name in each.__struct_fields__} for each in found]))
+    screen = screen_of(ctx)
+    if watch:
+        _watch(screen, place, wanted, as_json)
+    elif as_json:
+        click.echo(json.dumps(_count(place, wanted)))
     else:
-        rows = [
-            (each.name, *map(_number, (each.waiting, each.parked, each.claimed, each.dead, each.consumers)))
-            for each in found
-        ]
-        screen = screen_of(ctx)
-        screen.table(("QUEUE", "WAITING", "PARKED", "CLAIMED", "DEAD", "CONSUMERS"), rows, right=(1, 2, 3, 4, 5))
+        for line in _rows(screen, _count(place, wanted)):
+            screen.show(line)
     place.app.close()
     ctx.exit(DONE)
+
+
+def _count(place: Place, wanted: list[str] | None) -> list[dict[str, Any]]:
+    counts = place.broker.counts(place.queues if wanted is None else wanted)
+    if wanted is not None:
+        counts = [each for each in counts if each.name in wanted]
+    oldest = place.broker.oldest([each.name for each in counts if each.waiting])
+    now = time.time()
+    found = []
+    for each in counts:
+        row: dict[str, Any] = {name: getattr(each, name) for name in each.__struct_fields__}
+        row["oldest"] = round(max(0.0, now - oldest[each.name]), 1) if each.name in oldest else None
+        found.append(row)
+    return found
+
+
+def _rows(screen: Screen, found: list[dict[str, Any]]) -> list[str]:
+    rows = [
+        (
+            each["name"],
+            str(each["waiting"]),
+            "-" if each["oldest"] is None else ago(each["oldest"]),
+            *(_number(each[name]) for name in ("parked", "claimed", "dead", "consumers")),
+        )
+        for each in found
+    ]
+    head = ("QUEUE", "WAITING", "OLDEST", "PARKED", "CLAIMED", "DEAD", "CONSUMERS")
+    return screen.rows(head, rows, right=(1, 2, 3, 4, 5, 6))
+
+
+def _watch(screen: Screen, place: Place, wanted: list[str] | None, as_json: bool) -> None:
+    """One page, filled anew every second on a terminal; elsewhere one table, or one line of JSON, behind the other."""
+    live = screen.is_live and not as_json
+    try:
+        while True:
+            found = _count(place, wanted)
+            if as_json:
+                click.echo(json.dumps({"time": time.time(), "queues": found}))
+                sys.stdout.flush()
+            elif live:
+                screen.page(
+                    [f"{time.strftime('%H:%M:%S')}  {place.broker.masked}  (Ctrl-C ends)", "", *_rows(screen, found)]
+                )
+            else:
+                for line in (time.strftime("%H:%M:%S"), *_rows(screen, found), ""):
+                    screen.show(line)
+            time.sleep(_WATCH)
+    except KeyboardInterrupt:
+        if live:
+            click.echo()
 
 
 @queues.command()

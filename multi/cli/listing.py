@@ -1,0 +1,70 @@
+"""`multi list`: what the broker has written down of queues and exchanges."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from multi.brokers.looking import Binding
+from multi.cli.group import DONE
+from multi.cli.places import Place, open_place, place_options, screen_of
+from multi.cli.screen import complain
+
+
+@click.group(name="list")
+def list_() -> None:
+    """What the broker has written down.
+
+    \b
+    multi list bindings
+    """
+
+
+@list_.command()
+@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
+@place_options
+@click.pass_context
+def bindings(ctx: click.Context, /, *, as_json: bool, **given: Any) -> None:
+    """Which queue gets what is sent to which exchange with which routing key.
+
+    RabbitMQ tells that only to its own tools (rabbitmqctl list_bindings): shown are the bindings that the app declares there.
+
+    \b
+    multi list bindings -A proj
+    multi list bindings -b redis://localhost:6379/0 --json
+
+    Exit codes: 0 shown, 1 the broker can't be reached, 2 wrong usage or configuration.
+    """
+    place = open_place(ctx, given)
+    told = place.broker.abilities.bindings
+    found = set(_declared(place))
+    if told:
+        found.update(place.broker.bindings())
+    else:
+        place.broker.check()
+        complain(
+            f"{place.broker.masked} doesn't tell its bindings: these are the ones that the app declares (rabbitmqctl "
+            "list_bindings has all)"
+        )
+    rows = sorted(found)
+    if as_json:
+        click.echo(json.dumps([{"exchange": each.exchange, "queue": each.queue, "key": each.key} for each in rows]))
+    elif rows:
+        shown = [(each.exchange or "(default)", each.queue, each.key) for each in rows]
+        screen_of(ctx).table(("EXCHANGE", "QUEUE", "ROUTING KEY"), shown)
+    else:
+        screen_of(ctx).line("nothing is bound")
+    place.app.close()
+    ctx.exit(DONE)
+
+
+def _declared(place: Place) -> list[Binding]:
+    topology = place.app.topology
+    return [
+        Binding(each.exchange.name, name, each.routing_key)
+        for name, queue in topology.queues.items()
+        if not queue.per_node
+        for each in topology.bindings(name)
+    ]
