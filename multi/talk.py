@@ -84,6 +84,13 @@ def own_name(exchange: str) -> str:
     return f"{os.urandom(16).hex()}.{exchange}"
 
 
+def unreadable(exchange: str, error: object) -> None:
+    """Note that something was said which is no message."""
+    from multi.log import get_logger  # programs that ask and end do without it
+
+    get_logger("multi.broker").error("What was said on %s is no message: %s", exchange, error)
+
+
 def open_talk(url: str, options: Mapping[str, Any] | None = None) -> Talk:
     """The way to talk over a broker; `options` are `broker_transport_options`. Raises `ConfigurationError`."""
     first = urls.split(url)[0] if urls.split(url) else url
@@ -122,4 +129,5 @@ __all__ = [
     "open_talk",
     "own_name",
     "takes",
+    "unreadable",
 ]

@@ -19,11 +19,8 @@ from multi.connections.packing import pack, unpack
 from multi.connections.ring import Ring, ring
 from multi.connections.sqlite import Busy, Database, location, now
 from multi.errors import BrokerLost, BrokerRefused, BrokerUnavailable, DecodeError
-from multi.log import get_logger
 from multi.message import Message
-from multi.talk import FANOUT, Subscription, check, takes
-
-logger = get_logger("multi.broker")
+from multi.talk import FANOUT, Subscription, check, takes, unreadable
 
 # keys: a JSON list; of a fanout exchange it doesn't matter
 _HEARERS = """
@@ -217,7 +214,7 @@ class _Heard:
                 try:
                     return unpack(envelope)
                 except DecodeError as error:
-                    logger.error("What was said on %s is no message: %s", self._exchange, error)
+                    unreadable(self._exchange, error)
 
     def _look(self) -> bool:
         """Read what was said; whether there was anything, for us or for others."""

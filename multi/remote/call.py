@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from time import monotonic
 from typing import Any
 
-from multi import urls
-from multi.errors import ConfigurationError
+from multi.errors import BrokerLost
 from multi.remote.request import NAMESPACE, Request
+from multi.talk import DIRECT, Subscription, open_talk
 
 TIMEOUT = 1.0
-_REDIS = ("redis", "rediss", "redis+socket", "unix")
-_AMQP = ("amqp", "amqps", "pyamqp")
+#: Seconds for which replies are kept for us, should we be gone; as Celery's clients have it.
+_EXPIRES = 10.0
 
 
 def call(
@@ -23,26 +24,45 @@ def call(
     timeout: float = TIMEOUT,
     options: Mapping[str, Any] | None = None,
     namespace: str = NAMESPACE,
+    key: bytes | None = None,
 ) -> dict[str, Any]:
     """What each worker replies to `method`, by node name.
 
     Commands and their arguments are those of Celery's workers: ping, active, active_queues, stats, add_consumer,
     cancel_consumer and the rest. Waits until all of `destination` have replied, without one for the whole `timeout`
     (seconds, default 1). A worker that is away, or that runs a task in its only process, is just missing in the answer.
-    `options` are `broker_transport_options`, `namespace` is `control_exchange`.
+    `options` are `broker_transport_options`, `namespace` is `control_exchange`, `key` is what `control_key.secret` gives.
 
-    Raises `BrokerUnavailable` when the broker can't be reached, and `ConfigurationError` for a broker that carries no
-    remote control here.
+    Raises `BrokerUnavailable` when the broker can't be reached, `BrokerLost` when the connection broke while workers were
+    asked, and `ConfigurationError` for a broker that carries no remote control.
     """
-    scheme = urls.parse(urls.split(url)[0] if urls.split(url) else url).scheme
-    request = Request(method, arguments, destination, timeout, namespace)
-    if scheme in _REDIS:
-        from multi.remote.redis import ask
-    elif scheme in _AMQP:
-        from multi.remote.amqp import ask
-    else:
-        raise ConfigurationError(
-            f"{urls.mask(url)}: workers can be asked through Redis and RabbitMQ, not through a broker of the kind {scheme!r}"
+    request = Request(method, arguments, destination, timeout, namespace, key)
+    talk = open_talk(url, options)
+    try:
+        replies = talk.subscribe(
+            request.reply_exchange,
+            keys=[request.reply_key],
+            kind=DIRECT,
+            queue=request.reply_queue,
+            expires=_EXPIRES,
         )
-    ask(url, dict(options or {}), request)
+        try:
+            talk.say(request.exchange, request.message)
+            _collect(replies, request)
+        finally:
+            replies.close()
+    finally:
+        talk.close()
     return request.replies
+
+
+def _collect(replies: Subscription, request: Request) -> None:
+    """Take replies until it is answered or its time is over."""
+    deadline = monotonic() + request.timeout
+    while not request.is_answered and (left := deadline - monotonic()) > 0:
+        try:
+            message = replies.get(left)
+        except BrokerLost as error:
+            raise BrokerLost(f"{error} (while workers were asked: what they replied is lost)") from error
+        if message is not None:
+            request.take(message)

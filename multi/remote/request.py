@@ -8,6 +8,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from multi.message import Message
+
 NAMESPACE = "celery"
 
 
@@ -21,6 +23,7 @@ class Request:
         destination: Sequence[str] | None,
         timeout: float,
         namespace: str = NAMESPACE,
+        key: bytes | None = None,
     ) -> None:
         self.reply_key = _uuid()
         self.ticket = _uuid()
@@ -28,8 +31,7 @@ class Request:
         self.exchange = f"{namespace}.pidbox"
         self.reply_exchange = f"reply.{namespace}.pidbox"
         self.destination = None if destination is None else list(destination)
-        self.headers = {"clock": 1, "expires": time.time() + timeout}
-        self.body = json.dumps(
+        body = json.dumps(
             {
                 "method": method,
                 "arguments": dict(arguments or {}),
@@ -40,6 +42,12 @@ class Request:
                 "reply_to": {"exchange": self.reply_exchange, "routing_key": self.reply_key},
             }
         ).encode()
+        headers: dict[str, Any] = {"clock": 1, "expires": time.time() + timeout}
+        if key is not None:
+            from multi.control_key import sign
+
+            headers.update(sign(key, body, timeout))
+        self.message = Message(headers, body, properties={"delivery_mode": 1})
         self.replies: dict[str, Any] = {}
 
     @property
@@ -52,12 +60,12 @@ class Request:
         """Whether everybody has answered, as far as it is known who that is."""
         return self.destination is not None and all(name in self.replies for name in self.destination)
 
-    def take(self, headers: Mapping[str, Any], body: bytes) -> None:
+    def take(self, message: Message) -> None:
         """One message of the reply queue; what isn't ours or can't be read is passed over."""
-        if headers.get("ticket") != self.ticket:
+        if message.headers.get("ticket") != self.ticket:
             return
         try:
-            found = json.loads(body)
+            found = json.loads(message.body)
         except ValueError:
             return
         if isinstance(found, dict):

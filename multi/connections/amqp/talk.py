@@ -32,11 +32,8 @@ from multi.connections.amqp import addresses as addresses_of
 from multi.connections.amqp.content import encode, message, properties
 from multi.connections.amqp.session import Arrival
 from multi.errors import BrokerLost, BrokerRefused, BrokerUnavailable
-from multi.log import get_logger
 from multi.message import Message
-from multi.talk import FANOUT, MOST_WAITING, TOPIC, Subscription, check, own_name
-
-logger = get_logger("multi.broker")
+from multi.talk import FANOUT, MOST_WAITING, TOPIC, Subscription, check, own_name, unreadable
 
 #: Told "" when the server has it, else why it hasn't.
 Done = Callable[[str], None]
@@ -307,7 +304,7 @@ class _Heard:
                 self._taken.take(arrival)
                 if not arrival.fault:
                     return message(arrival.properties, arrival.body)
-                logger.error("What was said on %s is no message: %s", self._what[0], arrival.fault)
+                unreadable(self._what[0], arrival.fault)
 
     def _serve(self, until: float | None) -> bool:
         """Serve the connection until something has come, or until then; whether something has."""

@@ -19,11 +19,8 @@ from multi.connections.redis.channels import Channels, escaped
 from multi.connections.redis.keys import Keys
 from multi.connections.redis.words import Reply, ReplyError, Word, pack
 from multi.errors import BrokerLost, BrokerUnavailable, DecodeError
-from multi.log import get_logger
 from multi.message import Message
-from multi.talk import DIRECT, FANOUT, MOST_WAITING, Subscription, check, own_name, takes
-
-logger = get_logger("multi.broker")
+from multi.talk import DIRECT, FANOUT, MOST_WAITING, Subscription, check, own_name, takes, unreadable
 
 #: Seconds after which a connection on which nothing comes is asked for a sign of life.
 _QUIET = 10.0
@@ -114,8 +111,9 @@ class RedisTalk:
 class _Hearing:
     """What both kinds of subscriptions share: a connection of their own, made again when it broke."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, exchange: str) -> None:
         self._address = address
+        self._exchange = exchange
         self._redis = Redis(address)
         self._closed = False
 
@@ -142,7 +140,7 @@ class _Hearing:
             try:
                 return envelope.decode(text)
             except DecodeError as error:
-                logger.error("What was said is no message: %s", error)
+                unreadable(self._exchange, error)
 
     def _next(self, until: float | None) -> bytes | None:
         """The next text; None when it is `until`."""
@@ -157,9 +155,8 @@ class _Channels(_Hearing):
     """Hears channels."""
 
     def __init__(self, address: Address, channels: Channels, exchange: str, keys: Sequence[str], kind: str) -> None:
-        super().__init__(address)
+        super().__init__(address, exchange)
         self._channels = channels
-        self._exchange = exchange
         self._keys = keys
         self._kind = kind
         self._plain = escaped(channels.name(exchange))
@@ -236,13 +233,12 @@ class _Replies(_Hearing):
         queue: str,
         call: Callable[[Sequence[Sequence[Word]]], list[Reply]],
     ) -> None:
-        super().__init__(address)
+        super().__init__(address, exchange)
         self._call = call
         self._lists = keys.lists(queue)
         self._table = keys.table(exchange)
         self._rows = [keys.separator.join((key, "", queue)) for key in bound]
         self._deadlines = keys.deadlines
-        self._exchange = exchange
         self._asked = 0.0
 
     def open(self) -> None:
