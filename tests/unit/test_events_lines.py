@@ -163,7 +163,7 @@ def test_the_view_fits_any_terminal(size: tuple[int, int], focus: str) -> None:
 def test_what_ended_badly_stands_out_and_columns_say_what_happened() -> None:
     state = known(*EVENTS[:6], {"type": "task-started", "uuid": "run", "timestamp": NOW - 61})
     row = rows.task_row(state.tasks["c0ffee"], NOW + 5)
-    assert (row.look, row.cells) == (BAD, ("FAILURE", "5s", "0ms", "w1@host", "proj.tasks.add", "c0ffee"))
+    assert (row.look, row.cells) == (BAD, ("FAILURE", "5s", "<1ms", "w1@host", "proj.tasks.add", "c0ffee"))
     assert rows.task_row(state.tasks["run"], NOW).cells[:3] == ("STARTED", "1m01s", "1m01s")
     worker = state.workers["w1@host"]
     assert rows.worker_row(worker, NOW + 1).cells[:5] == ("w1@host", "online", "0", "3", "1.00 2.00 3.00")

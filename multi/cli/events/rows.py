@@ -73,6 +73,8 @@ def seconds(span: float) -> str:
     """A runtime."""
     if span < 0:
         return "0s"
+    if span < 0.001:
+        return "<1ms"
     return f"{span * 1000:.0f}ms" if span < 1 else f"{span:.1f}s" if span < 60 else ago(span)
 
 
