@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from shop.app import add, fetch, greet, hello, invoice, label, mail, price
+from multi import crontab
+from shop.app import add, app, fetch, greet, hello, invoice, label, mail, price
 
 add.delay("1")  # [arg-type]
 add.delay()  # [call-arg]
@@ -20,6 +21,10 @@ add.si(1, "2")  # [arg-type]
 wrong: str = add.delay(1).get()  # [assignment]
 label.delay("a", size=3)  # [arg-type]
 late: str = fetch.delay("https://example.org").get()  # [assignment]
+crontab(minute=1.5)  # [arg-type]
+crontab("0", "7", "mon", "1", "jan", "Europe/Zurich")  # [call-arg]
+app.add_periodic_task(None, hello.s("Ann"))  # [arg-type]
+app.add_periodic_task(10, "shop.hello")  # [arg-type]
 
 
 async def main() -> str:
