@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -155,3 +156,14 @@ def test_what_a_worker_says_waits_for_others_who_write_but_not_without_bound(
     finally:
         ears.close()
         subscription.close()
+
+
+def test_a_listener_is_rung(broker: SQLiteBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_talk, "_TICK", 120.0)
+    subscription = broker.subscribe("some")
+    speaker = threading.Timer(0.1, broker.say, ("some", said("heard")))
+    speaker.start()
+    found = subscription.get(60)
+    speaker.join()
+    assert found is not None
+    subscription.close()
