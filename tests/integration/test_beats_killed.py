@@ -52,7 +52,7 @@ def check(app: App, begin: Mapping[str, float], end: float) -> int:
 
 def test_each_due_run_is_sent_once_however_many_schedulers_are_killed(url: str) -> None:
     seed = int(os.environ.get("MULTI_SEED") or random.randrange(10**6))
-    print(f"MULTI_SEED={seed}")
+    print(f"MULTI_SEED={seed}")  # noqa: T201 - shown where the test fails
     chance = random.Random(seed)
     clock = Accelerated(SPEED)
 
