@@ -177,7 +177,8 @@ def test_what_celery_has_had_wrong_is_right(fields: list[str], zone: str, last: 
     assert schedule.is_due(moment) == (False, 1)
 
 
-def test_intervals_answer_as_celerys_do_where_the_clock_is_set_too() -> None:
+def test_intervals_answer_as_celerys_do() -> None:
+    """Also where the clock is set: of the rules above *made up* alone counts, for whole hours that aren't there."""
     seed = random.randrange(10**9)
     chance = random.Random(seed)
     usual = [1, 10, 30, 60, 90, 300, 3600, 5400, 7200, 86_400, 90_000, 129_600, 172_800, 604_800]
@@ -194,6 +195,9 @@ def test_intervals_answer_as_celerys_do_where_the_clock_is_set_too() -> None:
         our = schedule(every, relative, nowfun=present, app=our_app(name))
         their: Any = theirs.schedule(every, relative, nowfun=present, app=their_app(name))
         case = (seed, name, seconds, relative, last.isoformat(), now.isoformat())
+        runs = [our.next_after(one) for one in (last, now)]
+        if any(run is None or is_made_up(run, zone) for run in runs):
+            continue
         assert abs(our.remaining_estimate(last) - their.remaining_estimate(last)) <= NEAR, case
         (our_due, our_next), (their_due, their_next) = our.is_due(last), their.is_due(last)
         assert our_due == their_due and our_next == pytest.approx(their_next, abs=1e-3), case

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from multi import AsyncResult, BaseSchedule, crontab, schedule, schedstate, solar
+from multi import AsyncResult, BaseSchedule, crontab, schedstate, schedule, solar
 from shop.app import add, app, fetch, greet, hello, invoice, label, mail, price, store
 
 total: int = add.delay(1, y=2).get(timeout=1)
@@ -26,8 +26,8 @@ app.add_periodic_task(10.0, hello.s("Ann"), expires=5, missed="skip")
 app.add_periodic_task(timedelta(minutes=5), hello, ("Ann",))
 app.add_periodic_task("30 7 * * mon-fri", hello.s("Ann"))
 app.add_periodic_task(solar("sunset", 47.37, 8.54), hello.s("Ann"))
-following: datetime | None = crontab.from_string("0 0 * * *").next_after(datetime.now())
-is_due: bool = schedule(10, relative=True).is_due(datetime.now()).is_due
+following: datetime | None = crontab.from_string("0 0 * * *").next_after(datetime.now(UTC))
+is_due: bool = schedule(10, relative=True).is_due(datetime.now(UTC)).is_due
 
 
 class Fortnight(BaseSchedule):
