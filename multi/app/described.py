@@ -20,6 +20,8 @@ OPTIONS = (
     *("max_deliveries", "ignore_result", "track_started", "serializer", "compression", "expires", "throws"),
     *("unique_for", "unique_until", "concurrency_limit", "pydantic", "typing"),
 )
+#: Under this name workers tell `signature` beside the attributes of a task.
+PARAMETERS = "parameters"
 _SIMPLE = (int, float, bool, str, type(None))
 #: In place of a default that can't be written down, or must not be.
 _SOME = "..."

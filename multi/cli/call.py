@@ -215,9 +215,9 @@ def _check(
     known = list(place.app.tasks.regular())
     answers = known_tasks.ask_workers(place)
     if not answers:
-        why = "no worker answers that could tell" if known_tasks.can_ask(place) else "workers can't be asked here"
         hint = known_tasks.nearest(name, known)
-        return Checked("", None, f"{name} isn't known here and {why}: it is sent unchecked{hint}")
+        why = "isn't known here, and no worker answers that could tell"
+        return Checked("", None, f"{name} {why}: it is sent unchecked{hint}")
     where = [(node, tasks[name]) for node, tasks in answers.items() if name in tasks]
     if not where:
         everything = sorted({*known, *(each for tasks in answers.values() for each in tasks)})

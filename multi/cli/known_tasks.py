@@ -8,16 +8,17 @@ from typing import Any
 
 import click
 
+from multi.app import described
 from multi.cli.places import Place, before
 from multi.cli.remembered import remember
 from multi.cli.screen import complain
-from multi.errors import BrokerUnavailable, ConfigurationError
+from multi.errors import ConfigurationError
 from multi.masking import mask_arguments
 
 #: Seconds that workers have to answer.
 TIMEOUT = 1.0
-#: What a worker of ours tells of a task beside its name.
-SIGNATURE = "signature"
+#: What a worker of ours tells of a task beside its name and attributes.
+SIGNATURE = described.PARAMETERS
 
 #: Name of the task and what is told of it, by worker.
 Registered = dict[str, dict[str, dict[str, str]]]
@@ -43,29 +44,14 @@ def import_tasks(ctx: click.Context, given: Mapping[str, Any], place: Place) -> 
 
 
 def ask_workers(place: Place, timeout: float = TIMEOUT, destination: Sequence[str] | None = None) -> Registered:
-    """What the workers that answer have registered; nothing where the broker carries no questions to workers."""
-    from multi.remote.call import call
-
-    app = place.app
-    try:
-        found = call(
-            place.broker.url,
-            "registered",
-            {"taskinfoitems": [SIGNATURE, "rate_limit"]},
-            destination,
-            timeout=timeout,
-            options=app.conf.broker_transport_options,
-            namespace=app.conf.control_exchange,
-        )
-    except BrokerUnavailable:
-        raise
-    except ConfigurationError:
-        return {}
+    """What the workers that answer have registered."""
+    inspect = place.app.control.inspect(destination, timeout=timeout)
+    found = inspect.registered(SIGNATURE, "rate_limit") or {}
     return {node: dict(map(_told, reply)) for node, reply in found.items() if isinstance(reply, list)}
 
 
 def _told(line: str) -> tuple[str, dict[str, str]]:
-    """A line of a worker's answer, as in "proj.add [signature=(x, y) rate_limit=10/m]"."""
+    """A line of a worker's answer, as in "proj.add [parameters=(x, y) rate_limit=10/m]"."""
     name, bracket, rest = str(line).partition(" [")
     if not bracket:
         return name, {}
@@ -97,12 +83,8 @@ def _closing(text: str) -> int:
 def nearest(name: str, names: Iterable[str]) -> str:
     """ "; did you mean …?", where one of them is near."""
     known = list(names)
-    near = difflib.get_close_matches(name, known, 1, 0.6)
+    near = difflib.get_close_matches(name, known, 3, 0.6)
+    near.sort(key=lambda each: not each.startswith(name))  # half a name is nearer than another one
     if not near:  # the name of its function alone
         near = [each for each in known if each.rpartition(".")[2] == name.rpartition(".")[2]][:1]
     return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def can_ask(place: Place) -> bool:
-    """Whether the broker carries questions to workers."""
-    return place.broker.abilities.foreign

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from multi.cli import known_tasks
-from multi.cli.arguments import complete_names
+from multi.cli.asking import complete_workers
 from multi.cli.group import DONE, FAILED, UNKNOWN
 from multi.cli.places import Place, open_place, place_options, screen_of
 from multi.cli.screen import Screen, complain
@@ -17,7 +17,7 @@ from multi.errors import ConfigurationError
 
 
 @click.command()
-@click.argument("worker", metavar="[WORKER]", required=False, shell_complete=complete_names)
+@click.argument("worker", metavar="[WORKER]", required=False, shell_complete=complete_workers)
 @click.option("-t", "--task", "patterns", metavar="PATTERN", multiple=True, help="Only these, as in 'shop.*'.")
 @click.option("--builtin", is_flag=True, help="With the built-in tasks called celery.…")
 @click.option(
@@ -91,8 +91,12 @@ def _of_app(place: Place) -> list[dict[str, Any]]:
 
 def _of_worker(place: Place, worker: str, timeout: float) -> list[dict[str, Any]] | None:
     """What it tells; None if it doesn't answer."""
-    destination = [worker] if "@" in worker else None
-    answers = known_tasks.ask_workers(place, timeout, destination)
+    from multi.nodes import names
+
+    # by its full name it needs no waiting for others; elsewhere than here it is found among all who answer
+    destination = [worker if "@" in worker else str(names.parse(worker))]
+    if not (answers := known_tasks.ask_workers(place, timeout, destination)) and "@" not in worker:
+        answers = known_tasks.ask_workers(place, timeout)
     meant = [node for node in answers if node == worker or node.partition("@")[0] == worker]
     if not meant:
         return None
@@ -109,9 +113,7 @@ def _of_worker(place: Place, worker: str, timeout: float) -> list[dict[str, Any]
 
 
 def _silent(place: Place, worker: str) -> str:
-    if not known_tasks.can_ask(place):
-        return f"workers can't be asked through {place.broker.masked}: leave {worker} out for the tasks of the app"
-    return f"no worker {worker} answers on {place.broker.masked}; `multi status` shows the nodes, and whether they run"
+    return f"no worker {worker} answers on {place.broker.masked}; `multi inspect ping` shows who does"
 
 
 def _table(screen: Screen, rows: list[dict[str, Any]]) -> None:

@@ -8,6 +8,7 @@ from time import time
 from typing import Any
 
 from multi import revoking
+from multi.app import described
 from multi.app.panel import Later
 from multi.log import get_logger
 from multi.masking import mask_arguments
@@ -171,7 +172,10 @@ def revoked(state: State, **_: Any) -> list[str]:
 
 @own_inspect(alias="dump_tasks", variadic="taskinfoitems", signature="[attr1 [attr2 [... [attrN]]]]")
 def registered(state: State, taskinfoitems: Any = None, builtins: Any = False, **_: Any) -> list[str]:
-    """The tasks that are registered, with attributes of theirs (exchange, routing_key and rate_limit by default)."""
+    """The tasks that are registered, with attributes of theirs (exchange, routing_key and rate_limit by default).
+
+    Beside attributes `parameters` is understood: those that callers give, as in "(x, y=1)".
+    """
     items = [each for each in taskinfoitems or _TASK_INFO if isinstance(each, str) and not each.startswith("_")]
     tasks = state.app.tasks
     return [
@@ -182,7 +186,7 @@ def registered(state: State, taskinfoitems: Any = None, builtins: Any = False, *
 def _described(task: Any, items: list[str]) -> str:
     found = []
     for item in items:
-        value = getattr(task, item, None)
+        value = described.signature(task) if item == described.PARAMETERS else getattr(task, item, None)
         if value is not None:
             found.append(f"{item}={mask_arguments(str(value)[:_LONGEST_ATTRIBUTE])}")
     return f"{task.name} [{' '.join(found)}]" if found else str(task.name)
