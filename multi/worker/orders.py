@@ -72,17 +72,17 @@ class Orders:
         """Take from this queue, too; whether that is new."""
         if not self._worker.intake.add(name):
             return False
-        self._carry_out()
+        self._carry_out(told=f"Consuming from {name}, too")
         return True
 
     def remove(self, name: str) -> bool:
         """Take nothing more from this queue; whether anything was."""
         if not self._worker.intake.remove(name):
             return False
-        self._carry_out((name,))
+        self._carry_out((name,), told=f"No longer consuming from {name}")
         return True
 
-    def _carry_out(self, gone: Sequence[str] = ()) -> None:
+    def _carry_out(self, gone: Sequence[str] = (), told: str = "") -> None:
         worker = self._worker
         before, now = worker.consumed, worker.intake.consumed
         if before == now or worker.stopping:
@@ -91,7 +91,7 @@ class Orders:
         worker.watch.consume(now)
         worker.arm()
         worker.page.node(queues=now)
-        told = str(worker.intake) or "consuming again"
+        told = told or str(worker.intake) or "consuming again"
         logger.warning("%s; tasks are taken from: %s", told[0].upper() + told[1:], ", ".join(now) or "no queue")
         if worker.said_ready:
             worker.notifier.status(worker.condition)

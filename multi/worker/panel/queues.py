@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from multi.log import get_logger
 from multi.topology import Exchange, Queue
 from multi.worker.panel.state import State, ok, own_control, own_inspect
-
-logger = get_logger("multi.worker")
 
 #: What a queue may be given beside its exchange and key, as for `Queue`.
 _OPTIONS = frozenset(
@@ -46,8 +43,7 @@ def add_consumer(
             known = topology.add(Queue(name, where, routing_key or name, **options))
         else:
             known = topology.get(name)
-    if state.worker.orders.add(known.name):
-        logger.info("Started consuming from %s", known.name)
+    state.worker.orders.add(known.name)
     return ok(f"add consumer {queue}")
 
 
@@ -56,8 +52,7 @@ def cancel_consumer(state: State, queue: str, **_: Any) -> dict[str, Any]:
     """Have the worker take no more tasks from a queue."""
     name = _named(queue)
     known = state.app.topology.find(name)
-    if state.worker.orders.remove(name if known is None else known.name):
-        logger.info("Canceled queue %s", name)
+    state.worker.orders.remove(name if known is None else known.name)
     return ok(f"no longer consuming from {queue}")
 
 
