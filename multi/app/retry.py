@@ -33,7 +33,7 @@ def retry(
     check_values({**options, "countdown": countdown})
     retries = request.retries + 1
     limit = task.max_retries if max_retries is None else max_retries
-    args = request.args if args is None else args
+    args = tuple((request.args if args is None else args) or ())
     kwargs = request.kwargs if kwargs is None else kwargs
     if limit is not None and retries > limit:
         if exc is not None:

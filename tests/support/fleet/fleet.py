@@ -134,6 +134,35 @@ def rejected() -> None:
     raise Reject("not mine", requeue=False)
 
 
+@app.task(acks_late=True)
+def refused(requeue: bool, name: str) -> str:
+    """Rejects its message, which Celery's workers have not acknowledged yet; one that comes again is done."""
+    if requeue and os.path.exists(os.path.join(os.environ["FLEET_NOTES"], name)):
+        return "at last"
+    write(name)
+    raise Reject("not now", requeue=requeue)
+
+
+@app.task(send_events=False)
+def unseen() -> str:
+    return "nobody hears of it"
+
+
+@app.task(reject_on_worker_lost=False)
+def gone(name: str) -> None:
+    """Takes its process with it; nothing delivers it again."""
+    write(name)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(bind=True)
+def telling(self: Any) -> None:
+    """Tells of itself."""
+    self.send_event("task-halfway", percent=50)
+    with self.app.events.default_dispatcher() as dispatcher:
+        dispatcher.send("shop-paid", order=7)
+
+
 @app.task
 def errback(request: Any, error: BaseException, traceback: Any, name: str) -> None:
     """The form that is called at once, in the worker of the failed task."""
