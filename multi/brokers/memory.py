@@ -316,7 +316,10 @@ class MemoryWatch:
 
     def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> None:
         check(kind)
-        self._hub.say(exchange, key, pack(message))
+        if self._stopped:
+            self.unsaid += 1
+        else:
+            self._hub.say(exchange, key, pack(message))
 
     def pending(self) -> bool:
         return bool(self._settlements)

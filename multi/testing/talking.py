@@ -15,7 +15,7 @@ from multi.errors import ConfigurationError
 from multi.message import Message
 from multi.talk import Subscription
 from multi.testing.revoking import PATIENCE, Ears
-from multi.testing.rig import Make, Rig, in_child
+from multi.testing.rig import Make, Rig, in_child, until
 
 #: Seconds in which nothing must come.
 QUIET = 0.1
@@ -180,6 +180,18 @@ class Talking(Rig):
         finally:
             ears.close()
 
+    def test_what_a_watch_says_at_last_is_heard(self, make: Make, listen: Listen, exchange: str) -> None:
+        subscription = listen(exchange, keys=["#"], kind="topic")
+        ears = Ears(make)
+        try:
+            watch = ears.listen(f"{exchange}.pidbox", lambda request, watch: None)
+            watch.say(exchange, said("offline"), key="worker.offline", kind="topic")
+            watch.stop()
+            watch.say(exchange, said("too late"), key="worker.offline", kind="topic")
+        finally:
+            ears.close()
+        assert texts(subscription, 1) == ["offline"]
+
     def test_what_another_process_says_is_heard(self, make: Make, listen: Listen, exchange: str) -> None:
         broker = make()
         if not broker.abilities.shared:
@@ -209,6 +221,18 @@ class Talking(Rig):
         broker.say(exchange, said("now"), key="me", kind=kind)
         assert poll.poll(PATIENCE * 1000)
         assert texts(subscription, 1) == ["now"]
+
+    @pytest.mark.parametrize("kind", ["fanout", "topic", "direct"])
+    def test_who_says_something_is_told_that_nobody_listens_where_that_is_known(
+        self, broker: Broker, listen: Listen, exchange: str, kind: str
+    ) -> None:
+        assert broker.say(exchange, said("alone"), key="me", kind=kind) in (0, None)
+        one, other = listen(exchange, keys=["me"], kind=kind), listen(exchange, keys=["me"], kind=kind)
+        assert broker.say(exchange, said("heard"), key="me", kind=kind) in (2, None)
+        assert texts(one, 1) == texts(other, 1) == ["heard"]
+        one.close()
+        other.close()
+        until(lambda: broker.say(exchange, said("alone"), key="me", kind=kind) in (0, None), "nobody listens")
 
     @pytest.mark.parametrize("kind", ["fanout", "topic", "direct"])
     def test_who_has_closed_hears_nothing_and_disturbs_nobody(

@@ -141,8 +141,8 @@ class AMQPBroker(AMQPLooking, Broker):
         names = self.known.queues if queues is None else queues
         return HandedBack(dead=sum(self.replay(queue) for queue in list(names)) if dead else 0)
 
-    def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> None:
-        self._talk.say(exchange, message, key=key, kind=kind)
+    def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> int | None:
+        return self._talk.say(exchange, message, key=key, kind=kind)
 
     def subscribe(
         self,

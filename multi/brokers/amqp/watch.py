@@ -38,6 +38,8 @@ _SETTLE_AGAIN = 1.0
 _REMEMBERED = 4096
 #: From so many messages on that the server hasn't confirmed, or bytes that it hasn't taken, what is merely said is dropped.
 _MOST_UNCONFIRMED, _MOST_UNSENT = 1000, 1 << 20
+#: Seconds that what was said at the end may take.
+_LAST_WORDS = 1.0
 
 
 class AMQPWatch:
@@ -199,13 +201,19 @@ class AMQPWatch:
             return
         self._stopped = True
         self._cancel_timers()
-        wire = self._wire
+        wire, mouth, down = self._wire, self._mouth, self.down
         self._forget_wire()
         self.down = "the worker is stopping"
         for seat in list(self.seats.values()):
             seat.void()
         if wire is not None:
-            Link(wire).close()  # waits for the server's last word: what was written just now has arrived then
+            link = Link(wire)
+            if mouth is not None and not down:
+                try:  # an exchange may have to be declared first for the last thing that was said
+                    link.wait(lambda: not len(mouth), _LAST_WORDS)
+                except Lost:
+                    pass  # nobody can be told
+            link.close()  # waits for the server's last word: what was written just now has arrived then
 
     def leave_to_child(self) -> None:
         """In a forked child: close the copies of what belongs to the worker's process."""

@@ -109,10 +109,15 @@ class Acknowledged:
 
 
 class Mouth:
-    """Says over one session; never waits. An exchange is declared before it is used first."""
+    """Says over one session; never waits. An exchange is declared before it is used first.
 
-    def __init__(self, session: Session) -> None:
+    With `mandatory`, what nobody hears comes back and is counted in `unheard`.
+    """
+
+    def __init__(self, session: Session, *, mandatory: bool = False) -> None:
+        self.unheard = 0
         self._session = session
+        self._mandatory = mandatory
         self._declared: set[str] = set()
         self._waiting: dict[str, list[tuple[str, bytes, bytes, Done]]] = {}
         self._channel: Channel | None = None
@@ -151,11 +156,15 @@ class Mouth:
             channel = self._channel = self._session.channel()
             channel.on_confirm = self._confirmed
             channel.on_close = self._closed
+            channel.on_return = self._returned
             channel.call(channel.request(spec.Confirm.Select, "b", (False,)), lambda _: None)
             self._count = 0
         self._count += 1
         self._sent[self._count] = done
-        self._channel.publish(exchange, key, found, body, mandatory=False)
+        self._channel.publish(exchange, key, found, body, mandatory=self._mandatory)
+
+    def _returned(self, arrival: Arrival) -> None:
+        self.unheard += 1
 
     def _confirmed(self, number: int, multiple: bool, taken: bool) -> None:
         numbers = list(takewhile(lambda each: each <= number, self._sent)) if multiple else [number]
@@ -186,12 +195,13 @@ class AMQPTalk:
     def at(cls, url: str, options: Mapping[str, Any]) -> AMQPTalk:
         return cls(addresses_of(url, options))
 
-    def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> None:
+    def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> int | None:
         check(kind)
         self._after_fork()
         with self._lock:
             link, mouth = self._connected()
             told: list[str] = []
+            unheard = mouth.unheard
             try:
                 mouth.say(exchange, kind, key, message, told.append)
                 link.wait(lambda: bool(told), _ANSWER, "the confirmation of what was said")
@@ -202,6 +212,8 @@ class AMQPTalk:
                 raise BrokerUnavailable(
                     f"RabbitMQ at {link.address} did not take what was said on {exchange}: {told[0]}"
                 )
+            # a durable queue or another program's counts as well: whether there is any, the server tells, not how many
+            return 0 if mouth.unheard > unheard else None
 
     def subscribe(
         self,
@@ -232,7 +244,7 @@ class AMQPTalk:
                 self._drop()
         if self._link is None or self._mouth is None:
             self._link = _open(self._addresses)
-            self._mouth = Mouth(self._link.session)
+            self._mouth = Mouth(self._link.session, mandatory=True)
         return self._link, self._mouth
 
     def _after_fork(self) -> None:
