@@ -60,7 +60,7 @@ class Mailbox:
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._key = _key(app)
+        self._key = control_key.secret(app.conf.control_key)
         namespace = app.conf.control_exchange
         self._exchange = f"{namespace}.pidbox"
         self._replies = f"reply.{namespace}.pidbox"
@@ -160,7 +160,7 @@ class Mailbox:
 
 def cast(app: App, request: Request) -> int | None:
     """Say something to workers without a reply; how many listened, None where the broker can't tell."""
-    said = message(request, app.clock.forward(), _key(app))
+    said = message(request, app.clock.forward(), control_key.secret(app.conf.control_key))
     return app.worker_broker.say(f"{app.conf.control_exchange}.pidbox", said)
 
 
@@ -204,10 +204,6 @@ def _account(question: Question, roll: Question | None) -> None:
         replies.silent = len(replies.missing) if replies.all_there else None
     elif replies.listeners is not None:
         replies.silent = max(len(replies.missing), replies.listeners - len(replies))
-
-
-def _key(app: App) -> bytes | None:
-    return control_key.secret(getattr(app.conf, "control_key", None))
 
 
 def _number(given: Any) -> int:
