@@ -59,6 +59,8 @@ class CourierChild(Child):
         """Claim and settle until there is no more to do."""
         while True:
             self.hear()
+            if self.directives.version != self._heeded:
+                self._heed()  # it may say that there is more room
             indices, settlements = self._collect()
             room = 0 if self.stopping else max(0, min(self.concurrency - len(self._running), self.left))
             self.slot.claiming = room > 0
