@@ -28,8 +28,8 @@ def find(name: str) -> Any:
         raise ConfigurationError(f"--camera {name}: name a class as module.Camera or module:Camera")
     try:
         found: Any = import_module(module)
-    except ImportError as error:
-        raise ConfigurationError(f"--camera {name}: {error}") from None
+    except Exception as error:  # whatever the project's own code raises
+        raise _failed(name, error) from error
     for part in attribute.split("."):
         found = getattr(found, part, None)
     if not callable(found):
@@ -39,12 +39,23 @@ def find(name: str) -> Any:
     return found
 
 
+def _failed(name: str, error: Exception) -> ConfigurationError:
+    from multi.app.find import project_traceback
+
+    where = "" if isinstance(error, ModuleNotFoundError) else project_traceback(error)
+    return ConfigurationError(f"--camera {name}: {type(error).__name__}: {error}\n{where}".rstrip())
+
+
 def run(app: App, name: str, *, frequency: float, maxrate: str | None, enable: bool) -> None:
     """Take pictures until Ctrl-C or SIGTERM; the last one is of what has come since the one before it."""
     from multi.notify import Notifier
 
     state = State()
-    camera: Polaroid = find(name)(state, app=app, freq=frequency, maxrate=maxrate)
+    kind = find(name)
+    try:
+        camera: Polaroid = kind(state, app=app, freq=frequency, maxrate=maxrate)
+    except Exception as error:  # as above
+        raise _failed(name, error) from error
     feed = Feed(app, state.event, enable=enable, tell=logger.warning)
     ready = [Notifier.from_env()]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import signal
 import sys
@@ -68,3 +69,7 @@ def run(app: App, chosen: Filter, *, as_json: bool, enable: bool) -> None:
         feed.run()
     except KeyboardInterrupt:
         pass  # the way to end it
+    except BrokenPipeError:
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, sys.stdout.fileno())  # what is left of a line has nobody to go to
+        os.close(nothing)
