@@ -37,6 +37,10 @@ class Binding(msgspec.Struct, frozen=True, order=True):
 
 #: Chooses messages.
 Wanted = Callable[[Message], bool]
+#: Brings messages to safety elsewhere; returns when they are there.
+Send = Callable[[list[Message]], None]
+#: Messages that are with `Send` at a time, and seconds for which nobody else gets them.
+BATCH, HOLD = 100, 120.0
 
 
 class Looking:
@@ -57,6 +61,15 @@ class Looking:
         At most `limit`, and those only that are `wanted`. Each message moves in one step, so that an end in the middle loses and
         doubles nothing; where the ability `moves` is "confirmed" it is sent, and taken away when the server has it. What comes
         while this is under way may stay. Where `moves` is declared.
+        """
+        raise NotImplementedError
+
+    def hand_over(self, queue: str, send: Send, *, limit: int | None = None, wanted: Wanted | None = None) -> int:
+        """Have `send` bring waiting messages elsewhere, in batches and in their order, and then forget them; how many.
+
+        What `send` raises for returns to its place, and what a process holds that dies meanwhile returns after `HOLD` seconds at
+        most: nothing is lost, and at worst one batch is in both places. At most `limit`, and those only that are `wanted`; what
+        is no message stays. What comes while this is under way may stay. Where `moves` is declared.
         """
         raise NotImplementedError
 

@@ -6,7 +6,7 @@ import heapq
 from collections import Counter
 from collections.abc import Collection, Iterable
 
-from multi.brokers.looking import CLAIMED, PARKED, WAITING, Binding, Looking, Seen, Wanted
+from multi.brokers.looking import BATCH, CLAIMED, PARKED, WAITING, Binding, Looking, Seen, Send, Wanted
 from multi.brokers.packing import unpack
 from multi.connections.memory import Entry, Hub
 from multi.errors import DecodeError
@@ -50,6 +50,33 @@ class MemoryLooking(Looking):
             hub.transfer(source, target, moved)
             hub.wake(Counter({target: len(moved)}))
         return len(moved)
+
+    def hand_over(self, queue: str, send: Send, *, limit: int | None = None, wanted: Wanted | None = None) -> int:
+        hub = self._hub
+        hub.guard()
+        with hub.lock:
+            chosen = [
+                entry
+                for _, entry in sorted(hub.waiting(queue))
+                if _seen(entry).message is not None and (wanted is None or _wanted(entry, wanted))
+            ]
+        del chosen[len(chosen) if limit is None else limit :]
+        done = 0
+        for start in range(0, len(chosen), BATCH):
+            with hub.lock:
+                numbers = {entry.number for _, entry in hub.waiting(queue)}
+                batch = [entry for entry in chosen[start : start + BATCH] if entry.number in numbers]
+                hub.take(queue, batch)
+            try:
+                send([unpack(entry.envelope) for entry in batch])
+            except BaseException:
+                with hub.lock:
+                    for entry in batch:
+                        hub.put(entry)
+                    hub.wake(Counter({queue: len(batch)}))
+                raise
+            done += len(batch)
+        return done
 
     def unpark(self, queues: Collection[str] | None = None) -> int:
         hub = self._hub

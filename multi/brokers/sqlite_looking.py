@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable
 
-from multi.brokers.looking import CLAIMED, PARKED, WAITING, Binding, Looking, Seen, Wanted
+from multi.brokers.looking import BATCH, CLAIMED, HOLD, PARKED, WAITING, Binding, Looking, Seen, Send, Wanted
 from multi.brokers.packing import unpack
 from multi.brokers.sqlite_queue import call, wake
-from multi.connections.sqlite import Database
+from multi.connections.sqlite import Database, now
 from multi.errors import DecodeError
+from multi.message import Message
 
 _STATES = {WAITING: 0, CLAIMED: 1, PARKED: 2}
 #: Messages moved in one transaction, so that lanes get in between.
-_BATCH = 500
+_MOVED = 500
 
 
 class SQLiteLooking(Looking):
@@ -54,7 +56,7 @@ class SQLiteLooking(Looking):
                 some = connection.execute(
                     "SELECT rank, id, envelope FROM messages WHERE state = 0 AND queue = ? AND (rank, id) > (?, ?) "
                     "AND id <= ? ORDER BY rank, id LIMIT ?",
-                    (source, *place, last or 0, _BATCH),
+                    (source, *place, last or 0, _MOVED),
                 ).fetchall()
                 chosen = [number for _, number, envelope in some if wanted is None or _wanted(envelope, wanted)]
                 if limit is not None:
@@ -70,10 +72,56 @@ class SQLiteLooking(Looking):
                 rings = wake(connection, Counter({target: len(chosen)})) if chosen else ()
             call(self._database, rings)
             moved += len(chosen)
-            if len(some) < _BATCH:
+            if len(some) < _MOVED:
                 break
             place = some[-1][:2]
         return moved
+
+    def hand_over(self, queue: str, send: Send, *, limit: int | None = None, wanted: Wanted | None = None) -> int:
+        done, place = 0, (-1 << 62, 0)
+        with self._database.read() as connection:
+            (last,) = connection.execute("SELECT max(id) FROM messages").fetchone()
+        while limit is None or done < limit:
+            fence = f"hand over {os.urandom(12).hex()}"
+            with self._database.write() as connection:
+                some = connection.execute(
+                    "SELECT rank, id, envelope FROM messages WHERE state = 0 AND queue = ? AND (rank, id) > (?, ?) "
+                    "AND id <= ? ORDER BY rank, id LIMIT ?",
+                    (queue, *place, last or 0, BATCH),
+                ).fetchall()
+                chosen = [
+                    (number, found)
+                    for _, number, envelope in some
+                    if (found := _message(envelope)) is not None and (wanted is None or wanted(found))
+                ]
+                if limit is not None:
+                    del chosen[limit - done :]
+                connection.executemany(
+                    "UPDATE messages SET state = 1, fence = ?, until = ?, counted = 0 WHERE id = ?",
+                    [(fence, now() + HOLD, number) for number, _ in chosen],
+                )
+            if chosen:
+                self._send(queue, fence, send, [found for _, found in chosen])
+            done += len(chosen)
+            if len(some) < BATCH:
+                break
+            place = some[-1][:2]
+        return done
+
+    def _send(self, queue: str, fence: str, send: Send, messages: list[Message]) -> None:
+        try:
+            send(messages)
+        except BaseException:
+            with self._database.write() as connection:
+                count = connection.execute(
+                    "UPDATE messages SET state = 0, fence = NULL, until = ? WHERE fence = ? AND state = 1",
+                    (time.time(), fence),
+                ).rowcount
+                rings = wake(connection, Counter({queue: count}))
+            call(self._database, rings)
+            raise
+        with self._database.write() as connection:
+            connection.execute("DELETE FROM messages WHERE fence = ? AND state = 1", (fence,))
 
     def unpark(self, queues: Collection[str] | None = None) -> int:
         with self._database.write() as connection:
@@ -108,8 +156,13 @@ def _seen(where: str, until: float | None, starts: int, redelivered: int, envelo
     return found
 
 
-def _wanted(envelope: bytes, wanted: Wanted) -> bool:
+def _message(envelope: bytes) -> Message | None:
     try:
-        return wanted(unpack(envelope))
+        return unpack(envelope)
     except DecodeError:
-        return False
+        return None
+
+
+def _wanted(envelope: bytes, wanted: Wanted) -> bool:
+    found = _message(envelope)
+    return found is not None and wanted(found)

@@ -193,12 +193,16 @@ class Hub:
         """What waits for its time: when that is, and the message."""
         return self._parked
 
+    def take(self, queue: str, entries: Iterable[Entry]) -> None:
+        """Take these out of a queue; they are the caller's to put somewhere."""
+        numbers = {entry.number for entry in entries}
+        left = [each for each in self._waiting.get(queue, ()) if each[1].number not in numbers]
+        heapq.heapify(left)
+        self._waiting[queue] = left
+
     def transfer(self, source: str, target: str, entries: Sequence[Entry]) -> None:
         """Take these out of a queue, and put them behind all that wait in another one."""
-        numbers = {entry.number for entry in entries}
-        left = [each for each in self._waiting.get(source, ()) if each[1].number not in numbers]
-        heapq.heapify(left)
-        self._waiting[source] = left
+        self.take(source, entries)
         for entry in entries:
             since = entry.since
             entry.queue, entry.number = target, next(self._numbers)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 import time
 
+import pytest
+
 from multi.brokers.base import Broker
-from multi.brokers.looking import CLAIMED, PARKED, WAITING, Seen
+from multi.brokers.looking import BATCH, CLAIMED, PARKED, WAITING, Seen
 from multi.message import Message
 from multi.outcome import Publication
 from multi.testing.rig import QUEUE, MakeNode, Rig, ended, message, names, needs, send, until
@@ -156,6 +158,42 @@ class Looking(Rig):
         waiting.arm(1)
         assert broker.move(QUEUE, "other") == 1
         assert names([lane.one()]) == ["moved"]
+
+    def test_messages_are_handed_over_and_forgotten(self, broker: Broker) -> None:
+        needs(broker, "moves")
+        sent = send(broker, *[message(f"m{number}") for number in range(BATCH + 3)])
+        there: list[Message] = []
+        assert broker.hand_over(QUEUE, there.extend, limit=2) == 2
+        assert [each.headers["id"] for each in there] == sent[:2]
+        assert broker.hand_over(QUEUE, there.extend, wanted=lambda one: one.headers["id"] != sent[-2]) == BATCH
+        assert [each.headers["id"] for each in there] == [*sent[:-2], sent[-1]]
+        until(lambda: broker.depth(QUEUE) == 1, "the other one is left")
+        assert called(broker.peek(QUEUE, 10)) == [sent[-2].partition("-")[0]]
+        if CLAIMED in broker.abilities.peeks:
+            assert broker.peek(QUEUE, 10, CLAIMED) == []
+        assert there[0].body == message().body
+
+    def test_what_could_not_be_handed_over_returns_to_its_place(self, broker: Broker, node: MakeNode) -> None:
+        needs(broker, "moves")
+        send(broker, message("a"), message("b"), message("c"))
+
+        def refuse(messages: list[Message]) -> None:
+            raise RuntimeError("the other place is away")
+
+        with pytest.raises(RuntimeError, match="away"):
+            broker.hand_over(QUEUE, refuse)
+        until(lambda: broker.depth(QUEUE) == 3, "all of them wait again")
+        found = node(broker).lane().take(3)
+        assert names(found) == ["a", "b", "c"]
+        assert [each.starts for each in found] == [0, 0, 0]
+
+    def test_what_is_no_message_is_not_handed_over(self, broker: Broker) -> None:
+        needs(broker, "moves")
+        self.plant(broker, QUEUE, b"\xff no message")
+        there: list[Message] = []
+        assert broker.hand_over(QUEUE, there.extend) == 0
+        assert there == []
+        until(lambda: broker.depth(QUEUE) == 1, "it is where it was")
 
     def test_what_is_parked_comes_to_its_queue_when_asked(self, broker: Broker) -> None:
         if PARKED not in broker.abilities.peeks:

@@ -5,13 +5,13 @@ To look is to be given messages and to give them back: they return to their plac
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 from multi.brokers.amqp import topology
 from multi.brokers.amqp.outbox import Outbox
 from multi.brokers.amqp.seat import STARTS, without_traces
-from multi.brokers.looking import WAITING, Looking, Seen, Wanted
+from multi.brokers.looking import BATCH, WAITING, Looking, Seen, Send, Wanted
 from multi.connections.amqp import Channel, Link, Lost, Steps, spec
 from multi.connections.amqp.content import encode, message
 from multi.connections.amqp.session import Arrival
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from multi.topology import Topology
 
 T = TypeVar("T")
-#: Messages that are taken, sent and acknowledged together.
-_AT_ONCE = 100
 
 
 class AMQPLooking(Looking):
@@ -57,29 +55,53 @@ class AMQPLooking(Looking):
 
         return self._ask(send)
 
+    def hand_over(self, queue: str, send: Send, *, limit: int | None = None, wanted: Wanted | None = None) -> int:
+        return self._ask(lambda link: _hand_over(link, queue, send, limit, wanted))
+
+
+def _hand_over(link: Link, queue: str, send: Send, limit: int | None, wanted: Wanted | None) -> int:
+    done = 0
+    for channel, chosen in _batches(link, queue, limit, wanted or (lambda _: True)):
+        send([found for each in chosen if (found := _seen(each).message) is not None])
+        for arrival in chosen:
+            channel.send(spec.Basic.Ack, "Lb", (arrival.args[0], False))
+        done += len(chosen)
+    return done
+
 
 def _move(
     link: Link, outbox: Outbox, source: str, target: str, limit: int | None, wanted: Wanted | None, timeout: float
 ) -> int:
     """Each is let go only when the server has it in the other queue; what isn't wanted returns to its place at the end."""
-    found = link.run(topology.exists(link.session, source))
+    return sum(
+        _send(link, outbox, channel, target, chosen, timeout)
+        for channel, chosen in _batches(link, source, limit, wanted)
+    )
+
+
+def _batches(
+    link: Link, queue: str, limit: int | None, wanted: Wanted | None
+) -> Iterator[tuple[Channel, list[Arrival]]]:
+    """Those that are meant, in batches, for the caller to acknowledge; the others return to their places at the end."""
+    found = link.run(topology.exists(link.session, queue))
     left = found[0] if found is not None else 0
-    moved = 0
+    count = 0
     channel: Channel | None = None
-    while left > 0 and (limit is None or moved < limit):
-        wish = min(_AT_ONCE, left if limit is None or wanted is not None else min(left, limit - moved))
-        taken = link.run(_take(link, source, wish, channel))
+    while left > 0 and (limit is None or count < limit):
+        wish = min(BATCH, left if limit is None or wanted is not None else min(left, limit - count))
+        taken = link.run(_take(link, queue, wish, channel))
         if taken is None or not taken[1]:
             break
         channel, arrivals = taken
         left -= len(arrivals)
         chosen = [each for each in arrivals if wanted is None or _is_wanted(each, wanted)]
         if limit is not None:
-            del chosen[limit - moved :]
-        moved += _send(link, outbox, channel, target, chosen, timeout)
+            del chosen[limit - count :]
+        count += len(chosen)
+        if chosen:
+            yield channel, chosen
     if channel is not None:
         link.run(_close(channel))
-    return moved
 
 
 def _send(link: Link, outbox: Outbox, channel: Channel, target: str, chosen: list[Arrival], timeout: float) -> int:

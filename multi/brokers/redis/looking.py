@@ -8,12 +8,13 @@ from typing import Any
 
 import msgspec
 
-from multi.brokers.looking import CLAIMED, PARKED, WAITING, Binding, Looking, Seen, Wanted
+from multi.brokers.looking import BATCH, CLAIMED, HOLD, PARKED, WAITING, Binding, Looking, Seen, Send, Wanted
 from multi.brokers.redis.counting import Counting
-from multi.brokers.redis.scripts import MOVE
+from multi.brokers.redis.scripts import GIVE, MOVE, TAKE
 from multi.connections.redis import envelope
 from multi.connections.redis.keys import Keys
 from multi.errors import DecodeError
+from multi.message import Message
 
 #: Messages that are read, or moved, in one step, so that Redis serves others in between.
 _AT_ONCE = 200
@@ -76,6 +77,53 @@ class RedisLooking(Looking):
                 moved += self._call([("EVAL", MOVE.source, 2, source, target, *words)])[0]
             passed += len(texts) - len(chosen)
         return moved
+
+    def hand_over(self, queue: str, send: Send, *, limit: int | None = None, wanted: Wanted | None = None) -> int:
+        done = 0
+        for key in self._keys.lists(queue):
+            left = None if limit is None else limit - done
+            if left is None or left > 0:
+                done += self._hand_list(queue, key, send, left, wanted)
+        return done
+
+    def _hand_list(self, queue: str, source: str, send: Send, limit: int | None, wanted: Wanted | None) -> int:
+        looked, passed, done = 0, 0, 0
+        (length,) = self._call([("LLEN", source)])
+        while looked < length and (limit is None or done < limit):
+            wish = min(BATCH, length - looked)
+            texts = self._call([("LRANGE", source, -(passed + wish), -(passed + 1))])[0]
+            if not texts:
+                break
+            looked += len(texts)
+            chosen = [text for text in reversed(texts) if _wanted(text, wanted or _all)]
+            if limit is not None:
+                del chosen[limit - done :]
+            passed += len(texts) - len(chosen)
+            if chosen:
+                done += self._hand(queue, source, send, chosen)
+        return done
+
+    def _hand(self, queue: str, source: str, send: Send, texts: list[bytes]) -> int:
+        keys = self._keys
+        # a long tag, as those of lanes
+        prefix = f"hand over {envelope.next_tag()}".ljust(64, "-") + ":"
+        places = (source, keys.unacked, keys.unacked_index, keys.leases, keys.claims)
+        suffix = b',"",' + msgspec.json.encode(queue) + b"]"
+        taken = self._call([("EVAL", TAKE.source, len(places), *places, HOLD, suffix, prefix, *texts)])[0]
+        chosen = [texts[number - 1] for number in taken]
+        tags = [f"{prefix}{number}" for number in taken]
+        if not chosen:
+            return 0
+        try:
+            send([envelope.decode(text) for text in chosen])
+        except BaseException:
+            for tag, text in reversed([*zip(tags, chosen, strict=True)]):
+                self._call([("EVAL", GIVE.source, 5, source, *places[1:], tag, text)])
+            raise
+        ids = [str(envelope.decode(text).properties.get("delivery_tag") or "") for text in chosen]
+        commands = (("HDEL", keys.unacked), ("ZREM", keys.unacked_index), ("ZREM", keys.leases), ("HDEL", keys.claims))
+        self._call([("MULTI",), *((*command, *tags) for command in commands), ("HDEL", keys.starts, *ids), ("EXEC",)])
+        return len(chosen)
 
     def unpark(self, queues: Collection[str] | None = None) -> int:
         return Counting(self._keys, self._call).unpark(queues)
@@ -146,6 +194,10 @@ class RedisLooking(Looking):
         if tags:
             for each, starts in zip(found, self._call([("HMGET", self._keys.starts, *tags)])[0], strict=True):
                 each.starts = int(starts or 0)
+
+
+def _all(message: Message) -> bool:
+    return True
 
 
 def _seen(text: bytes) -> Seen:

@@ -33,5 +33,7 @@ SOURCES = _load("sources")
 FOREIGN = _load("foreign")
 UNPARK = _load("unpark")
 MOVE = _load("move")
+TAKE = _load("take")
+GIVE = _load("give")
 #: For workers, which load them once.
 ALL = (EXCHANGE, RENEW, EXPIRED, RESTORE, DUE, LEAVE, EMPTY, FEED)
