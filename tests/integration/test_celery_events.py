@@ -8,6 +8,7 @@ import socket
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import celery
@@ -37,7 +38,7 @@ SCRIPT: dict[str, tuple[str, tuple[Any, ...], dict[str, Any], dict[str, Any], st
     "hard limit": ("slow", (), {"name": "hard", "seconds": 30}, {"time_limit": 0.5}, "failed"),
     "soft limit": ("slow", (), {"name": "soft", "seconds": 30}, {"soft_time_limit": 1}, "failed"),
     "terminated": ("slow", (), {"name": "terminated", "seconds": 30}, {}, "revoked"),
-    "lost": ("gone", (), {"name": "lost"}, {}, "failed"),
+    "lost": ("gone", (), {}, {}, "failed"),
     "arguments": ("add", (1,), {}, {}, "failed"),
 }
 #: What differs from run to run.
@@ -88,8 +89,7 @@ def told(fleet: Fleet) -> Iterator[Told]:
                     kwargs = {**kwargs, "name": f"{kwargs['name']} {engine}"}
                 if case == "revoked":
                     client.control.revoke(task_id)
-                    for worker in fleet.workers:
-                        until(lambda task_id=task_id, worker=worker: task_id in worker.said(), 30, what="the revoke")
+                    until(partial(_all_heard, fleet, task_id), 30, what="that all have heard of the revoke")
                 if case != "lost":
                     ask(client, name, args, kwargs, queue=QUEUES[engine], task_id=task_id, **options)
         for engine in ENGINES:
@@ -100,13 +100,16 @@ def told(fleet: Fleet) -> Iterator[Told]:
                 continue
             _over(heard, task_id, f"{case} by {engine}", SCRIPT[case][4])
         for engine in ENGINES:  # by itself: it takes Celery's pool along
-            name = {"name": f"lost {engine}"}
-            ask(client, "gone", (), name, queue=QUEUES[engine], task_id=ids[engine, "lost"])
+            ask(client, "gone", (f"lost {engine}",), queue=QUEUES[engine], task_id=ids[engine, "lost"])
         for engine in ENGINES:
             _over(heard, ids[engine, "lost"], f"lost by {engine}", "failed")
         heard.wait_types("worker-heartbeat", 2)
         yield Told(heard, ids)
     client.control.disable_events()
+
+
+def _all_heard(fleet: Fleet, text: str) -> bool:
+    return all(text in worker.said() for worker in fleet.workers)
 
 
 def _over(heard: Heard, task_id: str, what: str, last: str) -> None:
@@ -141,7 +144,7 @@ def test_the_events_have_celerys_fields_and_values(told: Told, case: str) -> Non
         for field in set(theirs) - EACH_ITS_OWN:
             if field == "traceback":
                 assert type(ours[field]) in (str, type(None)) and (field not in theirs or type(theirs[field]) is str)
-            elif field in ("kwargs", "result"):  # some name their engine
+            elif field in ("args", "kwargs", "result"):  # some name their engine
                 assert ours[field].replace("multi'", "'") == theirs[field].replace("celery'", "'"), (kind, field)
             elif field == "exception" and case in ("hard limit", "soft limit", "lost"):
                 # Celery's tell the name of a wrapper, for two of them
