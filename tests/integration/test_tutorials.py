@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
@@ -23,6 +24,20 @@ def worker(project: Project, *words: str) -> Iterator[None]:
         until(lambda: " ready." in output.read_text() or process.poll() is not None, 30, what="the worker is ready")
         assert process.poll() is None, output.read_text()
         yield
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0, output.read_text()
+
+
+@contextmanager
+def scheduler(project: Project, *words: str) -> Iterator[None]:
+    """A scheduler in the foreground, until Control-C."""
+    output = project.path / "beat.log"
+    with output.open("w") as file:
+        process = project.popen("-A", *words, stdout=file, stderr=subprocess.STDOUT)
+    try:
+        yield
+        assert process.poll() is None, output.read_text()
     finally:
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0, output.read_text()
@@ -162,7 +177,8 @@ def test_where_an_app_is_found(project: Project, module: str, given: str, where:
 
 
 def test_a_configuration_module_and_several_modules_of_tasks(project: Project, redis_url: str) -> None:
-    """Settings in proj/config.py, a time zone, tasks that are delayed; the result is looked at by another program, by its id."""
+    """Settings in proj/config.py, a time zone, tasks that are delayed; the result is looked at by another program, by its id.
+    Then tasks that are sent every minute and every so many seconds."""
     project.write(
         "proj/celery.py",
         """
@@ -175,10 +191,17 @@ def test_a_configuration_module_and_several_modules_of_tasks(project: Project, r
     project.write(
         "proj/config.py",
         f"""
+        from multi import crontab
+        from datetime import timedelta
+
         broker_url = "{redis_url}"
         result_backend = "{redis_url}"
         timezone = 'Asia/Shanghai'
         imports = ['proj.task1', 'proj.task2']
+        beat_schedule = {{
+            '随意命名1': {{'task': 'proj.task1.add', 'schedule': crontab(minute='*/1'), 'args': (10, 20)}},
+            '随意命名2': {{'task': 'proj.task2.mut', 'schedule': timedelta(seconds=0.5), 'args': (20, 30)}},
+        }}
         """,
     )
     project.write("proj/task1.py", "from .celery import app\n@app.task\ndef add(a, b):\n    return a + b\n")
@@ -225,6 +248,12 @@ def test_a_configuration_module_and_several_modules_of_tasks(project: Project, r
         assert asked(first) == "30\n"
         assert asked(first) == "waits\n", "a result that was forgotten is that of a task nobody knows"
         assert asked(second) in ("200\n", "waits\n")
+        with scheduler(project, "proj", "beat", "-l", "info"):
+            until(lambda: log(project).count("s: 600") >= 2, 30, what="what is due every half second has run")
+            shown = project.multi("schedule", "list", "-A", "proj", "--json").stdout
+    entries = {entry["name"]: entry for entry in json.loads(shown)}
+    assert entries["随意命名1"]["task"] == "proj.task1.add" and entries["随意命名1"]["schedule"] == "every minute"
+    assert entries["随意命名2"]["count"] >= 2 and entries["随意命名2"]["args"] == [20, 30]
 
 
 def test_celeryconfig_is_read_where_no_app_is_made(project: Project, rabbitmq_url: str) -> None:
