@@ -92,6 +92,10 @@ class Driven:
         self._watch.recall(tag, fence, lambda message: self._pipe.send((number, "answer", message)))
         return _LATER
 
+    def do_depth(self, number: int) -> object:
+        self._watch.depth(lambda waiting: self._pipe.send((number, "answer", waiting)))
+        return _LATER
+
     def do_lane(self, number: int) -> int:
         port = self._watch.port(f"{self._owner}:{number}")
         near, far = Pipe()

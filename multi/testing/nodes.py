@@ -195,6 +195,10 @@ class Node:
         self.ask("settle", list(settlements))
         self.until(lambda: not self.ask("pending"), "the watch has settled")
 
+    def depth(self) -> int:
+        """How many messages the watch says that wait."""
+        return int(self.ask("depth"))
+
     def recall(self, tag: str, fence: str) -> Message | None:
         message: Message | None = self.ask("recall", tag, fence)
         return message

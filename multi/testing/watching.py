@@ -32,6 +32,26 @@ class Watching(Rig):
             lane.settle(ended(lane.one()))
             worker.arm(1)
 
+    def test_the_watch_counts_what_waits_in_the_queues_that_are_consumed(self, broker: Broker, node: MakeNode) -> None:
+        worker = node(broker, ["first", "second"])
+        assert worker.depth() == 0
+        worker.consume()
+        send(broker, message(), message(), queue="first")
+        send(broker, message(), queue="second")
+        assert worker.depth() == 0
+        if broker.abilities.push:
+            # nobody takes them, as there is no lane
+            worker.consume("first", "second")
+            until(lambda: worker.depth() == 3, "all are counted")
+            return
+        worker.consume("first", "second")
+        assert worker.depth() == 3
+        lane = worker.lane()
+        lane.settle(ended(lane.one()))
+        assert worker.depth() == 2
+        worker.consume("second")
+        assert worker.depth() == broker.depth("second")
+
     def test_the_watch_rings_for_what_was_there_before_it_was_armed(self, broker: Broker, node: MakeNode) -> None:
         needs_pull(broker)
         worker = node(broker)

@@ -247,7 +247,7 @@ def test_after_a_reload_the_successor_answers_alone(here: Bench) -> None:
 
 def _pids(made: Bench) -> list[int]:
     """Of all workers that answer."""
-    replies = made.app.control.broadcast("stats", reply=True, timeout=1) or []
+    replies: list[dict[str, Any]] = made.app.control.broadcast("stats", reply=True, timeout=1) or []
     return [each["pid"] for reply in replies for each in reply.values()]
 
 
