@@ -12,6 +12,7 @@ import pytest
 
 import multi
 from multi import App, BaseSchedule, ParseException, crontab, maybe_schedule, schedstate, schedule, solar
+from multi.app.schedules.missed import due_between
 from multi.app.schedules.storing import decode, encode
 from multi.errors import ConfigurationError, DecodeError, EncodeError, MissingExtra
 
@@ -62,9 +63,10 @@ def test_an_interval_that_is_none_is_an_error(given: Any, told: str) -> None:
 def test_an_interval_is_equal_to_its_time() -> None:
     assert schedule(60) == schedule(timedelta(minutes=1)) == timedelta(minutes=1)
     assert schedule(60) != schedule(61)
+    assert schedule(60) != schedule(60, True) and schedule(60, True) != schedule(60, True).within("Asia/Tokyo")
     assert repr(schedule(90)) == "<freq: 1 minute 30 seconds>"
     again = pickle.loads(pickle.dumps(schedule(60, True)))
-    assert again == schedule(60) and again.relative
+    assert again == schedule(60, True) and again.relative
     assert schedule(60).seconds == 60
 
 
@@ -74,7 +76,7 @@ def test_an_interval_is_equal_to_its_time() -> None:
 def test_numbers_timedeltas_and_lines_of_cron_stand_for_schedules() -> None:
     assert maybe_schedule(30, app=app) == schedule(30)
     relative = maybe_schedule(timedelta(hours=1), True, app=app)
-    assert isinstance(relative, schedule) and relative.relative
+    assert relative == schedule(3600, True)
     assert maybe_schedule("*/5 * * * *", app=app) == crontab("*/5")
     own = crontab()
     assert maybe_schedule(own, app=app) is own and own.app is app
@@ -168,6 +170,12 @@ class Workdays(crontab):
         return schedstate(False, found.next) if self.now().day == 3 else found
 
 
+class Holidays(Workdays):
+    def __init__(self, days: list[int]) -> None:
+        super().__init__("*/5", app=app)
+        self.days = days
+
+
 @dataclass(eq=False)
 class Every(BaseSchedule):
     """Says which moment is next."""
@@ -213,6 +221,15 @@ def test_one_that_says_whether_it_is_due_is_asked() -> None:
     assert not Exact.is_asked
 
 
+def test_one_may_be_made_with_arguments_of_its_own() -> None:
+    given = Holidays([3])
+    assert due_between(given, NOON, at(12, 7)).next is not None
+    assert given.within("Asia/Tokyo").days == [3]
+    assert given == Holidays([3]) != Holidays([4]) and len({given, Holidays([3])}) == 1
+    assert Workdays("*/5") != crontab("*/5")
+    assert Every(5) == Every(5) != Every(6) and Every(5) != schedule(300)
+
+
 def test_an_estimate_of_a_subclass_counts_more_than_what_its_base_knows() -> None:
     class Later(crontab):
         def remaining_estimate(self, last_run_at: datetime) -> timedelta:
@@ -237,6 +254,7 @@ def test_an_estimate_of_a_subclass_counts_more_than_what_its_base_knows() -> Non
         schedule(86_400, True).within("Asia/Tokyo"),
         Every(5),
         Workdays("0", "7", tz="Europe/Zurich"),
+        Holidays([3, 4]),
     ],
 )
 def test_what_is_kept_makes_the_same_schedule_again(given: BaseSchedule) -> None:

@@ -176,12 +176,23 @@ class BaseSchedule:
         """The present, in UTC."""
         return self.maybe_make_aware(self.now()).astimezone(UTC)
 
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, BaseSchedule):
-            return other.nowfun == self.nowfun
-        return NotImplemented
+    def __copy__(self) -> Self:
+        """As it is: a class of a project's own may be made with other arguments than its base."""
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        return twin
 
-    __hash__ = object.__hash__
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, BaseSchedule):
+            return NotImplemented
+        return type(self) is type(other) and self._same() == other._same()
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+    def _same(self) -> Any:
+        """What is the same of equal schedules of one class."""
+        return {key: value for key, value in vars(self).items() if key not in ("_app", "_tz")}
 
 
 def added(moment: datetime, wait: timedelta) -> datetime | None:

@@ -192,6 +192,8 @@ class crontab(BaseSchedule):  # noqa: N801 - Celery's name
         return schedstate(is_due, max(self.remaining_estimate(now).total_seconds(), 0.0))
 
     def arguments(self) -> dict[str, Any]:
+        if type(self).__init__ is not crontab.__init__:
+            return super().arguments()
         return {field.name: self._text(place) for place, field in enumerate(FIELDS)}
 
     # the rest --------------------------------------------------------------------------------------------------------
@@ -221,15 +223,16 @@ class crontab(BaseSchedule):  # noqa: N801 - Celery's name
         zone = f" {self.own_tz}" if self.own_tz is not None else ""
         return f"<crontab: {minute} {hour} {day_of_month} {month_of_year} {day_of_week} (m/h/dM/MY/d){zone}>"
 
-    def _same(self) -> tuple[Any, ...]:
-        fields = (self.minute, self.hour, self.day_of_week, self.day_of_month, self.month_of_year)
-        return (*fields, str(self.own_tz), self.nowfun)
+    def _same(self) -> Any:
+        return (*self._means(), self.nowfun) if type(self) is crontab else super()._same()
 
-    def __eq__(self, other: object) -> bool:
-        return self._same() == other._same() if isinstance(other, crontab) else NotImplemented
+    def _means(self) -> tuple[Any, ...]:
+        return self.minute, self.hour, self.day_of_week, self.day_of_month, self.month_of_year, str(self.own_tz)
 
     def __hash__(self) -> int:
-        return hash(self._same())
+        return hash(self._means())
+
+    __eq__ = BaseSchedule.__eq__
 
     def __reduce__(self) -> Any:
         state = {"tz": self.own_tz, "nowfun": self.nowfun, "app": self._app}

@@ -59,6 +59,8 @@ class schedule(BaseSchedule):  # noqa: N801 - Celery's name
         return schedstate(True, wait)
 
     def arguments(self) -> dict[str, Any]:
+        if type(self).__init__ is not schedule.__init__:
+            return super().arguments()
         return {"run_every": self.run_every.total_seconds(), "relative": self.relative}
 
     @property
@@ -77,9 +79,12 @@ class schedule(BaseSchedule):  # noqa: N801 - Celery's name
         return f"<freq: {self.human_seconds}>"
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, schedule):
-            return self.run_every == other.run_every
-        return self.run_every == other
+        return super().__eq__(other) if isinstance(other, schedule) else self.run_every == other
+
+    def _same(self) -> Any:
+        if type(self) is not schedule:
+            return super()._same()
+        return self.run_every, self.relative, str(self.own_tz), self.nowfun
 
     def __hash__(self) -> int:
         return hash(self.run_every)

@@ -105,10 +105,10 @@ class solar(BaseSchedule):  # noqa: N801 - Celery's name
     def __repr__(self) -> str:
         return f"<solar: {self.event} at latitude {self.lat}, longitude: {self.lon}>"
 
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, solar):
-            return (self.event, self.lat, self.lon) == (other.event, other.lat, other.lon)
-        return NotImplemented
+    def _same(self) -> Any:
+        return (self.event, self.lat, self.lon, self.nowfun) if type(self) is solar else super()._same()
+
+    __eq__ = BaseSchedule.__eq__
 
     def __hash__(self) -> int:
         return hash((self.event, self.lat, self.lon))
