@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from multi.app.app import App
     from multi.backends.base import Backend
 
-__all__ = ["Job", "failure", "prepare", "stores"]
+__all__ = ["SENT_AGAIN", "Job", "failure", "prepare", "stores"]
+
+#: The header of what a scheduler sends once more, with the same id, since another one has died while it was sending it.
+SENT_AGAIN = "sent_again"
 
 
 def prepare(app: App, message: Message, *, queue: str, redelivered: bool, starts: int, hostname: str) -> Job | Outcome:
@@ -72,6 +75,8 @@ def prepare(app: App, message: Message, *, queue: str, redelivered: bool, starts
         if not any(embed.values()):
             reason = "it has succeeded before (worker_deduplicate_successful_tasks)"
             return Outcome(task_id, name, "IGNORED", record=False, reason=reason)
+    if SENT_AGAIN in headers and _has_succeeded(plan.backend or app.backend, task_id):
+        return Outcome(task_id, name, "IGNORED", record=False, reason="it has succeeded, and was sent again by a scheduler")
     try:
         job = Job(app, ex, plan, message, headers, task_id, args, kwargs, embed, queue, redelivered, hostname)
     except (TypeError, ValueError, IndexError, KeyError) as error:

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from multi.app.app import App
+from multi.app.execute import SENT_AGAIN
 from multi.app.keys import Key
 from multi.app.schedules.entry import Entry
 from multi.app.task import Task
@@ -17,8 +18,6 @@ from multi.outcome import Publication
 _IDS = UUID("6d756c74-6974-4173-8b65-626561740001")
 #: Headers that tell a task why it runs: the name of the entry (as django-celery-beat has it), and the moment it was due.
 NAME, MOMENT = "periodic_task_name", "scheduled_for"
-#: A task that is sent again since whoever was sending it has died before it could say that it had.
-AGAIN = "sent_again"
 
 
 class NotWanted(Exception):
@@ -44,7 +43,7 @@ def message(app: App, shelf: str, entry: Entry, due: float, *, again: bool = Fal
     found = options.pop("task_id", None) or task_id(shelf, entry.name, due)
     headers = {**(options.get("headers") or {}), NAME: entry.name, MOMENT: moment(due).isoformat()}
     if again:
-        headers[AGAIN] = True
+        headers[SENT_AGAIN] = True
     if task is not None and task.unique_for is not None:
         headers |= _lock(app, task, args, kwargs, found)
     options["headers"] = headers

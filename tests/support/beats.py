@@ -24,13 +24,14 @@ TASK = "proj.tick"
 START = 1_700_000_000.0
 
 
-def make_app(url: str, schedule: Mapping[str, Any], **settings: Any) -> App:
-    """An app with the task TASK, which takes whatever it is given, and this schedule."""
+def make_app(url: str, schedule: Mapping[str, Any], runs: list[Any] | None = None, **settings: Any) -> App:
+    """An app with the task TASK, which takes whatever it is given and puts its id into `runs`, and this schedule."""
     app = App("proj", broker=url, set_as_current=False, **settings)
 
-    @app.task(name=TASK)
-    def tick(*args: Any, **kwargs: Any) -> None:
-        """Does nothing."""
+    @app.task(name=TASK, bind=True)
+    def tick(self: Any, *args: Any, **kwargs: Any) -> None:
+        if runs is not None:
+            runs.append(self.request.id)
 
     app.conf.beat_schedule = {name: {"task": TASK, **entry} for name, entry in schedule.items()}
     return app

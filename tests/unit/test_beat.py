@@ -324,3 +324,15 @@ def test_listeners_hear_of_what_is_sent(clock: Clock) -> None:
         signals.before_task_publish.disconnect(before)
         signals.after_task_publish.disconnect(after)
     assert heard == [f"before {TASK}", f"after {TASK}"]
+
+
+def test_a_worker_drops_what_is_sent_again_where_the_store_tells_that_it_was_done() -> None:
+    from multi.testing import LocalWorker
+
+    runs: list[str] = []
+    app = make_app(URL, {}, runs, backend=URL)
+    with LocalWorker(app):
+        app.send_task(TASK, task_id="one").get(timeout=30)
+        app.send_task(TASK, task_id="one", headers={"sent_again": True})
+        app.send_task(TASK, task_id="two", headers={"sent_again": True}).get(timeout=30)
+    assert runs == ["one", "two"]
