@@ -14,7 +14,7 @@ INSPECT, CONTROL = "inspect", "control"
 class Method(NamedTuple):
     """One command: its arguments in their order with what reads each, and the name of that which takes all further words.
 
-    `most` is the number of arguments without which it can't be sent.
+    `least` is how many words it needs.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Method(NamedTuple):
 def _truth(text: str) -> bool:
     found = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
     if text.lower() not in found:
-        raise ValueError("yes or no")
+        raise ValueError(text)
     return found[text.lower()]
 
 
@@ -39,8 +39,17 @@ def _rate(text: str) -> str:
     number, _, unit = text.partition("/")
     float(number)
     if unit not in ("", "s", "m", "h"):
-        raise ValueError("a rate as 10/s, 100/m or 5/h")
+        raise ValueError(text)
     return text
+
+
+#: What stands for an argument, by what reads it.
+_EXPECTED: dict[Callable[[str], Any], str] = {
+    int: "a whole number",
+    float: "a number",
+    _truth: "yes or no",
+    _rate: "a rate as 10/s, 100/m or 5/h",
+}
 
 
 _QUEUE = (("queue", str), ("exchange", str), ("exchange_type", str), ("routing_key", str))
@@ -142,18 +151,13 @@ def find(name: str, kind: str, known: Mapping[str, Method]) -> Method:
     found = known.get(name) or by_alias.get(name) or known.get(name.replace("-", "_"))
     if found is None:
         same = [method.name for method in known.values() if method.kind == kind]
-        near = get_close_matches(name, same, 1, 0.6)
-        other = get_close_matches(name, list(known), 1, 0.6)
-        if near:
+        hint = f"`multi {kind} --list` lists them."
+        if near := get_close_matches(name, same, 1, 0.6):
             hint = f"did you mean {near[0]}?"
-        elif other:
-            hint = f"did you mean `multi {known[other[0]].kind} {other[0]}`?"
-        else:
-            hint = f"`multi {kind} --list` lists them"
+        elif near := get_close_matches(name, list(known), 1, 0.6):
+            hint = f"did you mean `multi {known[near[0]].kind} {near[0]}`?"
         raise ConfigurationError(
-            f"there is no {kind} command {name!r}; {hint} One of your project's own is known with -A, and sent with --any"
-            if not hint.endswith("them")
-            else f"there is no {kind} command {name!r}; {hint}. One of your project's own is known with -A, and sent with --any"
+            f"there is no {kind} command {name!r}; {hint} One of your project's own is known with -A, or sent with --any"
         )
     if found.kind != kind:
         raise ConfigurationError(f"{found.name} is no {kind} command; did you mean `multi {found.kind} {found.name}`?")
@@ -195,14 +199,10 @@ def _read(method: Method, name: str, word: str, reads: Callable[[str], Any] | No
         return word
     try:
         return reads(word)
-    except ValueError as error:
-        kinds = {int: "a whole number", float: "a number"}
-        expected = kinds.get(reads) or (str(error) if reads in (_truth, _rate) and "convert" not in str(error) else "")  # type: ignore[call-overload]
-        if reads is _rate and not expected:
-            expected = "a rate as 10/s, 100/m or 5/h"
-        raise ConfigurationError(
-            f"{method.name}: {name} should be {expected or 'something else'}, not {word!r}"
-        ) from None
+    except (ValueError, TypeError) as error:
+        expected = _EXPECTED.get(reads, "")
+        told = f"should be {expected}, not {word!r}" if expected else f"can't be {word!r}: {error}"
+        raise ConfigurationError(f"{method.name}: {name} {told}") from None
 
 
 def free_arguments(words: Sequence[str]) -> dict[str, Any]:
