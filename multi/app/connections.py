@@ -72,6 +72,18 @@ def open_broker(app: App, *, write: bool) -> Broker:
     return broker
 
 
+def broker_at(app: App, url: str, *, create: bool = False) -> Broker:
+    """Another broker than the app's, with the app's options and queues; `create` makes a file that is missing."""
+    conf = app.conf
+    if conf.broker_use_ssl and urls.scheme(url) == "rediss":
+        url = _with_tls(url, conf.broker_use_ssl)
+    options = broker_options(app)
+    options["create"] = "file" if create else ""
+    broker: Broker = _implementation("multi.brokers", url)(url, options, lease=conf.worker_lease)
+    broker.topology = app.topology
+    return broker
+
+
 def _implementation(group: str, url: str) -> Any:
     try:
         return plugins.find(group, urls.scheme(url))

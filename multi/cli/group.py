@@ -71,6 +71,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "peek": ("multi.cli.peek:peek", "Show what lies in a queue; nothing is taken."),
     "move": ("multi.cli.move:move", "Bring what waits in a queue to another one."),
     "purge": ("multi.cli.purge:purge", "Drop what waits in queues."),
+    "migrate": ("multi.cli.migrate:migrate", "Bring what waits in one broker to another one."),
     "list": ("multi.cli.listing:list_", "How queues are bound to exchanges."),
     "events": ("multi.cli.events.command:events", "What workers tell of themselves and their tasks, live."),
     "schedule": ("multi.cli.schedule:schedule", "The periodic tasks: when they run, pausing, adding, changing them."),
@@ -93,7 +94,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     ),
     "Ask and steer workers on any host": ("inspect", "control", "events", "graph"),
     "Tasks": ("call", "result", "revoke", "tasks", "schedule", "shell"),
-    "Look into the broker": ("queues", "peek", "move", "purge", "dlq", "list"),
+    "Look into the broker": ("queues", "peek", "move", "purge", "dlq", "list", "migrate"),
     "As celery multi": ("show", "names", "expand", "get", "help"),
     "More": ("lint", "adopt", "forget", "worker", "beat", "metrics", "upgrade", "report"),
 }

@@ -91,6 +91,24 @@ def open_place(ctx: click.Context, given: dict[str, Any], *, whose: str = "queue
     return Place(app, broker, list(dict.fromkeys((*known, *queues))), bool(wanted["app"]) or not wanted["broker"])
 
 
+def the_app(ctx: click.Context, given: dict[str, Any]) -> App:
+    """The app that -A names, before or behind the command; one without a project where none is named."""
+    from multi.app.app import App
+
+    said = before(ctx)
+    wanted = {name: given.get(name) or said.get(name) for name in _PLACING}
+    if wanted["workdir"]:
+        _go_to(str(wanted["workdir"]), "--workdir")
+    if wanted["config"]:
+        os.environ["CELERY_CONFIG_MODULE"] = str(wanted["config"])
+    if not wanted["app"]:
+        return App("multi", set_as_current=False)
+    try:
+        return _app(wanted, "queues")
+    except AppIsCelerys:
+        return App("multi", set_as_current=False)
+
+
 def screen_of(ctx: click.Context) -> Screen:
     """Standard output, as the options before the command want it."""
     said = before(ctx)

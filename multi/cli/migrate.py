@@ -1,0 +1,300 @@
+"""`multi migrate`: brings waiting messages from one broker to another, in the words of `celery migrate`."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from multi import urls
+from multi.brokers.looking import BATCH, PARKED
+from multi.cli.group import DONE, INTERRUPTED
+from multi.cli.places import place_options, screen_of, split, the_app
+from multi.cli.remembered import complete_queues, complete_tasks
+from multi.cli.screen import Screen, complain
+from multi.errors import ConfigurationError
+from multi.message import Message
+from multi.outcome import Publication
+
+if TYPE_CHECKING:
+    from multi.brokers.base import Broker
+
+#: Seconds between two looks whether messages have come, and between two tellings of how far it is.
+_LOOK, _TELL = 0.5, 0.2
+#: What brokers write beside a message for their own ends; another one has no use for it.
+_TRANSPORTS = ("delivery_info", "delivery_tag", "body_encoding")
+#: Exchanges of remote control and events, whose queues hold no tasks.
+_TALK = (".pidbox", "celeryev")
+
+
+@click.command()
+@click.argument("source", metavar="SRC_URL")
+@click.argument("target", metavar="DST_URL")
+@click.option("-n", "--limit", type=click.IntRange(min=1), metavar="N", help="At most so many messages.")
+@click.option(
+    "-t", "--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait so long for further messages (0)."
+)
+@click.option("-a", "--ack-messages", is_flag=True, help="Take them away from SRC once DST has them.")
+@click.option("-T", "--tasks", metavar="A,B", help="Only the tasks with these names.", shell_complete=complete_tasks)
+@click.option(
+    *("-Q", "--queues"),
+    metavar="A,B:C",
+    help="Only these queues; with B:C what lies in B goes to C.",
+    shell_complete=complete_queues,
+)
+@click.option("-F", "--forever", is_flag=True, help="Go on until Ctrl-C; needs -a.")
+@click.option("--json", "as_json", is_flag=True, help="The counts as JSON.")
+@place_options
+@click.pass_context
+def migrate(
+    ctx: click.Context,
+    /,
+    source: str,
+    target: str,
+    *,
+    limit: int | None,
+    timeout: float | None,
+    ack_messages: bool,
+    tasks: str | None,
+    forever: bool,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Bring the messages that wait in the broker SRC_URL to the broker DST_URL, into queues of the same names.
+
+    As with celery migrate they stay in SRC as well, unless -a is given: then each is taken away there after DST has it, so that
+    none is lost; when this is killed in between, at most 100 are in both places, and run twice. What is parked in SRC until it is
+    due goes along. What workers hold stays with them, and dead letters stay (multi dlq replay sends them again).
+
+    \b
+    multi migrate -a redis://old:6379/0 amqp://user:password@new//
+    multi migrate -A proj -a -Q celery,emails:mail redis://old:6379/0 redis://new:6379/0
+    multi migrate -a -F redis://old:6379/0 redis://new:6379/0
+
+    Exit codes: 0 done, 1 a broker can't be reached, 2 wrong usage or configuration.
+    """
+    if forever and not ack_messages:
+        raise ConfigurationError("-F without -a would send the same messages again and again; give -a")
+    renamed = _renamed(split(given.get("queues")))
+    app = the_app(ctx, given)
+    wanted = {name for name in (tasks or "").split(",") if name}
+    here, there = _open(app, source, "SRC_URL"), _open(app, target, "DST_URL", create=True)
+    if _same(source, target):
+        raise ConfigurationError(f"{here.masked} is both where messages come from and where they go")
+    for broker in (here, there):
+        broker.check()
+    journey = Journey(here, there, renamed, lambda one: not wanted or str(one.headers.get("task")) in wanted)
+    names = list(renamed) or _queues(here, list(app.topology.declared))
+    screen = screen_of(ctx)
+    journey.tell = _teller(screen, journey, as_json)
+    code = DONE
+    with _Ending() as ending:
+        try:
+            if ack_messages:
+                _take(journey, names, limit, timeout or 0.0, forever, ending)
+            else:
+                _copy(journey, names, limit, ending)
+        finally:
+            screen.settle()
+            _tell(screen, journey, names, as_json, ack_messages)
+        if ending.asked and not forever:
+            complain("interrupted; give it once more for what is left")
+            code = INTERRUPTED
+    for broker in (here, there):
+        broker.close()
+    ctx.exit(code)
+
+
+class Journey:
+    """What goes from one broker to the other, and how far it is."""
+
+    def __init__(self, here: Broker, there: Broker, renamed: dict[str, str], wanted: Callable[[Message], bool]) -> None:
+        self.here, self.there = here, there
+        self.renamed = renamed
+        self.wanted = wanted
+        self.counts: dict[str, int] = {}
+        self.tell: Callable[[], None] = lambda: None
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts.values())
+
+    def sender(self, queue: str) -> Callable[[list[Message]], None]:
+        """What brings messages of a queue into the other broker."""
+        name = self.renamed.get(queue, queue)
+
+        def send(messages: list[Message]) -> None:
+            self.there.publish([Publication(name, _bare(one)) for one in messages])
+            self.counts[queue] = self.counts.get(queue, 0) + len(messages)
+            self.tell()
+
+        return send
+
+
+class _Asked(Exception):
+    """The end is asked for."""
+
+
+class _Ending:
+    """Ctrl-C and TERM let a batch come to its end."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _Ending:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: object) -> None:
+        if self.asked:
+            raise KeyboardInterrupt  # for the second time
+        self.asked = True
+
+
+def _take(
+    journey: Journey, names: list[str], limit: int | None, timeout: float, forever: bool, ending: _Ending
+) -> None:
+    """Hand over what waits; once more for what comes meanwhile, until nothing has come for so long."""
+    here = journey.here
+    if PARKED in here.abilities.peeks:
+        here.unpark(names)
+    last = time.monotonic()
+    while not ending.asked:
+        moved = 0
+        for name in names:
+            sender = journey.sender(name)
+
+            def send(messages: list[Message], sender: Any = sender) -> None:
+                if ending.asked:
+                    raise _Asked  # and this batch returns to its place
+                sender(messages)
+
+            left = None if limit is None else limit - journey.total
+            if left is None or left > 0:
+                try:
+                    moved += here.hand_over(name, send, limit=left, wanted=journey.wanted)
+                except _Asked:
+                    return
+        if limit is not None and journey.total >= limit:
+            return
+        if moved:
+            last = time.monotonic()
+            continue
+        if not forever and time.monotonic() - last >= timeout:
+            return
+        time.sleep(_LOOK if forever else min(_LOOK, timeout))
+
+
+def _copy(journey: Journey, names: list[str], limit: int | None, ending: _Ending) -> None:
+    here = journey.here
+    for name in names:
+        sender = journey.sender(name)
+        for where in here.abilities.peeks:
+            if where not in ("waiting", PARKED):
+                continue
+            seen = here.peek(name, 1 << 31, where)
+            messages = [each.message for each in seen if each.message is not None and journey.wanted(each.message)]
+            for start in range(0, len(messages), BATCH):
+                left = BATCH if limit is None else min(BATCH, limit - journey.total)
+                if ending.asked or left <= 0:
+                    return
+                sender(messages[start : start + left])
+
+
+def _bare(message: Message) -> Message:
+    """The message without what its broker has written beside it."""
+    headers = {
+        name: value
+        for name, value in message.headers.items()
+        if name != "redelivered"
+        and not str(name).startswith(("x-death", "x-first-death-", "x-last-death-", "x-multi-"))
+    }
+    properties = {
+        name: value for name, value in message.properties.items() if name not in _TRANSPORTS and value is not None
+    }
+    return msgspec.structs.replace(message, headers=headers, properties=properties)
+
+
+def _open(app: Any, url: str, what: str, *, create: bool = False) -> Broker:
+    from multi.app.connections import broker_at
+
+    try:
+        found: Broker = broker_at(app, url, create=create)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{what}: {error}") from None
+    if not found.abilities.shared:
+        raise ConfigurationError(f"{what}: {found.masked} lives in a single process: no command can look into it")
+    if not found.abilities.moves:
+        raise ConfigurationError(f"{what}: {found.masked} can't hand its messages over")
+    return found
+
+
+def _same(source: str, target: str) -> bool:
+    first, second = urls.parse(urls.split(source)[0]), urls.parse(urls.split(target)[0])
+    return (first.scheme, first.host, first.port, first.path) == (second.scheme, second.host, second.port, second.path)
+
+
+def _renamed(queues: list[str] | None) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for each in queues or ():
+        name, colon, other = each.partition(":")
+        if not name or (colon and not other):
+            raise ConfigurationError(f"-Q {each}: write a queue's name, or old:new")
+        found[name] = other or name
+    return found
+
+
+def _queues(broker: Broker, declared: list[str]) -> list[str]:
+    """The queues of the app, and all that the broker knows of."""
+    found = dict.fromkeys(declared)
+    if broker.abilities.bindings:
+        found |= dict.fromkeys(
+            each.queue for each in broker.bindings() if not each.exchange.endswith(_TALK) and each.queue
+        )
+    found |= dict.fromkeys(each.name for each in broker.counts(list(found)))
+    return list(found)
+
+
+def _teller(screen: Screen, journey: Journey, as_json: bool) -> Callable[[], None]:
+    last = time.monotonic()
+
+    def tell() -> None:
+        nonlocal last
+        if screen.is_live and not as_json and not screen.quiet and time.monotonic() - last >= _TELL:
+            last = time.monotonic()
+            name = next(reversed(journey.counts), "")
+            screen.live(f"{journey.total} so far  {name} …")
+
+    return tell
+
+
+def _tell(screen: Screen, journey: Journey, names: list[str], as_json: bool, taken: bool) -> None:
+    counts = {each.name: each for each in journey.here.counts(names)}
+    dead = sum(each.dead for each in counts.values())
+    claimed = sum(each.claimed or 0 for each in counts.values())
+    if as_json:
+        told = {"migrated": journey.total, "queues": journey.counts, "taken": taken, "dead": dead, "claimed": claimed}
+        click.echo(json.dumps(told))
+        return
+    for name, count in journey.counts.items():
+        other = journey.renamed.get(name, name)
+        screen.show(f"{name}{f' → {other}' if other != name else ''}: {count}")
+    what = "went" if taken else "were copied"
+    screen.show(f"{journey.total} {what} from {journey.here.masked} to {journey.there.masked}")
+    if not taken and journey.total:
+        complain("they are still where they were, too, and run twice if both have workers; -a takes them away")
+    if dead:
+        complain(f"{dead} dead letters stay in {journey.here.masked}; multi dlq shows them")
+    if claimed:
+        complain(f"{claimed} are held by workers of {journey.here.masked} and stay with them")
