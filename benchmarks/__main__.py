@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 from benchmarks.bench import Bench
 from benchmarks.contender import CONTENDERS
-from benchmarks.parts import drain, enqueue, events, fairness, nodes, roundtrip, sqlite, startup
+from benchmarks.parts import drain, enqueue, events, fairness, nodes, roundtrip, schedules, sqlite, startup
 from benchmarks.report import Report
 from benchmarks.server import PrivateRedis
 
@@ -28,6 +28,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "nodes": nodes.run,
     "fairness": fairness.run,
     "events": events.run,
+    "schedules": schedules.run,
 }
 
 
