@@ -10,7 +10,7 @@ from support.project import Project
 from support.wait import until
 from support.workers import Bench, bench
 
-from multi.errors import TaskRevokedError, TimeLimitExceeded, UnsupportedOption
+from multi.errors import TaskRevokedError, TimeLimitExceeded
 
 
 @pytest.fixture
@@ -117,8 +117,6 @@ def test_what_makes_no_sense_is_refused_at_the_call(made: Bench) -> None:
         made.app.control.revoke([])
     with pytest.raises(ValueError, match="list of the names"):
         made.app.control.revoke(result.id, destination="w1@test")
-    with pytest.raises(UnsupportedOption, match="can't answer"):
-        result.revoke(wait=True)
 
 
 @pytest.mark.parametrize("broker", ["redis", "sqlite"], indirect=True)
