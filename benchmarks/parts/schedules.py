@@ -1,4 +1,4 @@
-"""What it costs to learn when a crontab runs next, by the clock of Zurich: `next_after`, and `remaining_estimate` as Celery has it."""
+"""What it costs to learn when a crontab runs next, in Zurich: `next_after`, and `remaining_estimate` as Celery has it."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def is_moved(moment: datetime, zone: tzinfo) -> bool:
     """Whether the clock was set forward before this moment, and by more than has passed since then."""
     offset = moment.astimezone(zone).utcoffset()
     assert offset is not None
-    for minutes in (20, 30, 60, 120, 1440):
+    for minutes in (20, 30, 60, 120, 180, 1440):
         lift = timedelta(minutes=minutes)
         if (moment - lift).astimezone(zone).utcoffset() == offset - lift:
             return True
