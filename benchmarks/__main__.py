@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 from benchmarks.bench import Bench
 from benchmarks.contender import CONTENDERS
-from benchmarks.parts import drain, enqueue, events, fairness, nodes, roundtrip, schedules, sqlite, startup
+from benchmarks.parts import drain, enqueue, events, fairness, nodes, ping, roundtrip, schedules, sqlite, startup
 from benchmarks.report import Report
 from benchmarks.server import PrivateRedis
 
@@ -27,6 +27,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "startup": startup.run,
     "nodes": nodes.run,
     "fairness": fairness.run,
+    "ping": ping.run,
     "events": events.run,
     "schedules": schedules.run,
 }
