@@ -49,7 +49,7 @@ class Panel:
 
     @overload
     @classmethod
-    def register(cls, function: _F, /) -> _F: ...
+    def register(cls, function: _F, /, **options: Any) -> _F: ...
     @overload
     @classmethod
     def register(cls, function: None = None, /, **options: Any) -> Callable[[_F], _F]: ...
@@ -104,11 +104,19 @@ class Panel:
         cls.meta[name] = Described(alias, type, visible, default_timeout, first, signature, args, variadic)
 
 
+@overload
+def control_command(function: _F, /, **options: Any) -> _F: ...
+@overload
+def control_command(function: None = None, /, **options: Any) -> Callable[[_F], _F]: ...
 def control_command(function: Any = None, /, **options: Any) -> Any:
     """A command that changes something; see `Panel.register`."""
     return _decorated("control", function, options)
 
 
+@overload
+def inspect_command(function: _F, /, **options: Any) -> _F: ...
+@overload
+def inspect_command(function: None = None, /, **options: Any) -> Callable[[_F], _F]: ...
 def inspect_command(function: Any = None, /, **options: Any) -> Any:
     """A command that only tells something; see `Panel.register`."""
     return _decorated("inspect", function, options)

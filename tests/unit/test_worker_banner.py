@@ -69,3 +69,7 @@ def test_disabled_results_and_early_acknowledgement_are_told() -> None:
     text = render(app(acks_late=False, backend=None), options(), logging.WARNING)
     assert ".> results:     disabled://" in text
     assert ".> acks:        early (a task is acknowledged before it runs, and lost when its worker dies)" in text
+
+
+def test_a_worker_that_follows_its_load_shows_its_limits() -> None:
+    assert ".> concurrency: {min=3, max=10} (prefork)" in render(app(), options(max_concurrency=10, min_concurrency=3))

@@ -27,6 +27,13 @@ def parsed(*words: str, before: dict[str, Any] | None = None) -> dict[str, Any]:
         return _with_group(ctx, ctx.params)
 
 
+@pytest.mark.parametrize(
+    ("text", "limits"), [("10,3", (10, 3)), ("3,10", (10, 3)), ("4", (4, 1)), ("4,0", (4, 1)), (" 2 , 2 ", (2, 2))]
+)
+def test_autoscale_takes_the_most_and_the_least(text: str, limits: tuple[int, int]) -> None:
+    assert parsed("--autoscale", text)["autoscale"] == limits
+
+
 def test_every_option_of_celerys_worker_is_there() -> None:
     spellings = {spelling for param in worker.params for spelling in param.opts}
     assert set(CELERYS.split()) <= spellings
@@ -82,6 +89,9 @@ def test_the_environment_sets_options_too(prefix: str, monkeypatch: pytest.Monke
     [
         (["-c", "many"], "no number from 1 on, nor 'auto' (0 means as if it were not given)"),
         (["-c", "-1"], "no number from 1 on"),
+        (["--autoscale", "many"], "'many' is not MAX,MIN, two numbers as in 10,3"),
+        (["--autoscale", "1,2,3"], "'1,2,3' is not MAX,MIN"),
+        (["--autoscale", "0"], "the larger number should be between 1 and 1024"),
         (["-l", "loud"], "'loud' is no log level"),
         (["-O", "best"], "default"),
         (["--time-limit", "-3"], "x>=0"),

@@ -155,3 +155,12 @@ def test_settings_that_are_changed_late_count_where_nothing_else_was_said() -> N
     assert (options.time_limit, options.soft_time_limit, options.drain_timeout) == (9, 50, 4)
     assert options.notes[1:] == ["a note"]
     assert options.notes[0].startswith("The soft time limit")
+
+
+def test_a_worker_that_follows_its_load_begins_with_the_least() -> None:
+    options = made(autoscale=(10, 3), concurrency=4)
+    assert (options.concurrency, options.min_concurrency, options.max_concurrency) == (3, 3, 10)
+    assert any("--concurrency 4 changes nothing" in note for note in options.notes)
+    assert made(autoscale=(10, 3), pool="threads").concurrency == 3
+    with pytest.raises(ConfigurationError, match="--autoscale: the pool solo runs one task at a time"):
+        made(autoscale=(2, 1), pool="solo")
