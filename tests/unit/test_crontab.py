@@ -73,7 +73,7 @@ def test_a_field_means_numbers(field: str, given: object, means: set[int]) -> No
         ("minute", "1_0", "'1_0' is no value"),
         ("minute", "٣", "is no value"),
         ("hour", 24, "hour: 24 is out of range; allowed are 0-23"),
-        ("day_of_week", "7", "day_of_week: 7 is out of range; allowed are 0-6, sun-sat, sunday is 0; sunday is 0"),
+        ("day_of_week", "7", "day_of_week: 7 is out of range; allowed are 0-6, sun-sat, sunday is 0"),
         ("day_of_week", "wendesday", "did you mean 'wednesday'"),
         ("day_of_week", "mo", "'mo' is no value; allowed are 0-6, sun-sat, sunday is 0; did you mean 'mon'"),
         ("day_of_month", 0, "day_of_month: 0 is out of range; allowed are 1-31"),

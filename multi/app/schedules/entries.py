@@ -111,7 +111,13 @@ def from_signature(
 ) -> Added:
     """What `add_periodic_task` is told, as an entry: arguments and options of the signature, then those of the call."""
     from multi.app.canvas.signatures import Signature
+    from multi.app.task import Task
 
+    if not isinstance(sig, Signature | Task):
+        raise TypeError(
+            f"add_periodic_task: {sig!r} is no task; give a task or its signature, as in add.s(1, 2)"
+            + (f" (one that is known by its name only: app.signature({sig!r}))" if isinstance(sig, str) else "")
+        )
     of_entry = {key: opts.pop(key) for key in ("relative", "missed", "tz", "enabled") if key in opts}
     call = sig.clone(args, kwargs or {}) if isinstance(sig, Signature) else app.signature(sig.name, args, kwargs or {})
     given = {

@@ -123,8 +123,7 @@ class Field(NamedTuple):
         if isinstance(value, bool) or not isinstance(value, int):
             raise self._type(value)
         if not self.low <= value <= self.high:
-            sunday = "; sunday is 0" if self.high == 6 and value == 7 else ""
-            raise ParseException(f"{self.name}: {value} is out of range; allowed are {self.allowed}{sunday}")
+            raise ParseException(f"{self.name}: {value} is out of range; allowed are {self.allowed}")
         return value
 
     def _type(self, value: object) -> _WrongType:
