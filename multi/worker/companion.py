@@ -80,6 +80,7 @@ class Companion:
             self._worker.orders.leave_to_worker()
             die_with_parent(parent)
             log.rename_process(self.name)
+            call_it(f"multi {self.name.lower()}")
             self._worker.app.after_fork()
             code = self._body()
         except BaseException:
@@ -103,3 +104,12 @@ class Companion:
         _, status = os.waitpid(self.pid, 0)
         self.pid, self._pidfd = 0, -1
         return os.waitstatus_to_exitcode(status)
+
+
+def call_it(name: str) -> None:
+    """Give this process a name for `ps`."""
+    try:
+        with open("/proc/self/comm", "w") as file:
+            file.write(name)
+    except OSError:
+        pass  # another system than Linux
