@@ -99,6 +99,15 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "More": ("lint", "adopt", "forget", "worker", "beat", "metrics", "upgrade", "report"),
 }
 
+#: Commands that Celery has, and what there is in their place.
+ELSEWHERE: dict[str, str] = {
+    "amqp": "queues are looked into and changed by multi peek, move, purge, queues and list bindings; a server's exchanges and "
+    "queues by its own tools (rabbitmqctl, rabbitmqadmin, redis-cli)",
+    "logtool": "multi logs reads the logs of nodes, with --level, --since and --grep; worker_log_format says how they are written",
+    "multi": "what celery multi does is done without that word, as in: multi start w1 -A proj",
+    "flower": "Flower is a program of its own: celery --broker=URL flower",
+}
+
 #: What looks at nodes that are kept, or stops them: it goes on without a multi.toml that can't be read.
 _WITHOUT_DESCRIPTION = frozenset(
     {
@@ -153,6 +162,7 @@ def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
     cls=LazyGroup,
     table=COMMANDS,
     sections=SECTIONS,
+    elsewhere=ELSEWHERE,
     epilog=EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )

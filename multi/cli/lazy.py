@@ -12,13 +12,20 @@ Table = dict[str, tuple[str, str]]
 
 
 class LazyGroup(click.Group):
-    """`table` names the commands, `sections` their order in the help: all in one without it."""
+    """`table` names the commands, `sections` their order in the help: all in one without it; `elsewhere` says of commands
+    that others have what to use instead."""
 
     def __init__(
-        self, *args: Any, table: Table, sections: dict[str, tuple[str, ...]] | None = None, **kwargs: Any
+        self,
+        *args: Any,
+        table: Table,
+        sections: dict[str, tuple[str, ...]] | None = None,
+        elsewhere: dict[str, str] | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.table = table
+        self.elsewhere = elsewhere or {}
         self.sections = sections or {"Commands": tuple(table)}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -38,6 +45,8 @@ class LazyGroup(click.Group):
         if args and not args[0].startswith("-") and args[0] not in self.table:
             import difflib
 
+            if (instead := self.elsewhere.get(args[0])) is not None:
+                ctx.fail(f"There is no command {args[0]!r} here: {instead}")
             near = difflib.get_close_matches(args[0], self.table, 1, 0.5)
             hint = f"did you mean {near[0]!r}?" if near else f"`{ctx.command_path} --help` lists them."
             words = [*ctx.command_path.split()[1:], args[0]]
