@@ -103,7 +103,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 ELSEWHERE: dict[str, str] = {
     "amqp": "queues are looked into and changed by multi peek, move, purge, queues and list bindings; a server's exchanges and "
     "queues by its own tools (rabbitmqctl, rabbitmqadmin, redis-cli)",
-    "logtool": "multi logs reads the logs of nodes, with --level, --since and --grep; worker_log_format says how they are written",
+    "logtool": "multi logs reads the logs of nodes, with --level, --since and --grep; worker_log_format says how they look",
     "multi": "what celery multi does is done without that word, as in: multi start w1 -A proj",
     "flower": "Flower is a program of its own: celery --broker=URL flower",
 }
