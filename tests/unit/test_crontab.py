@@ -170,6 +170,14 @@ def test_the_clock_is_that_of_the_crontab_else_of_the_app() -> None:
         crontab(tz=7)  # type: ignore[arg-type]  # wrong on purpose
 
 
+def test_zones_of_other_libraries_are_known_by_their_names() -> None:
+    dateutil, pytz = pytest.importorskip("dateutil.tz"), pytest.importorskip("pytz")
+    for zone in (dateutil.gettz("Europe/Zurich"), pytz.timezone("Europe/Zurich")):
+        assert crontab(tz=zone) == crontab(tz="Europe/Zurich")
+    assert crontab(0, 12, tz=dateutil.tzoffset(None, 7200)).next_after(MIDNIGHT) == datetime(2026, 6, 3, 10, tzinfo=UTC)
+    assert crontab(tz=dateutil.tzutc()).tz == crontab(tz=pytz.UTC).tz == UTC
+
+
 def test_without_utc_the_machine_has_a_zone(monkeypatch: pytest.MonkeyPatch) -> None:
     from multi.app.schedules import zones
 

@@ -62,12 +62,13 @@ def known(zone: str | tzinfo) -> tzinfo:
         raise ConfigurationError(
             f"tz: {zone!r} is no time zone; give a name, as 'Europe/Zurich', or a zoneinfo.ZoneInfo"
         )
-    name = getattr(zone, "zone", None)  # pytz' zones don't go by `fold`
-    if isinstance(name, str):
+    # pytz' zones don't go by `fold`, and dateutil's not where the clock is set forward; both know their names
+    name = getattr(zone, "zone", None) or str(getattr(zone, "_filename", "")).partition("zoneinfo/")[2]
+    if isinstance(name, str) and name:
         return named(name)
     if zone.utcoffset(datetime.now(UTC).replace(tzinfo=None)) is None:
         raise ConfigurationError(f"tz: {zone!r} doesn't know its offset from UTC")
-    return UTC if str(zone) in ("UTC", "Etc/UTC") else zone
+    return UTC if str(zone) in ("UTC", "Etc/UTC", "tzutc()") else zone
 
 
 @cache
