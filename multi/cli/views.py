@@ -116,7 +116,7 @@ class View:
             str(status.record.get("restarts", 0)),
             f"{self.cpu:.1f}%",
             size(self.usage.memory),
-            f"{self.pool}:{self.concurrency or '?'}" if self.pool else "-",
+            f"{self.pool}:{self.concurrency or '?'}{self._between}" if self.pool else "-",
             ",".join(self.queues) or "-",
             str(self.activity.active) if self.activity is not None else "-",
         ]
@@ -137,6 +137,15 @@ class View:
         """How many at once."""
         found = self.stats if self.stats is not None else self.activity
         return found.concurrency if found is not None and found.pool else None
+
+    @property
+    def limits(self) -> tuple[int, int] | None:
+        """The most and the least that run at once, where that follows the load."""
+        return self.stats.limits if self.stats is not None else None
+
+    @property
+    def _between(self) -> str:
+        return f" ({self.limits[1]}-{self.limits[0]})" if self.limits is not None else ""
 
     @property
     def note(self) -> str:
@@ -197,6 +206,7 @@ class View:
             "memory_kind": self.usage.memory_kind,
             "pool": self.pool or None,
             "concurrency": self.concurrency,
+            "autoscale": None if self.limits is None else {"max": self.limits[0], "min": self.limits[1]},
             "queues": self.queues,
             "active": self.activity.active if self.activity is not None else 0,
             "oldest": self.activity.oldest_seconds if self.activity is not None else None,

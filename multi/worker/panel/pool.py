@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from multi.log import get_logger
+from multi.worker.directives import heed
 from multi.worker.panel.inspecting import flag
 from multi.worker.panel.state import NoReply, State, nok, ok, own_control
 
@@ -80,6 +81,8 @@ def _import(state: State, names: Sequence[str], *, again: bool) -> None:
         from multi.app.plan import executor
 
         app.executor = None
+        directives = state.worker.directives
+        heed(app, directives.content, directives.turns)  # it holds for the new ones, too
         executor(app).plan_all()
         app.publisher.template_all(app.tasks)
         state.worker.totals.admit(app.tasks)
