@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 from benchmarks.bench import Bench
 from benchmarks.contender import CONTENDERS
-from benchmarks.parts import drain, enqueue, events, fairness, nodes, ping, roundtrip, schedules, sqlite, startup
+from benchmarks.parts import beat, drain, enqueue, events, fairness, nodes, ping, roundtrip, schedules, sqlite, startup
 from benchmarks.report import Report
 from benchmarks.server import PrivateRedis
 
@@ -30,6 +30,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "ping": ping.run,
     "events": events.run,
     "schedules": schedules.run,
+    "beat": beat.run,
 }
 
 
