@@ -1,0 +1,91 @@
+"""`multi call`, `result`, `revoke` and `tasks` with a worker at work: one for all tests, on a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.project import Project
+from support.terminal import Terminal
+from support.wait import until
+from support.workers import Bench, bench
+
+from multi.brokers.sqlite import SQLiteBroker
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    folder: Path = tmp_path_factory.mktemp("shell")
+    project = Project(folder, "a worker for several tests")
+    url = f"sqlite:///{folder}/queue.db"
+    SQLiteBroker(url, {"create": "all"}).check()
+    with bench(project, url, url) as found:
+        found.start("-c", "2", name="w1")
+        yield found
+
+
+def test_a_call_waits_for_the_result_when_asked(made: Bench) -> None:
+    done = made.project.multi("call", "-A", made.module, f"{made.module}.add", "-a", "[2, 3]", "--wait")
+    sent, result = done.stdout.splitlines()
+    assert result == "5"
+    assert made.project.multi("result", "-A", made.module, sent).stdout == "5\n"
+    told = json.loads(made.project.multi("result", "-A", made.module, sent, "--json").stdout)
+    assert (told["state"], told["result"]) == ("SUCCESS", 5)
+
+
+def test_the_exit_code_tells_how_the_task_has_ended(made: Bench) -> None:
+    failed = made.project.multi("call", "-A", made.module, f"{made.module}.fail", "--wait", code=1)
+    (sent,) = failed.stdout.splitlines()
+    assert "ValueError('bad', 1)" in failed.stderr
+    shown = made.project.multi("result", "-A", made.module, sent, "--traceback", code=1).stdout
+    assert 'raise ValueError("bad", 1)' in shown
+    waits = ("call", "-A", made.module, f"{made.module}.hold", "-a", '["long"]', "--wait", "--timeout", "0.2", "--json")
+    told = json.loads(made.project.multi(*waits, code=3).stdout)
+    made.let_go("long")
+    assert made.project.multi("result", "-A", made.module, told["id"], "--wait", "--timeout", "30").stdout == "long\n"
+
+
+def test_progress_is_shown_on_a_terminal_while_it_is_waited_for(made: Bench) -> None:
+    words = ("call", "-A", made.module, f"{made.module}.steps", "-a", '[2, "shown"]', "--wait")
+    with Terminal(made.project, *words, columns=100) as terminal:
+        for step in range(2):
+            until(lambda step=step: (made.project.path / f"shown-{step}").exists(), 30, what=f"step {step}")
+            shown = ("0/2 (0 %) steps", "1/2 (50 %) steps")[step]
+            until(lambda shown=shown: terminal.read(0.05) or shown in terminal.text, 30, what=f"{shown} is shown")
+            (made.project.path / f"shown-go-{step}").touch()
+        until(
+            lambda: terminal.read(0.05) or terminal.text.rstrip().endswith("2"), 30, what=f"the result {terminal.text}"
+        )
+
+
+def test_a_worker_tells_its_tasks_and_checks_calls_of_others(made: Bench) -> None:
+    rows = json.loads(made.project.multi("tasks", "-A", made.module, "w1@test", "--json").stdout)
+    assert {"name": f"{made.module}.add", "signature": "(x, y)", "options": {}} in rows
+    paced = next(row for row in rows if row["name"] == f"{made.module}.paced")
+    assert paced["options"] == {"rate_limit": "20/s"}
+    short = made.project.multi("tasks", "-A", made.module, "w1", "--task", "*.add").stdout
+    assert "(x, y)" in short
+    wrong = made.project.multi("call", "-b", made.broker, f"{made.module}.add", "-a", "[1]", code=2).stderr
+    assert f"{made.module}.add(x, y), as w1@test has it: missing a required argument: 'y'" in wrong
+    unknown = made.project.multi("call", "-b", made.broker, f"{made.module}.ad", "-a", "[1]", code=2).stderr
+    assert f"did you mean '{made.module}.add'?" in unknown
+    done = made.project.multi("call", "-b", made.broker, f"{made.module}.add", "-a", "[1, 1]", "--wait")
+    assert done.stdout.splitlines()[1] == "2"
+    assert done.stderr == ""
+    forced = made.project.multi("call", "-b", made.broker, "no.such", "--force")
+    assert "sent all the same" in forced.stderr
+    until(lambda: [one for one in made.dead() if one.task == "no.such"], 30, what="it is set aside")
+
+
+def test_a_running_task_is_ended_by_revoke(made: Bench) -> None:
+    sent = made.tasks.hold.delay("revoked")
+    made.wait_begun("revoked", timeout=30)
+    first = made.project.multi("revoke", "-A", made.module, sent.id).stdout
+    assert first.startswith(f"{sent.id}: revoked")
+    ended = made.project.multi("revoke", "-A", made.module, sent.id, "--terminate", "--signal", "KILL")
+    assert sent.id in ended.stdout
+    waited = made.project.multi("result", "-A", made.module, sent.id, "--wait", "--timeout", "30", code=1)
+    assert f"{sent.id} was revoked" in waited.stderr
+    assert "has ended already: REVOKED" in made.project.multi("revoke", "-A", made.module, sent.id).stdout

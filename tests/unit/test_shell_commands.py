@@ -1,0 +1,370 @@
+"""`multi call`, `tasks`, `peek`, `move`, `purge`, `list` and `migrate` on files of their own, without a worker."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from multi.brokers.base import Broker
+from multi.brokers.sqlite import SQLiteBroker
+from multi.cli.group import run
+from multi.outcome import Publication
+from multi.testing.rig import message
+
+PROJECT = """\
+from multi import App
+
+app = App("shop", broker="{url}", set_as_current=False)
+app.conf.task_routes = {{"shop.mail": "mail"}}
+
+
+@app.task(name="shop.charge")
+def charge(account, password, amount=1):
+    pass
+
+
+@app.task(name="shop.mail", ignore_result=True, rate_limit="5/s")
+def mail(to):
+    pass
+"""
+Say = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    made = SQLiteBroker(f"sqlite:///{tmp_path}/queue.db", {"create": "all"})
+    made.check()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def say(
+    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Say]:
+    """Runs `multi` in a project's folder: its exit code, what it printed and what it complained of."""
+    (tmp_path / "shop_of_calls.py").write_text(PROJECT.format(url=broker.url))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for name in [name for name in os.environ if name.startswith(("MULTI_", "CELERY_"))]:
+        monkeypatch.delenv(name)
+    for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "PWD"):  # which the commands set
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def said(*words: str, app: bool = True) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = run([*(("-A", "shop_of_calls") if app else ()), *words])
+        out, err = capsys.readouterr()
+        for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
+            os.environ.pop(name, None)
+        return code, out, err
+
+    yield said
+    sys.modules.pop("shop_of_calls", None)
+
+
+def waiting(broker: Broker, queue: str = "celery") -> list[str]:
+    return [str(each.message.headers["id"]) for each in broker.peek(queue, 100) if each.message is not None]
+
+
+# calling -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_task_of_the_app_goes_where_the_app_sends_it_and_its_id_is_printed(say: Say, broker: Broker) -> None:
+    code, out, err = say("call", "shop.mail", "-a", '["you"]')
+    assert (code, err) == (0, "")
+    assert waiting(broker, "mail") == [out.strip()]
+    code, out, _ = say("call", "shop.charge", "-a", "[7]", "-k", '{"password": "p"}', "--queue", "slow", "--json")
+    told = json.loads(out)
+    assert (code, told["task"], told["checked_by"]) == (0, "shop.charge", "app")
+    assert waiting(broker, "slow") == [told["id"]]
+
+
+def test_the_options_of_a_call_reach_the_message(say: Say, broker: Broker) -> None:
+    code, out, _ = say(
+        *("call", "shop.charge", "-a", '[7, "p"]', "--countdown", "10m", "--expires", "1h", "--priority", "3"),
+        *("--serializer", "yaml", "--task-id", "mine"),
+    )
+    assert (code, out) == (0, "mine\n")
+    (seen,) = broker.peek("celery", 10)
+    assert seen.message is not None
+    assert (seen.message.content_type, seen.message.properties["priority"]) == ("application/x-yaml", 3)
+    assert seen.message.headers["eta"] < seen.message.headers["expires"]
+    code, _, _ = say("call", "shop.charge", "-a", '[7, "p"]', "--eta", "2036-11-21T10:00:00+01:00")
+    assert code == 0
+    assert broker.peek("celery", 10)[-1].message.headers["eta"] == "2036-11-21T10:00:00+01:00"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["shop.charge", "-a", "[1,, 2]"], ["-a", "at character 4", "[1,, 2]\n       ^"]),
+        (["shop.charge", "-k", "{'x': 1}"], ["-k", "at character 2", "double quotes"]),
+        (["shop.charge", "-a", '{"x": 1}'], ["-a takes an array", "is an object"]),
+        (["shop.charge", "-k", "[1]"], ["-k takes an object", "is an array"]),
+        (["shop.charge", "-a", "[1]"], ["shop.charge(account, password, amount=1)", "'password'"]),
+        (["shop.charge", "-a", "[1,2,3,4]"], ["shop.charge(account", "4 were given"]),
+        (["shop.mail", "-a", '["x"]', "--wait"], ["ignore_result", "shop.mail"]),
+        (["shop.mail", "-a", '["x"]', "--timeout", "3"], ["--wait"]),
+        (["shop.mail", "-a", '["x"]', "--countdown", "3", "--eta", "2036-01-01"], ["--countdown and --eta"]),
+        (["shop.mail", "-a", '["x"]', "--eta", "tomorrow"], ["--eta 'tomorrow'", "2026-11-21T10:00:00+01:00"]),
+        (["shop.mail", "-a", '["x"]', "--countdown", "soon"], ["--countdown 'soon'", "10m"]),
+        (["shop.mail", "-a", '["x"]', "--serializer", "xml"], ["xml"]),
+    ],
+)
+def test_calls_that_can_not_be_are_refused_before_anything_is_sent(
+    say: Say, broker: Broker, words: list[str], told: list[str]
+) -> None:
+    code, out, err = say("call", *words)
+    assert (code, out) == (2, ""), err
+    assert [text for text in told if text not in err] == [], err
+    assert broker.counts(["celery", "mail"])[0].waiting == broker.counts(["mail"])[0].waiting == 0
+
+
+def test_an_unknown_task_is_sent_with_a_note_where_no_worker_answers(say: Say, broker: Broker) -> None:
+    code, out, err = say("call", "shop.charg", "-a", "[1]")
+    assert code == 0
+    assert waiting(broker) == [out.strip()]
+    assert "shop.charg isn't known here" in err
+    assert "did you mean 'shop.charge'?" in err
+    code, out, err = say("call", "anything", "-b", broker.url, app=False)
+    assert (code, "unchecked" in err) == (0, True)
+    assert waiting(broker)[-1] == out.strip()
+
+
+def test_nobody_waits_where_no_result_is_kept(say: Say, tmp_path: Path) -> None:
+    code, _, err = say("call", "shop.charge", "-a", '[1, "p"]', "--wait", "--result-backend", "disabled://")
+    assert code == 1
+    assert "no result backend" in err
+
+
+# results -------------------------------------------------------------------------------------------------------------
+
+
+def test_an_id_of_which_nothing_is_recorded_is_told_apart(say: Say) -> None:
+    code, out, err = say("result", "no-such-id")
+    assert (code, out) == (4, "")
+    assert "nothing is recorded of no-such-id" in err
+    assert say("result", "no-such-id", "--wait", "--timeout", "0.1")[0] == 3
+    assert json.loads(say("result", "no-such-id", "--json")[1])["state"] == "PENDING"
+    assert say("result", "")[0] == 2
+    assert say("result", "x", "--timeout", "1")[0] == 2
+    code, _, err = say("result", "x", "--result-backend", "disabled://")
+    assert (code, "no result backend" in err) == (1, True)
+    code, _, err = say("result", "x", "--task", "shop.charg")
+    assert (code, "did you mean 'shop.charge'?" in err) == (2, True)
+
+
+def test_revoking_is_kept_for_workers_that_come_later(say: Say, broker: Broker) -> None:
+    code, out, _ = say("revoke", "one", "two", "one")
+    assert (code, out) == (0, "one: revoked\ntwo: revoked\n")
+    assert len(broker.revoked()) == 2
+    assert json.loads(say("revoke", "three", "--json")[1]) == [{"id": "three", "state": None}]
+    code, _, err = say("revoke", "x", "--terminate", "--signal", "WINCH")
+    assert (code, "--signal 'WINCH'" in err) == (2, True)
+    assert say("revoke", "x", "--signal", "KILL")[0] == 2
+    assert say("revoke", " ")[0] == 2
+
+
+# tasks ---------------------------------------------------------------------------------------------------------------
+
+
+def test_tasks_are_shown_with_their_signatures_and_options(say: Say) -> None:
+    code, out, _ = say("tasks")
+    assert code == 0
+    assert [line.split() for line in out.splitlines()] == [
+        ["TASK", "SIGNATURE", "OPTIONS"],
+        ["shop.charge", "(account,", "password,", "amount=1)"],
+        ["shop.mail", "(to)", "rate_limit=5/s,", "ignore_result=True"],
+    ]
+    (row,) = json.loads(say("tasks", "--task", "*.mail", "--json")[1])
+    assert row == {
+        "name": "shop.mail",
+        "signature": "(to)",
+        "options": {"rate_limit": "5/s", "ignore_result": True},
+    }
+    assert "celery.group" in say("tasks", "--builtin")[1]
+    assert say("tasks", "nobody", "--timeout", "0.1")[0] == 4
+
+
+def test_a_broker_alone_tells_no_tasks(say: Say, broker: Broker) -> None:
+    code, _, err = say("tasks", "-b", broker.url, app=False)
+    assert (code, "-A" in err) == (2, True)
+
+
+def test_a_project_that_can_not_be_imported_is_told_without_our_traceback(say: Say, tmp_path: Path) -> None:
+    (tmp_path / "shop_of_calls.py").write_text(
+        PROJECT.format(url="memory://") + "app.conf.include = ['shop_of_nothing']\n"
+    )
+    code, _, err = say("tasks", "-b", f"sqlite:///{tmp_path}/queue.db")
+    assert code == 1
+    assert "'shop_of_nothing'" in err
+    assert "Traceback" not in err
+
+
+# queues --------------------------------------------------------------------------------------------------------------
+
+
+def fill(broker: Broker, *names: str, queue: str = "celery") -> list[str]:
+    sent = [message(name) for name in names]
+    broker.publish([Publication(queue, each) for each in sent])
+    return [str(each.headers["id"]) for each in sent]
+
+
+def test_a_look_masks_secrets_and_takes_nothing(say: Say, broker: Broker) -> None:
+    say("call", "shop.charge", "-a", '[7, "sesame"]')
+    say("call", "shop.charge", "-k", '{"account": 8, "password": "sesame", "amount": 2}')
+    code, out, _ = say("peek", "celery")
+    assert code == 0
+    assert "sesame" not in out
+    assert "7, ***" in out
+    assert out.splitlines()[0].split() == ["ID", "TASK", "AGE", "PRIORITY", "STARTS", "ARGUMENTS"]
+    code, out, _ = say("peek", "celery", "-n", "1", "--json")
+    (row,) = json.loads(out)
+    assert (row["task"], row["args"], row["starts"]) == ("shop.charge", "(7, ***)", 0)
+    assert "sesame" not in out
+    assert broker.depth("celery") == 2
+    assert say("peek", "nobody")[1] == "nothing waits in nobody\n"
+    assert say("peek", "celery", "--dead")[1] == "nothing is dead in celery\n"
+    assert say("peek", "celery", "--dead", "--parked")[0] == 2
+    broker.publish([Publication("celery", message("later"), time.time() + 4000)])
+    assert "in 1h06m" in say("peek", "celery", "--parked")[1]
+
+
+def test_messages_are_moved(say: Say, broker: Broker) -> None:
+    sent = fill(broker, "a", "b", "c")
+    code, out, _ = say("move", "celery", "other", "--count", "1")
+    assert (code, out) == (0, "1 moved from celery to other, 2 left\n")
+    assert json.loads(say("move", "celery", "other", "--task", "nobody.*", "--json")[1])["moved"] == 0
+    assert say("move", "celery", "other", "--task", "contract.*")[1] == "2 moved from celery to other\n"
+    assert waiting(broker, "other") == sent
+    assert say("move", "celery", "celery")[0] == 2
+
+
+def test_purging_wants_to_be_confirmed_and_says_what_it_drops(say: Say, broker: Broker) -> None:
+    fill(broker, "a", "b")
+    fill(broker, "c", queue="mail")
+    code, _, err = say("purge")
+    assert code == 2
+    assert "2 of celery" in err
+    assert "give -f" in err
+    assert say("purge", "--dry-run")[1] == "celery: 2 would be dropped\n"
+    assert broker.depth("celery") == 2
+    assert say("purge", "-f", "-Q", "celery,mail", "-X", "mail")[:2] == (0, "celery: 2 dropped\n")
+    assert broker.depth("mail") == 1
+    assert json.loads(say("purge", "-f", "-Q", "mail", "--json")[1]) == {"dry_run": False, "purged": {"mail": 1}}
+    assert say("purge", "-f")[:2] == (0, "celery: 0 dropped\n")
+    assert say("purge", "-f", "-X", "celery")[0] == 2
+    assert say("purge", "-f", "-X", "celary")[0] == 2
+
+
+def test_queues_are_listed_without_a_further_word(say: Say, broker: Broker) -> None:
+    fill(broker, "a")
+    code, out, _ = say("queues")
+    assert code == 0
+    assert out.splitlines()[0].split() == ["QUEUE", "WAITING", "OLDEST", "PARKED", "CLAIMED", "DEAD", "CONSUMERS"]
+    (row,) = json.loads(say("queues", "--json")[1])
+    assert (row["name"], row["waiting"]) == ("celery", 1)
+    assert 0 <= row["oldest"] < 60
+    assert say("queues", "-b", broker.url, "purge", "celery", "--dry-run", app=False)[0] == 0
+    assert say("queues", "--json", "purge", "celery")[0] == 2
+
+
+def test_bindings_are_listed(say: Say) -> None:
+    say("call", "shop.mail", "-a", '["you"]')
+    code, out, _ = say("list", "bindings", "--json")
+    assert code == 0
+    assert {"exchange": "celery", "queue": "celery", "key": "celery"} in json.loads(out)
+    assert say("list", "bindings")[1].splitlines()[0].split() == ["EXCHANGE", "QUEUE", "ROUTING", "KEY"]
+
+
+# another broker ------------------------------------------------------------------------------------------------------
+
+
+def test_messages_migrate_with_and_without_being_taken_away(say: Say, broker: Broker, tmp_path: Path) -> None:
+    sent = fill(broker, "a", "b", "c")
+    fill(broker, "d", queue="mail")
+    broker.publish([Publication("celery", message("later"), time.time() + 4000)])
+    other = SQLiteBroker(f"sqlite:///{tmp_path}/other.db", {"create": "all"})
+    code, out, err = say("migrate", broker.url, other.url, app=False)
+    assert code == 0, err
+    assert f"5 were copied from {broker.url} to {other.url}" in out
+    assert "-a takes them away" in err
+    assert (broker.depth("celery"), other.depth("celery"), other.depth("mail")) == (3, 4, 1)
+    for queue in ("celery", "mail"):
+        other.purge(queue)
+    code, out, _ = say("migrate", "-a", "-n", "2", "-Q", "celery:new", broker.url, other.url, "--json")
+    assert json.loads(out)["queues"] == {"celery": 2}
+    assert waiting(other, "new") == sent[:2]
+    assert say("migrate", "-a", "-T", "nobody", broker.url, other.url)[1].startswith("0 went")
+    assert say("migrate", "-a", broker.url, other.url)[0] == 0
+    assert [each.waiting + (each.parked or 0) for each in broker.counts(["celery", "mail"])] == [0, 0]
+    assert (other.depth("celery"), other.depth("mail")) == (2, 1)
+    other.close()
+
+
+def test_a_journey_that_can_not_be_is_refused(say: Say, broker: Broker, tmp_path: Path) -> None:
+    assert say("migrate", broker.url, broker.url)[0] == 2
+    assert say("migrate", "-F", broker.url, "sqlite:////nowhere/other.db")[0] == 2
+    code, _, err = say("migrate", "-a", broker.url, "redis://:sesame@127.0.0.1:1/0")
+    assert code == 1
+    assert "sesame" not in err
+    code, _, err = say("migrate", "memory://x", broker.url)
+    assert (code, "SRC_URL" in err) == (2, True)
+    assert say("migrate", "-a", f"sqlite:///{tmp_path}/missing.db", broker.url)[0] == 1
+
+
+# the rest ------------------------------------------------------------------------------------------------------------
+
+
+def test_code_runs_with_the_app_and_its_tasks_at_hand(say: Say) -> None:
+    code, out, _ = say("shell", "-c", "print(app.main, charge.name, mail.name, celery is app, callable(chain))")
+    assert (code, out) == (0, "shop shop.charge shop.mail True True\n")
+    assert say("shell", "-T", "-c", "charge")[0] == 1
+    code, _, err = say("shell", "-c", "1 / 0")
+    assert code == 1
+    assert "ZeroDivisionError" in err
+    assert "multi/cli" not in err
+    assert say("shell", "-c", "raise SystemExit(7)")[0] == 7
+    assert say("shell", "-I", "-P")[0] == 2
+
+
+@pytest.mark.parametrize("word", ["amqp", "logtool", "multi", "flower"])
+def test_commands_that_celery_has_and_multi_not_say_what_to_use(say: Say, word: str) -> None:
+    code, _, err = say(word)
+    assert code == 2
+    assert f"There is no command '{word}' here: " in err
+
+
+def test_names_are_completed_from_what_was_seen_before(
+    say: Say, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    say("tasks")  # leaves the names
+
+    def completed(*words: str) -> list[str]:
+        line = " ".join(("multi", *words))
+        for name, value in (
+            ("_MULTI_COMPLETE", "bash_complete"),
+            ("COMP_LINE", line),
+            ("COMP_POINT", str(len(line))),
+            ("COMP_BREAKS", ":="),
+        ):
+            monkeypatch.setenv(name, value)
+        capsys.readouterr()
+        with pytest.raises(SystemExit):
+            run([])
+        monkeypatch.delenv("_MULTI_COMPLETE")
+        return [row.partition(",")[2] for row in capsys.readouterr().out.splitlines()]
+
+    assert completed("call", "-A", "shop_of_calls", "shop.") == ["shop.charge", "shop.mail"]
+    assert completed("-A", "shop_of_calls", "call", "shop.m") == ["shop.mail"]
+    assert completed("peek", "-A", "shop_of_calls", "c") == ["celery"]
+    assert completed("purge", "-A", "shop_of_calls", "-Q", "x,ce") == ["x,celery"]
