@@ -38,6 +38,14 @@ def test_the_life_of_a_worker_over_a_kill_and_a_reload(project: Project, redis_u
         heard.wait(lambda event: event.get("uuid") == killed and event["type"] == "task-succeeded")
         assert heard.types(killed) == ["received", "started", "rejected", "received", "started", "succeeded"]
         assert [event["requeue"] for event in heard.of(killed) if event["type"] == "task-rejected"] == [True]
+        # more than can be sent is dropped, and told once
+        assert made.tasks.flood.delay(4000).get(timeout=30) == 4000
+        (stats,) = made.app.control.inspect(timeout=30, limit=1).stats().values()
+        assert stats["events"]["enabled"] is True
+        assert stats["events"]["dropped"] + stats["events"]["sent"] >= 4000
+        until(lambda: "events were dropped" in worker.said(), 30, what="a line about dropped events")
+        assert made.tasks.flood.delay(4000).get(timeout=30) == 4000
+        assert worker.said().count("events were dropped") == 1
         # the successor is the same node: nobody hears that it was gone
         kept = made.tasks.hold.delay("kept").id
         made.wait_begun("kept")

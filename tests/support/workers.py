@@ -66,6 +66,13 @@ TASKS = """
 
 
     @app.task
+    def flood(count):
+        for number in range(count):
+            app.send_event("shop-flood", number=number, text="x" * 2000)
+        return count
+
+
+    @app.task
     def hold(name):
         note(f"begin {{name}}")
         while not (here / f"{{name}}.go").exists():

@@ -34,6 +34,7 @@ def collect(worker: Worker, clock: int) -> dict[str, Any]:
         "prefetch_count": worker.size.capacity,
         "rusage": {name: getattr(usage, f"ru_{name}") for name in _USAGE},
     }
+    found["events"] = worker.events.figures()
     if worker.autoscaler is not None:
         found["autoscaler"] = worker.autoscaler.info()
     return found
