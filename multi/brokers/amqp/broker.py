@@ -17,6 +17,7 @@ from multi.brokers.bindings import nowhere
 from multi.brokers.looking import WAITING
 from multi.connections.amqp import Address, Closed, Link, Lost, Steps, Unreachable, addresses, explain, refuses, spec
 from multi.connections.amqp.content import encode, properties
+from multi.connections.amqp.management import Management
 from multi.connections.amqp.talk import AMQPTalk
 from multi.errors import BrokerRefused, BrokerUnavailable, ConfigurationError, MultiError
 from multi.loop import Loop
@@ -37,7 +38,7 @@ class AMQPBroker(AMQPLooking, Broker):
 
     Options: `heartbeat`, `connection_timeout` and `confirm_timeout` (seconds), `ssl`, `max_priority` (declares queues with
     priorities up to this number), `delay_queue_type` ("quorum" or "classic"), `consumer_timeout` (the server's, if it
-    isn't 1800 s).
+    isn't 1800 s), `management` (true, or the URL of the management plugin: it tells how many workers listen).
     """
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, lease: float = 30.0) -> None:
@@ -60,7 +61,7 @@ class AMQPBroker(AMQPLooking, Broker):
             peeks=(WAITING,),
             moves="confirmed",
         )
-        self._talk = AMQPTalk(self.addresses)
+        self._talk = AMQPTalk(self.addresses, Management.of(url, self.options, self.addresses[0]))
         self._lock = threading.Lock()
         self._link: Link | None = None
         self._outbox: Outbox | None = None

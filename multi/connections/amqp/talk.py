@@ -30,6 +30,7 @@ from multi.connections.amqp import (
 )
 from multi.connections.amqp import addresses as addresses_of
 from multi.connections.amqp.content import encode, message, properties
+from multi.connections.amqp.management import Management
 from multi.connections.amqp.session import Arrival
 from multi.errors import BrokerLost, BrokerRefused, BrokerUnavailable
 from multi.message import Message
@@ -184,8 +185,9 @@ class Mouth:
 class AMQPTalk:
     """See `Talk`."""
 
-    def __init__(self, addresses: Sequence[Address]) -> None:
+    def __init__(self, addresses: Sequence[Address], management: Management | None = None) -> None:
         self._addresses = addresses
+        self._management = management
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._link: Link | None = None
@@ -193,11 +195,13 @@ class AMQPTalk:
 
     @classmethod
     def at(cls, url: str, options: Mapping[str, Any]) -> AMQPTalk:
-        return cls(addresses_of(url, options))
+        addresses = addresses_of(url, options)
+        return cls(addresses, Management.of(url, options, addresses[0]))
 
     def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> int | None:
         check(kind)
         self._after_fork()
+        asked = self._management.listeners(exchange) if self._management is not None and kind == FANOUT else None
         with self._lock:
             link, mouth = self._connected()
             told: list[str] = []
@@ -213,7 +217,7 @@ class AMQPTalk:
                     f"RabbitMQ at {link.address} did not take what was said on {exchange}: {told[0]}"
                 )
             # a durable queue or another program's counts as well: whether there is any, the server tells, not how many
-            return 0 if mouth.unheard > unheard else None
+            return 0 if mouth.unheard > unheard else asked
 
     def subscribe(
         self,
