@@ -10,10 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from multi.errors import Lacking
 
-_EVENTS = (
-    "workers send no events yet; multi.signals, `multi status` and a task's update_state or progress tell what happens"
-)
-_BEAT = "there is no scheduler yet: have an app of Celery's that `celery beat` runs say it; its tasks are run here"
+_BEAT = "`multi beat` runs the schedulers, `multi worker -B` one inside a worker, and app.schedule changes what they send"
 _CONNECTIONS = (
     "the app holds its connections itself, as app.broker; kombu.Connection(app.conf.broker_url) is one of your own"
 )

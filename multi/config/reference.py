@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from multi.config.groups import SECTIONS
-from multi.config.groups.worker import OWN
+from multi.config.groups import SECTIONS, scheduler, worker
 from multi.config.removed import OTHERS_TOO, REMOVED
 from multi.config.setting import ACTED, Setting
 from multi.config.table import TABLE, old_name
 
+#: The settings that Celery hasn't got.
+OWN = (*worker.OWN, *scheduler.OWN)
 _INTRODUCTION = """\
 # Settings
 

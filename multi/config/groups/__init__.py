@@ -13,7 +13,7 @@ SECTIONS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
     ("Results", places.RESULTS),
     ("Worker", worker.WORKER),
     ("Log of the worker", worker.LOG),
-    ("multi's own", worker.OWN),
+    ("multi's own", (*worker.OWN, *scheduler.OWN)),
     ("Security", security.SECURITY),
     ("Events and remote control", control.CONTROL),
     ("Scheduler", scheduler.BEAT),

@@ -10,16 +10,7 @@ BEAT = (
         "beat_cron_starting_deadline", "int", None, "a crontab's run that is later (s) than this is not sent any more"
     ),
     acted(
-        "beat_missed_after", "seconds", 60, "a run that is later than this was missed: what missed= of its entry is for"
-    ),
-    acted(
         "beat_max_loop_interval", "seconds", 0, "the scheduler looks at the clock at least so often; 0: every second"
-    ),
-    acted(
-        "beat_schedule_name",
-        "str",
-        None,
-        "of the schedule in the broker; unset: the app's name. Schedulers of one name share it",
     ),
     acted(
         "beat_schedule_filename",
@@ -38,5 +29,17 @@ BEAT = (
         "schedulers need no remote control: `multi schedule` and app.schedule change what they do",
         ("beat_enable_remote_control", "bool", False),
         ("beat_remote_control_max_tick_age", "seconds", None),
+    ),
+)
+
+OWN = (
+    acted(
+        "beat_missed_after", "seconds", 60, "a run that is later than this was missed: what missed= of its entry is for"
+    ),
+    acted(
+        "beat_schedule_name",
+        "str",
+        None,
+        "of the schedule in the broker; unset: the app's name. Schedulers of one name share it",
     ),
 )

@@ -38,7 +38,7 @@ _ALL = (
         "M103",
         BROKEN,
         "a beat in every copy",
-        "With -B each copy of a worker sends the whole schedule, and so does each copy of a beat: with three copies every "
+        "With -B each copy of a Celery worker sends the whole schedule, and so does each copy of a beat: with three copies every "
         "periodic task runs three times.",
     ),
     Rule(
