@@ -118,7 +118,9 @@ class AppNotFound(ConfigurationError):
 
 
 class AppIsCelerys(AppNotFound):
-    """What `-A` names is an app of Celery's own."""
+    """What `-A` names is an app of Celery's own, which is `app`."""
+
+    app: object = None
 
 
 class AppImportFailed(AppNotFound):

@@ -125,10 +125,12 @@ def _refuse_celerys(found: Any, where: str) -> None:
     base = sys.modules.get("celery.app.base")
     # what is imported lazily, as Celery's proxies are, is not made real by the question
     if base is not None and issubclass(type(found), base.Celery):
-        raise AppIsCelerys(
+        error = AppIsCelerys(
             f"-A: {where} is Celery's own app: import it from multi instead (from multi import Celery), or let Celery's own "
             "worker run it (multi start w1 -A …)"
         )
+        error.app = found
+        raise error
 
 
 def _import(name: str, tried: list[str]) -> ModuleType | None:

@@ -148,7 +148,11 @@ def _app(wanted: dict[str, Any], whose: str) -> App:
         return App("multi", set_as_current=False)
     try:
         app = find(wanted["app"])
-    except AppIsCelerys:
+    except AppIsCelerys as error:
+        if whose == "workers" and error.app is not None:
+            from multi.cli.celerys import stand_in
+
+            return stand_in(error.app)
         raise ConfigurationError(
             f"-A {wanted['app']} is Celery's own app; its {whose} can be had without it: name its broker with -b URL"
         ) from None

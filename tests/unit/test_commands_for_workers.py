@@ -11,6 +11,7 @@ import pytest
 from multi.app.control import Control, Inspect
 from multi.cli.answers import lines, show
 from multi.cli.asking import _destination
+from multi.cli.celerys import stand_in
 from multi.cli.graph import dot
 from multi.cli.methods import CONTROL, INSPECT, METHODS, Method, arguments, find, free_arguments
 from multi.cli.screen import Screen
@@ -165,3 +166,21 @@ def test_a_drawing_holds_every_name_as_it_is() -> None:
     }
     text = "\n".join(dot(drawn, 1))
     assert r'"queue q" -> "w\"1\\@h";' in text and "2 more" in text and "backend" not in text
+
+
+@pytest.mark.parametrize(
+    ("settings", "url"),
+    [
+        ({"broker_url": "redis://:geheim@h:1/2"}, "redis://:geheim@h:1/2"),
+        ({"broker_url": ["amqp://a//", "amqp://b//"]}, "amqp://a//;amqp://b//"),
+        ({"broker_read_url": "redis://r/0", "broker_write_url": "redis://w/0"}, "redis://r/0"),
+        ({}, "amqp://guest:guest@localhost:5672//"),
+    ],
+)
+def test_an_app_of_celerys_tells_where_its_workers_listen(settings: dict[str, Any], url: str) -> None:
+    celery = pytest.importorskip("celery")
+    theirs = celery.Celery("theirs", set_as_current=False)
+    theirs.conf.update(settings, control_exchange="steer", broker_transport_options={"global_keyprefix": "x:"})
+    ours = stand_in(theirs)
+    assert ours.worker_broker.url == url
+    assert (ours.conf.control_exchange, ours.conf.broker_transport_options) == ("steer", {"global_keyprefix": "x:"})
