@@ -15,29 +15,29 @@ from multi import crontab
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 #: A change of each kind: a zone, and the day (UTC) by whose noon it has happened.
 CHANGES = [
-    ("Europe/Zurich", date(2026, 3, 29)),
-    ("Europe/Zurich", date(2026, 10, 25)),
-    ("America/New_York", date(2026, 3, 8)),
-    ("America/New_York", date(2026, 11, 1)),
-    ("Europe/Dublin", date(2026, 3, 29)),  # whose winter time is the one that counts as set
-    ("Australia/Lord_Howe", date(2026, 4, 4)),  # half an hour
-    ("Australia/Lord_Howe", date(2026, 10, 3)),
+    ("Europe/Zurich", date(2024, 3, 31)),
+    ("Europe/Zurich", date(2024, 10, 27)),
+    ("America/New_York", date(2024, 3, 10)),
+    ("America/New_York", date(2024, 11, 3)),
+    ("Europe/Dublin", date(2024, 3, 31)),  # whose winter time is the one that counts as set
+    ("Australia/Lord_Howe", date(2024, 4, 6)),  # half an hour
+    ("Australia/Lord_Howe", date(2024, 10, 5)),
     ("America/Sao_Paulo", date(2018, 11, 4)),  # at midnight, which isn't there
     ("America/Sao_Paulo", date(2019, 2, 17)),  # to the evening before
-    ("America/Havana", date(2026, 11, 1)),  # from one o'clock to midnight
-    ("Antarctica/Troll", date(2026, 3, 29)),  # two hours
-    ("Antarctica/Troll", date(2026, 10, 25)),
+    ("America/Havana", date(2024, 11, 3)),  # from one o'clock to midnight
+    ("Antarctica/Troll", date(2024, 3, 31)),  # two hours
+    ("Antarctica/Troll", date(2024, 10, 27)),
     ("Pacific/Apia", date(2011, 12, 30)),  # without the whole of 30 December
     ("Pacific/Kwajalein", date(1993, 8, 21)),  # without the 21st
     ("Asia/Pyongyang", date(2015, 8, 14)),  # half an hour back, for good
     ("Asia/Pyongyang", date(2018, 5, 4)),
     ("America/Caracas", date(2007, 12, 9)),
-    ("Africa/Casablanca", date(2026, 2, 15)),  # for ramadan
-    ("Asia/Gaza", date(2026, 10, 24)),
+    ("Africa/Casablanca", date(2019, 5, 5)),  # for ramadan
+    ("Asia/Amman", date(2021, 10, 29)),
     ("America/Toronto", date(1919, 3, 31)),  # from half past eleven in the evening
-    ("Pacific/Chatham", date(2026, 4, 4)),  # at a quarter to four
-    ("Pacific/Chatham", date(2026, 9, 26)),
-    ("America/Santiago", date(2026, 9, 6)),
+    ("Pacific/Chatham", date(2024, 4, 6)),  # at a quarter to four
+    ("Pacific/Chatham", date(2024, 9, 28)),
+    ("America/Santiago", date(2024, 9, 8)),
     ("Europe/Moscow", date(2011, 3, 27)),
     ("Asia/Singapore", date(1981, 12, 31)),
 ]
@@ -157,8 +157,8 @@ def test_what_runs_all_day_runs_each_interval_that_passes_the_year_round(
 ) -> None:
     """Looked at in the weeks around each change, and nowhere is there a gap or a double."""
     place = ZoneInfo(zone)
-    start = datetime(2026, 1, 1, tzinfo=UTC)
-    days = [start + n * DAY for n in range(365)]
+    start = datetime(2024, 1, 1, tzinfo=UTC)
+    days = [start + n * DAY for n in range(366)]
     changes = [
         one for one, other in pairwise(days) if one.astimezone(place).utcoffset() != other.astimezone(place).utcoffset()
     ]
