@@ -50,14 +50,16 @@ def test_the_exit_code_tells_how_the_task_has_ended(made: Bench) -> None:
 def test_progress_is_shown_on_a_terminal_while_it_is_waited_for(made: Bench) -> None:
     words = ("call", "-A", made.module, f"{made.module}.steps", "-a", '[2, "shown"]', "--wait")
     with Terminal(made.project, *words, columns=100) as terminal:
-        for step in range(2):
-            until(lambda step=step: (made.project.path / f"shown-{step}").exists(), 30, what=f"step {step}")
-            shown = ("0/2 (0 %) steps", "1/2 (50 %) steps")[step]
-            until(lambda shown=shown: terminal.read(0.05) or shown in terminal.text, 30, what=f"{shown} is shown")
+
+        def shows(text: str) -> bool:
+            terminal.read(0.05)
+            return text in terminal.text
+
+        for step, shown in enumerate(("0/2 (0 %) steps", "1/2 (50 %) steps")):
+            until(lambda shown=shown: shows(shown), 30, what=f"{shown} is shown")  # type: ignore[misc]
             (made.project.path / f"shown-go-{step}").touch()
-        until(
-            lambda: terminal.read(0.05) or terminal.text.rstrip().endswith("2"), 30, what=f"the result {terminal.text}"
-        )
+        assert terminal.process.wait(30) == 0
+        assert shows("\n2")
 
 
 def test_a_worker_tells_its_tasks_and_checks_calls_of_others(made: Bench) -> None:

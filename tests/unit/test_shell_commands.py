@@ -166,6 +166,7 @@ def test_an_id_of_which_nothing_is_recorded_is_told_apart(say: Say) -> None:
 def test_revoking_is_kept_for_workers_that_come_later(say: Say, broker: Broker) -> None:
     code, out, _ = say("revoke", "one", "two", "one")
     assert (code, out) == (0, "one: revoked\ntwo: revoked\n")
+    assert isinstance(broker, SQLiteBroker)
     assert len(broker.revoked()) == 2
     assert json.loads(say("revoke", "three", "--json")[1]) == [{"id": "three", "state": None}]
     code, _, err = say("revoke", "x", "--terminate", "--signal", "WINCH")
