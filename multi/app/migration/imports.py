@@ -25,6 +25,7 @@ PLACES = {
     "celery.utils.log": "multi",
     "celery.utils.nodenames": "multi",
     "celery.contrib.abortable": "multi",
+    "celery.worker.control": "multi",
     "kombu": "multi",
     "kombu.common": "multi",
     "kombu.compression": "multi.compression",
