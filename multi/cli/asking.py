@@ -155,7 +155,7 @@ class Asking(NamedTuple):
         if rest > 0:
             one = rest == 1
             complain(
-                f"{rest} more {'worker listens' if one else 'workers listen'} and didn't answer within {self.timeout:g} s "
+                f"{rest} more {'listens' if one else 'listen'} and didn't answer within {self.timeout:g} s "
                 f"({'its name isn' if one else 'their names aren'}'t known); -t waits longer"
             )
         return FAILED if replies.missing or rest > 0 or failed else DONE

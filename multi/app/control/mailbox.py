@@ -141,6 +141,7 @@ class Mailbox:
         last = questions[-1]
         roll = self.ask(PING, timeout) if last.request.pattern else None
         begun = news = monotonic()
+        count = 0
         while not all(_is_over(each, roll, limit) for each in questions):
             now = monotonic()
             if now - news >= timeout:
@@ -149,9 +150,10 @@ class Mailbox:
                 roll = self.ask(PING, timeout)
             until = timeout if roll is not None or last.replies.listeners is None else min(timeout, _PATIENCE)
             pause = news + until - now
-            if self.turn(pause if wait is None else min(pause, 0.1)):
-                news = monotonic()
-            elif wait is not None:
+            came = self.turn(pause if wait is None else min(pause, 0.1))
+            if (total := sum(len(each.replies) for each in questions)) > count:
+                count, news = total, monotonic()
+            elif wait is not None and not came:
                 wait(monotonic() - begun)
         for each in questions:
             _account(each, roll)
