@@ -85,6 +85,8 @@ class _Tags:
 
 
 _tags = _Tags()
+#: Bytes of a large body.
+_LARGE = 4096
 
 
 def encode(message: Message, queue: str, *, tag: str | None = None, exchange: str = "") -> tuple[str, bytes]:
@@ -104,10 +106,12 @@ def encode(message: Message, queue: str, *, tag: str | None = None, exchange: st
         properties["delivery_mode"] = 2
     # a Celery worker that retries or restores the message must find the list again in which it was
     properties["priority"] = turned(properties.get("priority"))
+    body = b64encode(message.body)
     try:
         text = _encoder.encode(
             {
-                "body": b64encode(message.body).decode(),
+                # in a large one the encoder needn't look for what is to be escaped
+                "body": body.decode() if len(body) < _LARGE else msgspec.Raw(b'"%b"' % body),
                 "content-encoding": message.content_encoding,
                 "content-type": message.content_type,
                 "headers": message.headers,

@@ -35,7 +35,7 @@ logger = get_logger("multi.worker")
 #: Seconds between two looks into the rings while something comes.
 TICK = 0.02
 #: Bytes of events in one message, about; what is made of them stays near the processor.
-CHUNK = 32 * 1024
+CHUNK = 64 * 1024
 #: Bytes of the worker's own events that wait to be sent; what would be more is dropped.
 OWN = 1024 * 1024
 #: Messages of one child's events at a time, at most.
@@ -73,7 +73,7 @@ class Events:
         self._told = 0.0
         self._told_of = 0
         self._lost = 0  # what rings that are gone had dropped, and the worker's own
-        #: events that were given to the broker's watch
+        #: messages, of one event or many, that were given to the broker's watch
         self.sent = 0
         worker.app.event_sink = self._sink
         self._loop.on_readable(self._bell, self._rung)
@@ -108,7 +108,6 @@ class Events:
                 self._put([self.telling.custom(type, fields)])
         elif self._talks and (group == "worker" or self.enabled):
             self._say(self.telling.custom(type, fields)[:-1], routing_key(type))
-            self.sent += 1
 
     def _sink(self, key: str, hostname: str, text: bytes) -> None:
         """What the project's code in this process tells."""
@@ -208,8 +207,8 @@ class Events:
         return self._lost + sum(ring.dropped for ring in self._every) + self._worker.watch.unsaid
 
     def figures(self) -> dict[str, int | bool]:
-        """For `stats`: whether events of tasks are sent, how many events were, and how many were dropped."""
-        return {"enabled": self.enabled, "sent": self.sent, "dropped": self.dropped}
+        """For `stats`: whether events of tasks are sent, how many messages of events were, and what was dropped."""
+        return {"enabled": self.enabled, "messages": self.sent, "dropped": self.dropped}
 
     def _put(self, lines: Iterable[bytes], where: deque[bytes] | None = None) -> None:
         """Let lines wait for the next turn."""
@@ -273,7 +272,6 @@ class Events:
             self._say_lines(lines)
         for line in keyed:
             key, hostname, text = unkeyed(line)
-            self.sent += 1
             self._say(text, key, hostname)
         self._complain()
         return any_line or bool(keyed)
@@ -281,11 +279,11 @@ class Events:
     def _say_lines(self, pieces: list[bytes]) -> None:
         lines = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         events = lines.replace(b"\n", b",")
-        self.sent += lines.count(b"\n")
         self._say(b"".join((b"[", memoryview(events)[:-1], b"]")), MANY)
 
     def _say(self, body: bytes, key: str, hostname: str = "") -> None:
         serializer = self._serializer
+        self.sent += 1
         if serializer.name != "json":
             body = serializer.dumps(msgspec.json.decode(body))
         self._worker.watch.say(
