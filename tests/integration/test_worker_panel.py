@@ -351,3 +351,21 @@ def test_replies_are_quick_though_many_tasks_are_held(project: Project, redis_ur
         # 3 ms where nobody else has the processors
         assert sorted(spans)[len(spans) // 2] < 0.25
         made.workers[0].kill()
+
+
+def test_requests_in_other_serializers_are_answered_in_theirs(project: Project, redis_url: str) -> None:
+    from celery import Celery
+
+    with working(project, redis_url, accept_content=["json", "yaml"]) as made:
+        worker = made.start()
+        clients = []
+        for name in ("yaml", "pickle"):
+            clients.append(Celery("client", broker=redis_url, set_as_current=False))
+            clients[-1].conf.update(task_serializer=name, accept_content=[name])
+        ((_, reply),) = clients[0].control.broadcast("conf", reply=True, timeout=20, limit=1)[0].items()
+        assert reply["accept_content"] == ["json", "yaml"]
+        clients[1].control.broadcast("shutdown")
+        until(lambda: "it is written in 'application/x-python-serialize'" in worker.said(), 20)
+        for client in clients:
+            client.close()
+        assert tell(made, "ping") == {"ok": "pong"}
