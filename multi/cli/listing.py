@@ -29,7 +29,8 @@ def list_() -> None:
 def bindings(ctx: click.Context, /, *, as_json: bool, **given: Any) -> None:
     """Which queue gets what is sent to which exchange with which routing key.
 
-    RabbitMQ tells that only to its own tools (rabbitmqctl list_bindings): shown are the bindings that the app declares there.
+    RabbitMQ tells that by its management plugin only, where the broker's option `management` is set (true, or the plugin's URL);
+    without it the bindings are shown that the app declares there.
 
     \b
     multi list bindings -A proj
@@ -45,8 +46,8 @@ def bindings(ctx: click.Context, /, *, as_json: bool, **given: Any) -> None:
     else:
         place.broker.check()
         complain(
-            f"{place.broker.masked} doesn't tell its bindings: these are the ones that the app declares (rabbitmqctl "
-            "list_bindings has all)"
+            f"{place.broker.masked} doesn't tell its bindings: these are the ones that the app declares. Its management plugin "
+            "has all (broker_transport_options management=True), and rabbitmqctl list_bindings"
         )
     rows = sorted(found)
     if as_json:

@@ -12,7 +12,7 @@ import pytest
 
 from multi.connections.amqp import addresses
 from multi.connections.amqp.management import Management
-from multi.errors import ConfigurationError
+from multi.errors import BrokerUnavailable, ConfigurationError
 
 BOUND = [
     {"source": "celery.pidbox", "vhost": "my vhost", "destination": name, "destination_type": kind, "routing_key": ""}
@@ -68,6 +68,18 @@ def test_the_queues_of_listeners_are_counted_once(plugin: str, monkeypatch: pyte
     other = made("amqp://me:secret@h", management=plugin.replace("//", "//you:code@") + "/api/")
     assert other is not None and other.listeners("celery.pidbox") == 2
     assert Plugin.asked[1] == ("/api/exchanges/%2F/celery.pidbox/bindings/source", "Basic eW91OmNvZGU=")
+
+
+def test_the_bindings_of_queues_are_told(plugin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Plugin, "text", json.dumps(BOUND).encode())
+    found = made("amqp://me:secret@h/my%20vhost", management=plugin)
+    assert found is not None
+    assert ("celery.pidbox", "recorder", "") in found.bindings()
+    assert "other.celery.pidbox" not in {queue for _, queue, _ in found.bindings()}
+    assert Plugin.asked[0][0] == "/api/bindings/my%20vhost"
+    monkeypatch.setattr(Plugin, "status", 403)
+    with pytest.raises(BrokerUnavailable, match="needs the tag"):
+        found.bindings()
 
 
 def test_an_exchange_that_there_is_not_has_no_listeners(plugin: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,8 @@ class AMQPBroker(AMQPLooking, Broker):
 
     Options: `heartbeat`, `connection_timeout` and `confirm_timeout` (seconds), `ssl`, `max_priority` (declares queues with
     priorities up to this number), `delay_queue_type` ("quorum" or "classic"), `consumer_timeout` (the server's, if it
-    isn't 1800 s), `management` (true, or the URL of the management plugin: it tells how many workers listen).
+    isn't 1800 s), `management` (true, or the URL of the management plugin: it tells how many workers listen, and the
+    bindings).
     """
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, lease: float = 30.0) -> None:
@@ -47,6 +48,7 @@ class AMQPBroker(AMQPLooking, Broker):
         self.max_priority = _number(self.options, "max_priority", 0, 255)
         self.quorum_delay = _choice(self.options, "delay_queue_type", ("quorum", "classic")) == "quorum"
         self.confirm_timeout = float(self.options.get("confirm_timeout", _ANSWER))
+        self.management = Management.of(url, self.options, self.addresses[0])
         self.abilities = Abilities(
             lease=False,
             handback=True,
@@ -60,8 +62,9 @@ class AMQPBroker(AMQPLooking, Broker):
             foreign=True,
             peeks=(WAITING,),
             moves="confirmed",
+            bindings=self.management is not None,
         )
-        self._talk = AMQPTalk(self.addresses, Management.of(url, self.options, self.addresses[0]))
+        self._talk = AMQPTalk(self.addresses, self.management)
         self._lock = threading.Lock()
         self._link: Link | None = None
         self._outbox: Outbox | None = None

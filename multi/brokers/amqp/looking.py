@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, TypeVar
 from multi.brokers.amqp import topology
 from multi.brokers.amqp.outbox import Outbox
 from multi.brokers.amqp.seat import STARTS, without_traces
-from multi.brokers.looking import BATCH, WAITING, Looking, Seen, Send, Wanted
+from multi.brokers.looking import BATCH, WAITING, Binding, Looking, Seen, Send, Wanted
 from multi.connections.amqp import Channel, Link, Lost, Steps, spec
 from multi.connections.amqp.content import encode, message
+from multi.connections.amqp.management import Management
 from multi.connections.amqp.session import Arrival
 from multi.errors import UnsupportedOption
 
@@ -27,6 +28,7 @@ class AMQPLooking(Looking):
     """See `Looking`."""
 
     confirm_timeout: float
+    management: Management | None
     quorum_delay: bool
     _ask: Callable[[Callable[[Link], T]], T]
     if TYPE_CHECKING:
@@ -54,6 +56,11 @@ class AMQPLooking(Looking):
             return _move(link, outbox, source, target, limit, wanted, self.confirm_timeout)
 
         return self._ask(send)
+
+    def bindings(self) -> list[Binding]:
+        if self.management is None:
+            return super().bindings()
+        return sorted({Binding(*row) for row in self.management.bindings()})
 
     def hand_over(self, queue: str, send: Send, *, limit: int | None = None, wanted: Wanted | None = None) -> int:
         return self._ask(lambda link: _hand_over(link, queue, send, limit, wanted))

@@ -1,4 +1,4 @@
-"""RabbitMQ's management plugin, asked the one thing that AMQP itself doesn't tell: how many queues an exchange sends to."""
+"""RabbitMQ's management plugin, asked what AMQP itself doesn't tell: how many queues an exchange sends to, and all bindings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from multi import urls
 from multi.connections.amqp.address import Address
-from multi.errors import ConfigurationError
+from multi.errors import BrokerUnavailable, ConfigurationError
 from multi.log import get_logger
 
 logger = get_logger("multi.broker")
@@ -78,6 +78,25 @@ class Management:
                 "RabbitMQ's management plugin at %s:%s doesn't tell how many listen: %s", self._host, self._port, reason
             )
         return None
+
+    def bindings(self) -> list[tuple[str, str, str]]:
+        """Exchange, queue and routing key of every binding of a queue. Raises `BrokerUnavailable`."""
+        try:
+            status, body = self._get(f"{self._base}/api/bindings/{quote(self._vhost, '')}")
+            if status == 200:
+                return [
+                    (str(each["source"]), str(each["destination"]), str(each["routing_key"]))
+                    for each in json.loads(body)
+                    if each["destination_type"] == "queue"
+                ]
+            reason = f"it answers with the status {status}"
+            if status in (401, 403):
+                reason += ": the user needs the tag monitoring or management"
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = str(error)
+        raise BrokerUnavailable(
+            f"RabbitMQ's management plugin at {self._host}:{self._port} doesn't tell the bindings: {reason}"
+        )
 
     def _get(self, path: str) -> tuple[int, bytes]:
         from http.client import HTTPConnection, HTTPException, HTTPSConnection
