@@ -20,8 +20,10 @@ SUFFIXES = ("", ".db", ".dat")
 _ALLOWED: dict[tuple[str, str], Any] = {
     **{("datetime", kind.__name__): kind for kind in (date, datetime, time, timedelta, timezone)},
     ("zoneinfo", "ZoneInfo"): ZoneInfo,
-    ("zoneinfo", "ZoneInfo._unpickle"): ZoneInfo._unpickle,  # type: ignore[attr-defined]  # how zones are pickled
+    ("builtins", "getattr"): lambda owner, name: _unpickle if (owner, name) == (ZoneInfo, "_unpickle") else Dead,
 }
+#: How a zone is pickled: as a call of this method, which is got by its name.
+_unpickle: Any = getattr(ZoneInfo, "_unpickle")  # noqa: B009 - it isn't in the types
 #: Celery's `ScheduleEntry` is pickled as name, task, last_run_at, total_run_count, schedule, ...
 _NAME, _LAST, _COUNT = 0, 2, 3
 
