@@ -407,7 +407,7 @@ class Beat:
     def _tell_sent(self, publications: Sequence[Publication]) -> None:
         from multi import signals
 
-        if signals.PUBLISHING.any or self.app.middleware:
+        if signals.PUBLISHING.any or self.app.middleware or self.app.publisher.tells_sent:
             from multi.app import life
 
             life.sent(self.app, publications)
