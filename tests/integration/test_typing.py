@@ -44,4 +44,4 @@ def test_every_wrong_call_is_found_for_what_it_is(found: set[tuple[str, int, str
         for code in re.findall(r"\[([a-z-]+)\]", line.partition("  # ")[2])
     }
     assert found == wanted
-    assert len(wanted) == 23
+    assert len(wanted) == 27

@@ -25,6 +25,10 @@ crontab(minute=1.5)  # [arg-type]
 crontab("0", "7", "mon", "1", "jan", "Europe/Zurich")  # [call-arg]
 app.add_periodic_task(None, hello.s("Ann"))  # [arg-type]
 app.add_periodic_task(10, "shop.hello")  # [arg-type]
+app.control.add_consumer()  # [call-arg]
+app.control.pool_grow("2")  # [arg-type]
+app.control.inspect().inactive()  # [attr-defined]
+silent: int = app.control.ping().silent  # [assignment]
 
 
 async def main() -> str:
