@@ -7,23 +7,13 @@ as long as Celery's workers remember them, so that a task stays revoked when wor
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from hashlib import blake2b
 from mmap import mmap
-from typing import Any, Protocol
+from typing import Any
 
 _DIGEST = 16
 _HEADER = 16
-
-
-class KeepsRevoked(Protocol):
-    """A broker or a backend that keeps marks for all workers."""
-
-    def keep_revoked(self, marks: Iterable[str], until: float, most: int) -> None:
-        """Keep marks until that moment (seconds since the epoch); of more than `most` the oldest are forgotten."""
-
-    def revoked(self) -> dict[str, float]:
-        """The marks that hold, each with its end."""
 
 
 def life() -> float:

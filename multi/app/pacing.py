@@ -70,9 +70,9 @@ def pace(task: Task) -> Pace | None:
 
 
 def place(app: App) -> tuple[Any, bool]:
-    """Who keeps the turns of the whole fleet, and whether parked messages come back by its clock."""
-    broker = app.worker_broker
-    if broker.abilities.turns:
-        return broker, True
+    """Where the workers of the whole fleet agree, and whether parked messages come back by its clock."""
+    kept = app.worker_broker.agreements
+    if kept is not None:
+        return kept, True
     backend = app.backend
-    return (backend, False) if backend is not None and backend.turns else (None, False)
+    return (None if backend is None else backend.agreements), False

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from multi.backends.base import Backend, Joined
 from multi.connections.memory import hub
+from multi.connections.memory_agreements import MemoryAgreements
 from multi.errors import BackendUnavailable
 from multi.store import Store
 
@@ -21,6 +22,7 @@ class MemoryBackend(Backend):
     def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, expires: int = 86400) -> None:
         super().__init__(url, options, expires=expires)
         self._hub = hub(url)
+        self.agreements = MemoryAgreements(self._hub, BackendUnavailable)
         self.place = self._hub.place
 
     def encode(self, task_id: str, record: bytes, *, reply_to: str | None = None) -> Store:
@@ -30,34 +32,6 @@ class MemoryBackend(Backend):
         self._hub.guard(BackendUnavailable)
         with self._hub.lock:
             self._hub.record(stores)
-
-    turns = True
-
-    def reserve(self, name: str, member: str, pause: float) -> tuple[float, float]:
-        wait = self._hub.turns(name, pause).reserve(member)
-        return wait, time.time() + wait if wait else 0.0
-
-    revokes = True
-
-    def lock(self, name: str, holder: str, seconds: float, *, take: bool = False) -> str:
-        return self._hub.take_lock(name, holder, seconds, take)
-
-    def unlock(self, name: str, holder: str) -> None:
-        self._hub.give_lock(name, holder)
-
-    def enter(self, name: str, member: str, limit: int, lease: float) -> int:
-        return self._hub.enter(name, member, limit, lease)
-
-    def leave(self, name: str, member: str) -> None:
-        self._hub.leave(name, member)
-
-    def keep_revoked(self, marks: Iterable[str], until: float, most: int) -> None:
-        self._hub.guard(BackendUnavailable)
-        self._hub.keep_revoked(marks, until, most)
-
-    def revoked(self) -> dict[str, float]:
-        self._hub.guard(BackendUnavailable)
-        return self._hub.revoked()
 
     def fetch(self, task_ids: Sequence[str]) -> list[bytes | None]:
         self._hub.guard(BackendUnavailable)

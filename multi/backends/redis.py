@@ -16,12 +16,10 @@ from multi.connections.redis import (
     PushNotification,
     Redis,
     ReplyError,
-    locks,
     pack,
-    rates,
-    revoking,
 )
 from multi.connections.redis import documents as kept
+from multi.connections.redis.agreements import RedisAgreements
 from multi.documents import Answer, Change
 from multi.errors import BackendUnavailable, BrokerLost, BrokerUnavailable
 from multi.store import Store
@@ -59,6 +57,7 @@ class RedisBackend(Backend):
         # RESP3 lets one connection subscribe and ask: a result that is there already costs one round trip
         self._listeners = PerThread(self._address, protocol=3)
         self.place = f"{self._address.server}/{self._address.db}"
+        self.agreements = RedisAgreements(self._keyprefix, self._calls)
 
     def check(self) -> None:
         redis = Redis(self._address)
@@ -84,33 +83,7 @@ class RedisBackend(Backend):
         found: list[bytes | None] = self._call(("MGET", *[self._prefix + task_id for task_id in task_ids]))
         return found
 
-    turns = True
-
-    def reserve(self, name: str, member: str, pause: float) -> tuple[float, float]:
-        return rates.turn(self._call(rates.command(self._prefix.removesuffix(PREFIX), name, member, pause)))
-
-    revokes = True
     keeps = True
-
-    def lock(self, name: str, holder: str, seconds: float, *, take: bool = False) -> str:
-        other: bytes = self._call(locks.lock(self._keyprefix, name, holder, seconds, take))
-        return other.decode()
-
-    def unlock(self, name: str, holder: str) -> None:
-        self._call(locks.unlock(self._keyprefix, name, holder))
-
-    def enter(self, name: str, member: str, limit: int, lease: float) -> int:
-        return int(self._call(locks.enter(self._keyprefix, name, member, limit, lease)))
-
-    def leave(self, name: str, member: str) -> None:
-        self._call(locks.leave(self._keyprefix, name, member))
-
-    def keep_revoked(self, marks: Iterable[str], until: float, most: int) -> None:
-        for command in revoking.keep(self._keyprefix, marks, until, most):
-            self._call(command)
-
-    def revoked(self) -> dict[str, float]:
-        return revoking.found(self._call(revoking.ask(self._keyprefix)))
 
     def documents(self, shelf: str, names: Iterable[str] | None = None) -> tuple[int, dict[str, bytes]]:
         wanted = None if names is None else list(names)
@@ -156,13 +129,17 @@ class RedisBackend(Backend):
         self._call(("DEL", ChordKeys(self._keyprefix, group_id).group))
 
     def _call(self, command: Sequence[Any]) -> Any:
+        return self._calls([command])[0]
+
+    def _calls(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
         try:
-            reply = self._connections.get().pipeline_again([command])[0]
+            replies = self._connections.get().pipeline_again(commands)
         except BrokerUnavailable as error:
             raise BackendUnavailable(f"result backend {error}") from error
-        if isinstance(reply, ReplyError):
-            raise BackendUnavailable(f"result backend {self._address.masked}: {reply}")
-        return reply
+        for reply in replies:
+            if isinstance(reply, ReplyError):
+                raise BackendUnavailable(f"result backend {self._address.masked}: {reply}")
+        return replies
 
     def wait(self, task_id: str, timeout: float | None, interval: float | None = None) -> Iterator[bytes]:
         deadline = None if timeout is None else monotonic() + timeout

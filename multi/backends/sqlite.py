@@ -11,7 +11,8 @@ from typing import Any
 from multi.backends.base import Backend, Joined
 from multi.connections.ring import Ring
 from multi.connections.sqlite import Database, location, now
-from multi.connections.sqlite_agreements import Agreements
+from multi.connections.sqlite_agreements import SQLiteAgreements
+from multi.connections.sqlite_documents import SQLiteDocuments
 from multi.connections.sqlite_results import join_chord, record, tell
 from multi.errors import BackendUnavailable
 from multi.store import Store
@@ -20,7 +21,7 @@ from multi.store import Store
 _TICK = 1.0
 
 
-class SQLiteBackend(Agreements, Backend):
+class SQLiteBackend(SQLiteDocuments, Backend):
     """`sqlite:////absolute/path.db`, with the options of the broker of this name."""
 
     chords = True
@@ -37,6 +38,7 @@ class SQLiteBackend(Agreements, Backend):
             synchronous=str(settings.get("synchronous", "normal")),
         )
         self.place = self._database.place
+        self.agreements = SQLiteAgreements(self._database)
         self._rings: list[Ring] = []
         self._pid = os.getpid()
 
@@ -53,8 +55,6 @@ class SQLiteBackend(Agreements, Backend):
             paths = record(connection, stores)
         tell(paths)
 
-    turns = True
-    revokes = True
     keeps = True
 
     def fetch(self, task_ids: Sequence[str]) -> list[bytes | None]:

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from multi.agreements import Agreements
 from multi.brokers.looking import Looking
 from multi.documents import Answer, Change
 from multi.loop import Loop
@@ -39,11 +40,10 @@ class Abilities(msgspec.Struct, frozen=True):
     than the claimer may settle a claim (so that lanes may claim in batches). `delay`: parks messages until they are
     due. `priority`: higher numbers first. `delivery_count`: counts starts. `fanout`: sends copies to all bound queues. `push`:
     deliveries arrive at the lane by themselves. `shared`: other processes see the same queues. `ceiling`: seconds
-    after which the server itself takes a claim back, None for never. `turns`: keeps the turns of rate limits, the locks of
-    unique tasks and the places under concurrency limits. `foreign`:
-    Celery's workers can consume from the same queues. `revokes`: keeps which tasks are revoked. `peeks`: where messages can be
-    looked at. `moves`: brings messages to other queues, "atomic" in one step each, or "confirmed". `bindings`: tells them.
-    `once`: keeps documents, and publishes in the step that changes one.
+    after which the server itself takes a claim back, None for never. `foreign`: Celery's workers can consume from the
+    same queues. `peeks`: where messages can be looked at. `moves`: brings messages to other queues, "atomic" in one
+    step each, or "confirmed". `bindings`: tells them. `once`: keeps documents, and publishes in the step that changes
+    one.
     """
 
     lease: bool = True
@@ -55,9 +55,7 @@ class Abilities(msgspec.Struct, frozen=True):
     push: bool = False
     shared: bool = True
     ceiling: float | None = None
-    turns: bool = False
     foreign: bool = False
-    revokes: bool = False
     peeks: tuple[str, ...] = ()
     moves: str = ""
     bindings: bool = False
@@ -266,6 +264,9 @@ class Broker(Looking, ABC):
 
     abilities: Abilities = Abilities()
 
+    agreements: Agreements | None = None
+    """What workers agree on by this broker; None where it keeps nothing of the kind."""
+
     def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, lease: float = 30.0) -> None:
         self.url = url
         self.topology = Topology()
@@ -340,36 +341,6 @@ class Broker(Looking, ABC):
         """
         raise NotImplementedError
 
-    def reserve(self, name: str, member: str, pause: float) -> tuple[float, float]:
-        """Take a turn under the rate limit `name`, one every `pause` seconds, or come back for it.
-
-        Zeros if it is now; else the seconds to wait, and the moment by the clock by which parked messages come back. The
-        same `member` gets the turn that it was given; turns are given in the order of asking. Where `turns` is declared.
-        """
-        raise NotImplementedError
-
-    def lock(self, name: str, holder: str, seconds: float, *, take: bool = False) -> str:
-        """Take a lock, which ends by itself after so long; the other one who holds it, "" where it is ours now.
-
-        With `take` it is ours in any case, and the answer says who held it. In one step. Where `turns` is declared.
-        """
-        raise NotImplementedError
-
-    def unlock(self, name: str, holder: str) -> None:
-        """Give a lock back; nothing happens if it is another one's by now. Where `turns` is declared."""
-        raise NotImplementedError
-
-    def enter(self, name: str, member: str, limit: int, lease: float) -> int:
-        """Take one of `limit` places for so long (s), or keep the one that is ours; 0 if that is done.
-
-        Else how many wait for a place, who asks now among them. In one step. Where `turns` is declared.
-        """
-        raise NotImplementedError
-
-    def leave(self, name: str, member: str) -> None:
-        """Free a place. Where `turns` is declared."""
-        raise NotImplementedError
-
     @abstractmethod
     def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> int | None:
         """Say something to all who listen on this exchange now; there may be none. Raises `BrokerUnavailable`.
@@ -397,14 +368,6 @@ class Broker(Looking, ABC):
         what a listener hasn't fetched for `ttl` seconds is dropped, where the broker can tell; and it keeps a bounded
         number in any case. Raises `BrokerUnavailable`.
         """
-
-    def keep_revoked(self, marks: Iterable[str], until: float, most: int) -> None:
-        """Keep what is revoked, see `multi.revoking.KeepsRevoked`. Where `revokes` is declared."""
-        raise NotImplementedError
-
-    def revoked(self) -> dict[str, float]:
-        """What is kept of it. Where `revokes` is declared."""
-        raise NotImplementedError
 
     def publish_once(self, shelf: str, changes: Sequence[Change], *, tell: bool = False) -> list[Answer]:
         """`multi.documents.Keeps.change`, and what each change publishes is sent in the very step that makes it.

@@ -28,6 +28,7 @@ from multi.brokers.memory_looking import MemoryLooking
 from multi.brokers.memory_queue import delivery, letter, pack_all, send, settle, spread_all
 from multi.brokers.packing import pack, unpack
 from multi.connections.memory import Ear, Hub, Sleeper, hub
+from multi.connections.memory_agreements import MemoryAgreements
 from multi.connections.memory_talk import MemoryTalk
 from multi.documents import Answer, Change
 from multi.errors import BackendUnavailable, BrokerLost, DecodeError
@@ -48,8 +49,6 @@ class MemoryBroker(MemoryLooking, Broker):
     abilities = Abilities(
         shared=False,
         fanout=True,
-        turns=True,
-        revokes=True,
         once=True,
         peeks=(WAITING, PARKED, CLAIMED),
         moves="atomic",
@@ -60,6 +59,7 @@ class MemoryBroker(MemoryLooking, Broker):
         super().__init__(url, options, lease=lease)
         self._hub = hub(url)
         self._talk = MemoryTalk(self._hub)
+        self.agreements = MemoryAgreements(self._hub)
 
     def publish(self, publications: Sequence[Publication]) -> None:
         self._hub.guard()
@@ -102,30 +102,6 @@ class MemoryBroker(MemoryLooking, Broker):
         ttl: float | None = None,
     ) -> Subscription:
         return self._talk.subscribe(exchange, keys=keys, kind=kind, queue=queue, expires=expires, ttl=ttl)
-
-    def lock(self, name: str, holder: str, seconds: float, *, take: bool = False) -> str:
-        return self._hub.take_lock(name, holder, seconds, take)
-
-    def unlock(self, name: str, holder: str) -> None:
-        self._hub.give_lock(name, holder)
-
-    def enter(self, name: str, member: str, limit: int, lease: float) -> int:
-        return self._hub.enter(name, member, limit, lease)
-
-    def leave(self, name: str, member: str) -> None:
-        self._hub.leave(name, member)
-
-    def keep_revoked(self, marks: Iterable[str], until: float, most: int) -> None:
-        self._hub.guard()
-        self._hub.keep_revoked(marks, until, most)
-
-    def revoked(self) -> dict[str, float]:
-        self._hub.guard()
-        return self._hub.revoked()
-
-    def reserve(self, name: str, member: str, pause: float) -> tuple[float, float]:
-        wait = self._hub.turns(name, pause).reserve(member)
-        return wait, time.time() + wait if wait else 0.0
 
     def depth(self, queue: str) -> int:
         with self._hub.lock:

@@ -42,7 +42,8 @@ from multi.brokers.sqlite_watch import SQLiteWatch
 from multi.connections import sqlite_documents as kept
 from multi.connections.ring import ring
 from multi.connections.sqlite import Database, location
-from multi.connections.sqlite_agreements import Agreements
+from multi.connections.sqlite_agreements import SQLiteAgreements
+from multi.connections.sqlite_documents import SQLiteDocuments
 from multi.connections.sqlite_talk import SQLiteTalk
 from multi.documents import Answer, Change
 from multi.errors import (
@@ -62,7 +63,7 @@ from multi.talk import FANOUT, Subscription
 _BATCH = 1000
 
 
-class SQLiteBroker(SQLiteLooking, Agreements, Broker):
+class SQLiteBroker(SQLiteLooking, SQLiteDocuments, Broker):
     """`sqlite:////absolute/path.db`.
 
     Options: `create` (what may be made when it is missing: "all" the file and its folders, "file", or "" nothing, which is
@@ -71,7 +72,11 @@ class SQLiteBroker(SQLiteLooking, Agreements, Broker):
     """
 
     abilities = Abilities(
-        fanout=True, turns=True, revokes=True, once=True, peeks=(WAITING, PARKED, CLAIMED), moves="atomic", bindings=True
+        fanout=True,
+        once=True,
+        peeks=(WAITING, PARKED, CLAIMED),
+        moves="atomic",
+        bindings=True,
     )
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, lease: float = 30.0) -> None:
@@ -80,6 +85,7 @@ class SQLiteBroker(SQLiteLooking, Agreements, Broker):
         self._settings = {**self.options, **query}
         self._database = self.database(str(self._settings.get("create", "")), BrokerUnavailable, BrokerRefused)
         self._talk = SQLiteTalk(self._database)
+        self.agreements = SQLiteAgreements(self._database)
 
     def database(self, create: str, failure: type[MultiError], refusal: type[MultiError], **waiting: Any) -> Database:
         """A new connection to the file."""

@@ -1,21 +1,20 @@
-"""What is agreed on by the shared file: turns, locks, places, what is revoked, documents. For its broker and result backend."""
+"""What is agreed on by the shared file; see `multi.agreements`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from multi.connections import sqlite_control as control
-from multi.connections import sqlite_documents as kept
 from multi.connections import sqlite_locks as locks
 from multi.connections.sqlite import Database
 from multi.connections.sqlite_rates import reserve
-from multi.documents import Answer, Change
 
 
-class Agreements:
-    """The methods of these names that the seams of brokers and backends have."""
+class SQLiteAgreements:
+    """See `Agreements`."""
 
-    _database: Database
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def reserve(self, name: str, member: str, pause: float) -> tuple[float, float]:
         with self._database.write() as connection:
@@ -44,15 +43,3 @@ class Agreements:
     def revoked(self) -> dict[str, float]:
         with self._database.read() as connection:
             return control.revoked(connection)
-
-    def documents(self, shelf: str, names: Iterable[str] | None = None) -> tuple[int, dict[str, bytes]]:
-        with self._database.read() as connection:
-            return kept.documents(connection, shelf, names)
-
-    def revision(self, shelf: str) -> int:
-        with self._database.read() as connection:
-            return kept.revision(connection, shelf)
-
-    def change(self, shelf: str, changes: Sequence[Change], *, tell: bool = False) -> list[Answer]:
-        with self._database.write() as connection:
-            return kept.change(connection, shelf, changes, tell, lambda place: None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 
+from multi.connections.sqlite import Database
 from multi.documents import Answer, Change
 
 _DOCUMENTS = (
@@ -66,3 +67,21 @@ def revision(connection: sqlite3.Connection, shelf: str) -> int:
 
 def _made(connection: sqlite3.Connection, table: str) -> bool:
     return connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone() is not None
+
+
+class SQLiteDocuments:
+    """The methods of these names that the seams of brokers and backends have."""
+
+    _database: Database
+
+    def documents(self, shelf: str, names: Iterable[str] | None = None) -> tuple[int, dict[str, bytes]]:
+        with self._database.read() as connection:
+            return documents(connection, shelf, names)
+
+    def revision(self, shelf: str) -> int:
+        with self._database.read() as connection:
+            return revision(connection, shelf)
+
+    def change(self, shelf: str, changes: Sequence[Change], *, tell: bool = False) -> list[Answer]:
+        with self._database.write() as connection:
+            return change(connection, shelf, changes, tell, lambda place: None)

@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from multi.agreements import Agreements
 from multi.backends.base import Backend
 from multi.documents import Keeps
 from multi.errors import UnsupportedOption
-from multi.revoking import KeepsRevoked
 from multi.store import Store
 from multi.testing.keeping import Keeping
-from multi.testing.locking import Locker, Locking
-from multi.testing.pacing import Pacing, Place
+from multi.testing.locking import Locking
+from multi.testing.pacing import Pacing
 from multi.testing.revoking import Marks
 from multi.testing.rig import in_child, until
 
@@ -62,25 +62,25 @@ class BackendContract(Pacing, Marks, Locking, Keeping):
             backend.close()
 
     @pytest.fixture
-    def place(self, make: Make) -> Place:
+    def place(self, make: Make) -> Agreements:
         backend = make()
-        if not backend.turns:
+        if backend.agreements is None:
             pytest.skip("this backend keeps no turns")
-        return backend
+        return backend.agreements
 
     @pytest.fixture
-    def locker(self, make: Make) -> Locker:
+    def locker(self, make: Make) -> Agreements:
         backend = make()
-        if not backend.turns:
+        if backend.agreements is None:
             pytest.skip("this backend keeps no locks")
-        return backend
+        return backend.agreements
 
     @pytest.fixture
-    def keeper(self, make: Make) -> KeepsRevoked:
+    def keeper(self, make: Make) -> Agreements:
         backend = make()
-        if not backend.revokes:
+        if backend.agreements is None:
             pytest.skip("this backend keeps nothing of what is revoked")
-        return backend
+        return backend.agreements
 
     @pytest.fixture
     def shelves(self, make: Make) -> Keeps:

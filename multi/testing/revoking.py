@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from multi.agreements import Agreements
 from multi.brokers.base import Broker, Watch, WatchEvents
 from multi.loop import Loop
 from multi.message import Message
-from multi.revoking import KeepsRevoked
-from multi.testing.rig import QUEUE, Make, Rig, in_child, needs
+from multi.testing.rig import QUEUE, Make, Rig, in_child, needs_agreements
 
 #: Seconds that what was said may take.
 PATIENCE = 15.0
@@ -22,7 +22,7 @@ class Marks:
     """Tests of `keep_revoked`; the contract suites of brokers and backends give the fixture `keeper`."""
 
     @pytest.fixture
-    def keeper(self) -> KeepsRevoked:
+    def keeper(self) -> Agreements:
         """What keeps marks; skips where that is not promised."""
         raise NotImplementedError
 
@@ -31,26 +31,26 @@ class Marks:
         """Whether another process sees the same marks."""
         raise NotImplementedError
 
-    def test_marks_are_kept_until_their_end(self, keeper: KeepsRevoked) -> None:
+    def test_marks_are_kept_until_their_end(self, keeper: Agreements) -> None:
         now = time.time()
         assert keeper.revoked() == {}
         keeper.keep_revoked(["id:a", "stamp:k=ü"], now + 60, 100)
         keeper.keep_revoked(["id:over"], now - 1, 100)
         assert keeper.revoked() == pytest.approx({"id:a": now + 60, "stamp:k=ü": now + 60}, abs=0.01)
 
-    def test_a_mark_that_is_kept_again_ends_later(self, keeper: KeepsRevoked) -> None:
+    def test_a_mark_that_is_kept_again_ends_later(self, keeper: Agreements) -> None:
         now = time.time()
         keeper.keep_revoked(["id:a", "id:b"], now + 60, 100)
         keeper.keep_revoked(["id:a"], now + 90, 100)
         assert keeper.revoked() == pytest.approx({"id:a": now + 90, "id:b": now + 60}, abs=0.01)
 
-    def test_of_too_many_marks_the_oldest_are_forgotten(self, keeper: KeepsRevoked) -> None:
+    def test_of_too_many_marks_the_oldest_are_forgotten(self, keeper: Agreements) -> None:
         now = time.time()
         for number in range(6):
             keeper.keep_revoked([f"id:{number}"], now + 60 + number, 4)
         assert sorted(keeper.revoked()) == ["id:2", "id:3", "id:4", "id:5"]
 
-    def test_all_processes_see_the_marks(self, keeper: KeepsRevoked, in_common: bool) -> None:
+    def test_all_processes_see_the_marks(self, keeper: Agreements, in_common: bool) -> None:
         if not in_common:
             pytest.skip("another process has marks of its own")
         in_child(lambda: keeper.keep_revoked(["id:there"], time.time() + 60, 100))
@@ -61,9 +61,8 @@ class Hearing(Rig, Marks):
     """What is said to all workers is heard by those that are there."""
 
     @pytest.fixture
-    def keeper(self, broker: Broker) -> KeepsRevoked:
-        needs(broker, "revokes")
-        return broker
+    def keeper(self, broker: Broker) -> Agreements:
+        return needs_agreements(broker)
 
     @pytest.fixture
     def in_common(self, broker: Broker) -> bool:

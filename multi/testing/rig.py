@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import pytest
 
+from multi.agreements import Agreements
 from multi.backends.base import Backend
 from multi.brokers.base import Abilities, Broker, Claim, Delivery, Settlement
 from multi.errors import BackendUnavailable
@@ -75,6 +76,13 @@ def needs(broker: Broker, *names: str) -> None:
     for name in names:
         if not getattr(abilities, name):
             pytest.skip(f"{type(broker).__name__} has no {name}")
+
+
+def needs_agreements(broker: Broker) -> Agreements:
+    """What workers agree on by this broker; skips the test where it keeps nothing of the kind."""
+    if broker.agreements is None:
+        pytest.skip(f"{type(broker).__name__} keeps no agreements")
+    return broker.agreements
 
 
 def needs_pull(broker: Broker) -> None:

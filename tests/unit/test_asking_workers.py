@@ -14,7 +14,7 @@ import pytest
 from support.peers import PONG, SILENCE, Answer, Peer
 
 from multi import App
-from multi.app.control import DuplicateNodenameWarning, Replies, flatten_reply
+from multi.app.control import DuplicateNodenameWarning, Replies, flatten_reply, place_of
 from multi.app.control.request import checked, matches
 from multi.connections import memory
 from multi.errors import UnsupportedOption
@@ -245,7 +245,9 @@ def test_revoking_waits_for_the_answers_if_wanted(app: App, peer: Peers) -> None
     app.AsyncResult("e").revoke_by_stamped_headers({"visit": ["x"]}, wait=True, timeout=LONG)
     assert [each["arguments"].get("task_id") for each in one.heard] == [["a"], ["b"], ["c", "d"], None]
     assert all(each["ticket"] for each in one.heard)
-    assert sorted(app.broker.revoked()) == ["id:a", "id:b", "id:c", "id:d", "stamp:visit=x"]
+    kept = place_of(app)
+    assert kept is not None
+    assert sorted(kept.revoked()) == ["id:a", "id:b", "id:c", "id:d", "stamp:visit=x"]
 
 
 def test_two_workers_of_one_name_are_warned_of(app: App, peer: Peers) -> None:

@@ -167,7 +167,8 @@ def test_revoking_is_kept_for_workers_that_come_later(say: Say, broker: Broker) 
     code, out, _ = say("revoke", "one", "two", "one")
     assert (code, out) == (0, "one: revoked\ntwo: revoked\n")
     assert isinstance(broker, SQLiteBroker)
-    assert len(broker.revoked()) == 2
+    assert broker.agreements is not None
+    assert len(broker.agreements.revoked()) == 2
     assert json.loads(say("revoke", "three", "--json")[1]) == [{"id": "three", "state": None}]
     code, _, err = say("revoke", "x", "--terminate", "--signal", "WINCH")
     assert (code, "--signal 'WINCH'" in err) == (2, True)

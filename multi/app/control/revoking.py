@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from time import time
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from multi import revoking
 
 if TYPE_CHECKING:
+    from multi.agreements import Agreements
     from multi.app.app import App
-    from multi.revoking import KeepsRevoked
 
 
-def place_of(app: App) -> KeepsRevoked | None:
+def place_of(app: App) -> Agreements | None:
     """Where it is kept for all workers which tasks are revoked: the broker, or else the result backend."""
-    broker = app.worker_broker
-    if broker.abilities.revokes:
-        return cast("KeepsRevoked", broker)
-    backend = app.backend
-    return cast("KeepsRevoked", backend) if backend is not None and backend.revokes else None
+    kept = app.worker_broker.agreements
+    if kept is not None:
+        return kept
+    return None if app.backend is None else app.backend.agreements
 
 
 def keep(app: App, marks: list[str]) -> bool:

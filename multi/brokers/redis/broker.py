@@ -15,8 +15,9 @@ from multi.brokers.redis.exchanges import Exchanges
 from multi.brokers.redis.looking import RedisLooking
 from multi.brokers.redis.settling import Words, publication_words
 from multi.brokers.redis.watch import RedisWatch
-from multi.connections.redis import Address, PerThread, Redis, ReplyError, envelope, locks, rates, revoking
+from multi.connections.redis import Address, PerThread, Redis, ReplyError, envelope
 from multi.connections.redis import documents as kept
+from multi.connections.redis.agreements import RedisAgreements
 from multi.connections.redis.keys import Keys
 from multi.connections.redis.talk import RedisTalk
 from multi.documents import Answer, Change
@@ -41,9 +42,7 @@ class RedisBroker(RedisLooking, Broker):
 
     abilities = Abilities(
         fanout=True,
-        turns=True,
         foreign=True,
-        revokes=True,
         peeks=(WAITING, PARKED, CLAIMED),
         moves="atomic",
         bindings=True,
@@ -56,6 +55,7 @@ class RedisBroker(RedisLooking, Broker):
         self._keys = Keys.from_options(self.options)
         self._connections = PerThread(self._address)
         self._talk = RedisTalk(self._address, self._keys, self._connections)
+        self.agreements = RedisAgreements(self._keys.prefix, self._call)
         self._exchanges: Exchanges | None = None
 
     def watch(
@@ -204,9 +204,6 @@ class RedisBroker(RedisLooking, Broker):
             found.dead = sum(self.replay(queue) for queue in (counting.dead_queues() if queues is None else queues))
         return found
 
-    def reserve(self, name: str, member: str, pause: float) -> tuple[float, float]:
-        return rates.turn(self._call([rates.command(self._keys.prefix, name, member, pause)])[0])
-
     def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> int | None:
         return self._talk.say(exchange, message, key=key, kind=kind)
 
@@ -221,25 +218,6 @@ class RedisBroker(RedisLooking, Broker):
         ttl: float | None = None,
     ) -> Subscription:
         return self._talk.subscribe(exchange, keys=keys, kind=kind, queue=queue, expires=expires, ttl=ttl)
-
-    def lock(self, name: str, holder: str, seconds: float, *, take: bool = False) -> str:
-        other: bytes = self._call([locks.lock(self._keys.prefix, name, holder, seconds, take)])[0]
-        return other.decode()
-
-    def unlock(self, name: str, holder: str) -> None:
-        self._call([locks.unlock(self._keys.prefix, name, holder)])[0]
-
-    def enter(self, name: str, member: str, limit: int, lease: float) -> int:
-        return int(self._call([locks.enter(self._keys.prefix, name, member, limit, lease)])[0])
-
-    def leave(self, name: str, member: str) -> None:
-        self._call([locks.leave(self._keys.prefix, name, member)])[0]
-
-    def keep_revoked(self, marks: Iterable[str], until: float, most: int) -> None:
-        self._call(revoking.keep(self._keys.prefix, marks, until, most))
-
-    def revoked(self) -> dict[str, float]:
-        return revoking.found(self._call([revoking.ask(self._keys.prefix)])[0])
 
     def _call(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
         replies = self._connections.get().pipeline_again(commands)

@@ -6,8 +6,10 @@ import math
 from typing import Any
 
 from multi.app import rates
+from multi.app.pacing import place
 from multi.errors import MultiError
 from multi.log import get_logger
+from multi.worker.panel.shown import shown
 from multi.worker.panel.state import State, nok, ok, own_control
 
 logger = get_logger("multi.worker")
@@ -26,7 +28,7 @@ def rate_limit(state: State, task_name: str, rate_limit: Any, **_: Any) -> dict[
     except ValueError as error:
         return nok(f"Invalid rate limit string: {error}")
     if task_name not in state.app.tasks:
-        logger.error("Rate limit attempt for unknown task %s", task_name)
+        logger.error("Rate limit attempt for unknown task %s", shown(task_name))
         return nok("unknown task")
     state.worker.directives.limit_rate(state.app, task_name, rate_limit)
     if not limited:
@@ -42,7 +44,7 @@ def rate_limit(state: State, task_name: str, rate_limit: Any, **_: Any) -> dict[
 def time_limit(state: State, task_name: str | None = None, hard: Any = None, soft: Any = None, **_: Any) -> Any:
     """Change how long a task may run, until the worker is started again."""
     if task_name not in state.app.tasks:
-        logger.error("Change time limit attempt for unknown task %s", task_name)
+        logger.error("Change time limit attempt for unknown task %s", shown(task_name))
         return nok("unknown task")
     assert task_name is not None
     state.worker.directives.limit_time(state.app, task_name, _limit("soft", soft), _limit("hard", hard))
@@ -68,13 +70,13 @@ def election(state: State, id: str, topic: str, action: Any = None, **_: Any) ->
     if topic != "task":
         return nok(f"nothing is known here of the topic {topic!r}; there is 'task', whose action is a signature")
     app = state.app
-    keeper: Any = app.worker_broker if app.worker_broker.abilities.turns else app.backend
-    if keeper is None or not (app.worker_broker.abilities.turns or app.backend.turns):  # type: ignore[union-attr]
+    keeper = place(app)[0]
+    if keeper is None:
         return nok("an election needs Redis or the embedded file as broker or as result backend")
     try:
         if keeper.lock(f"election:{id}", state.worker.owner, _ELECTED):
             return None
-        logger.info("Elected for %s: the task %s is sent", id, (action or {}).get("task"))
+        logger.info("Elected for %s: the task %s is sent", shown(id), shown((action or {}).get("task")))
         from multi.app.canvas.signatures import maybe_signature
 
         call = maybe_signature(action, app=app)
