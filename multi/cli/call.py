@@ -201,7 +201,7 @@ def _check(
 
     known: list[str] = []
     if place.is_projects:
-        known_tasks.import_tasks(ctx, given, place)
+        known_tasks.import_tasks(ctx, place)
     task = place.app.tasks.get(name)
     if task is not None:
         if task.typing and place.app.strict_typing:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import click
 
 from multi.app import described
-from multi.cli.places import Place, before
+from multi.cli.places import KEPT_NAMES, Place
 from multi.cli.remembered import remember
 from multi.cli.screen import complain
 from multi.errors import ConfigurationError
@@ -24,7 +23,7 @@ SIGNATURE = described.PARAMETERS
 Registered = dict[str, dict[str, dict[str, str]]]
 
 
-def import_tasks(ctx: click.Context, given: Mapping[str, Any], place: Place) -> bool:
+def import_tasks(ctx: click.Context, place: Place) -> bool:
     """Import the modules that the app's tasks are in, and keep their names for completion. What is wrong with them is told,
     and False returned."""
     from multi.app.find import project_traceback
@@ -39,7 +38,7 @@ def import_tasks(ctx: click.Context, given: Mapping[str, Any], place: Place) -> 
         if not isinstance(error, ConfigurationError):
             complain(mask_arguments(project_traceback(error)))
         return False
-    remember(app, given.get("app") or before(ctx).get("app"), tasks=True, queues=place.queues)
+    remember(ctx.meta[KEPT_NAMES], app, place.queues)
     return True
 
 

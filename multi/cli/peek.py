@@ -54,7 +54,7 @@ def peek(
     if where != _DEAD and where not in place.broker.abilities.peeks:
         raise UnsupportedOption(f"{place.broker.masked} doesn't show what is {where} in a queue")
     if place.is_projects:
-        import_tasks(ctx, given, place)  # the names of their arguments tell which are secret
+        import_tasks(ctx, place)  # the names of their arguments tell which are secret
     rows = _look(place, queue, count, where)
     screen = screen_of(ctx)
     if as_json:

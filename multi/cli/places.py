@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 
 from multi.cli.arguments import complete_modules
+from multi.cli.remembered import complete_queues, place_of
 from multi.cli.screen import Screen
 from multi.errors import AppImportFailed, AppIsCelerys, AppNotFound, ConfigurationError
 
@@ -59,9 +60,11 @@ def place_options(command: F) -> F:
 
 
 def queue_option(meaning: str) -> Callable[[F], F]:
-    return click.option("-Q", "--queues", metavar="A,B", help=meaning)
+    return click.option("-Q", "--queues", metavar="A,B", help=meaning, shell_complete=complete_queues)
 
 
+#: In a command's context: where the names of its app are kept for completion.
+KEPT_NAMES = "multi.names"
 #: What says where an app's broker and results are, before or behind the command.
 _PLACING = ("app", "broker", "result_backend", "config", "workdir")
 
@@ -71,6 +74,7 @@ def open_place(ctx: click.Context, given: dict[str, Any], *, whose: str = "queue
     said = before(ctx)
     wanted = {name: given.get(name) or said.get(name) for name in _PLACING}
     queues: list[str] = []
+    ctx.meta[KEPT_NAMES] = place_of(wanted["app"], wanted["workdir"])  # before the folder is left
     if wanted["workdir"]:
         _go_to(str(wanted["workdir"]), "--workdir")
     if not wanted["app"] and not wanted["broker"]:

@@ -12,6 +12,7 @@ import click
 from multi.brokers.base import Consumer, HandedBack
 from multi.cli.group import DONE, FAILED, FORCED
 from multi.cli.places import Place, before, confirmed, open_place, place_options, queue_option, screen_of, split
+from multi.cli.remembered import complete_queues
 from multi.cli.screen import Screen, ago, complain
 from multi.errors import ConfigurationError
 from multi.nodes.policy import parse_span
@@ -134,7 +135,7 @@ def _watch(screen: Screen, place: Place, wanted: list[str] | None, as_json: bool
 
 @queues.command()
 @place_options
-@click.argument("names", metavar="QUEUE...", nargs=-1, required=True)
+@click.argument("names", metavar="QUEUE...", nargs=-1, required=True, shell_complete=complete_queues)
 @click.option("--dry-run", is_flag=True, help="Show how many messages wait; drop none.")
 @click.option("-y", "--yes", is_flag=True, help="Don't ask.")
 @click.option("--json", "as_json", is_flag=True, help="The counts as JSON.")

@@ -24,25 +24,29 @@ TASKS, QUEUES, ENTRIES = "tasks", "queues", "entries"
 _PATIENCE, _LIFE = 4.0, 3600.0
 
 
-def remember(app: App, name: str | None, *, tasks: bool, queues: list[str]) -> None:
-    """Keep the names that an app has now. That they can't be kept is no reason to fail."""
-    path = _path(name)
-    known = _read(path)
-    found: dict[str, Any] = {"time": time.time(), ENTRIES: known.get(ENTRIES, [])}
-    found[TASKS] = sorted(app.tasks.regular()) if tasks else known.get(TASKS, [])
-    found[QUEUES] = sorted({*queues, *known.get(QUEUES, ())}) if not tasks else sorted(queues)
-    _write(path, found)
+def place_of(app: str | None, workdir: str | None) -> str:
+    """The file for an app as it is named in this folder, by which it is found again."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    folder = os.path.realpath(os.path.join(os.getcwd(), workdir or ""))
+    key = hashlib.sha256(f"{folder}\0{app or ''}".encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    return os.path.join(base, "multi", "names", f"{key}.json")
 
 
-def remember_entries(name: str | None, entries: list[str]) -> None:
+def remember(path: str, app: App, queues: list[str]) -> None:
+    """Keep the names that an app has now."""
+    found = {"time": time.time(), TASKS: sorted(app.tasks.regular()), QUEUES: sorted(queues)}
+    _write(path, {**_read(path), **found})
+
+
+def remember_entries(path: str, entries: list[str]) -> None:
     """Keep the names of the schedule's entries."""
-    path = _path(name)
     known = _read(path)
     if known.get(ENTRIES) != entries:
         _write(path, {"time": 0.0, **known, ENTRIES: entries})
 
 
 def _write(path: str, found: dict[str, Any]) -> None:
+    """That they can't be kept is no reason to fail."""
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         temporary = f"{path}.{os.getpid()}"
@@ -55,21 +59,22 @@ def _write(path: str, found: dict[str, Any]) -> None:
 
 def names(ctx: click.Context, kind: str) -> list[str]:
     """The names that are known, for completion."""
-    before = ctx.find_root().params
-    app = ctx.params.get("app") or before.get("app") or ""
-    workdir = ctx.params.get("workdir") or before.get("workdir")
-    if workdir:
-        try:
-            os.chdir(workdir)
-        except OSError:
-            return []
-    path = _path(app)
+    app, workdir = _named(ctx)
+    path = place_of(app, workdir)
     known = _read(path)
-    if time.time() - known.get("time", 0.0) > _LIFE:
-        _learn(app)
-        known = _read(path) or known
-    found: list[str] = known.get(kind, [])
+    if kind == ENTRIES:
+        if not known.get(kind):
+            _learn(app, workdir, "schedule", "list")
+    elif time.time() - known.get("time", 0.0) > _LIFE:
+        _learn(app, workdir, "tasks")
+    found: list[str] = (_read(path) or known).get(kind, [])
     return found
+
+
+def _named(ctx: click.Context) -> tuple[str | None, str | None]:
+    """The app and the folder that a line names, before or behind its command."""
+    before = ctx.find_root().params
+    return ctx.params.get("app") or before.get("app"), ctx.params.get("workdir") or before.get("workdir")
 
 
 def complete_tasks(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -79,13 +84,8 @@ def complete_tasks(ctx: click.Context, param: click.Parameter, incomplete: str) 
 
 def complete_entries(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """The entries of the schedule, as a command that looked at it last has seen them."""
-    app = ctx.params.get("app") or ctx.find_root().params.get("app") or ""
-    known: list[str] = _read(_path(app)).get(ENTRIES, [])
-    if not known:
-        _learn(app, ["schedule", "list", "--json"])
-        known = _read(_path(app)).get(ENTRIES, [])
     taken = _several(ctx.params.get(param.name or ""))
-    return [name for name in known if name.startswith(incomplete) and name not in taken]
+    return [name for name in names(ctx, ENTRIES) if name.startswith(incomplete) and name not in taken]
 
 
 def complete_queues(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -99,12 +99,6 @@ def _several(given: Any) -> tuple[str, ...]:
     return tuple(given) if isinstance(given, tuple | list) else ()
 
 
-def _path(app: str | None) -> str:
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    key = hashlib.sha256(f"{os.path.realpath(os.getcwd())}\0{app or ''}".encode()).hexdigest()[:32]
-    return os.path.join(base, "multi", "names", f"{key}.json")
-
-
 def _read(path: str) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8") as file:
@@ -114,10 +108,10 @@ def _read(path: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _learn(app: str, command: list[str] | None = None) -> None:
+def _learn(app: str | None, workdir: str | None, *command: str) -> None:
     """Have another process look: what a project prints while it is imported must not get among the completions."""
     environment = {name: value for name, value in os.environ.items() if name != "_MULTI_COMPLETE"}
-    words = [*(command or ["tasks", "--json"]), *(("-A", app) if app else ())]
+    words = [*command, "--json", *(("-A", app) if app else ()), *(("--workdir", workdir) if workdir else ())]
     try:
         subprocess.run(
             [sys.executable, "-m", "multi", *words],

@@ -85,7 +85,7 @@ def result(
 def _handle(ctx: click.Context, given: dict[str, Any], place: Place, task_id: str, task: str | None) -> Any:
     app = place.app
     if task is not None:
-        known_tasks.import_tasks(ctx, given, place)
+        known_tasks.import_tasks(ctx, place)
         found = app.tasks.get(task)
         if found is None:
             raise ConfigurationError(

@@ -12,7 +12,7 @@ import click
 from multi.cli.call import ARRAY, OBJECT
 from multi.cli.group import DONE
 from multi.cli.known_tasks import import_tasks
-from multi.cli.places import Place, before, open_place, place_options, screen_of
+from multi.cli.places import KEPT_NAMES, Place, open_place, place_options, screen_of
 from multi.cli.remembered import complete_entries, complete_queues, complete_tasks, remember_entries
 from multi.cli.screen import Screen, ago, complain
 from multi.errors import ConfigurationError
@@ -54,7 +54,7 @@ def list_(ctx: click.Context, /, *, as_json: bool, **given: Any) -> None:
     """
     place, table = _open(ctx, given)
     found = table.list()
-    remember_entries(given.get("app") or before(ctx).get("app"), [each.name for each in found])
+    remember_entries(ctx.meta[KEPT_NAMES], [each.name for each in found])
     if as_json:
         click.echo(json.dumps([_row(each) for each in found]))
     elif found:
@@ -272,7 +272,7 @@ def _when(every: str | None, cron: str | None, solar: str | None) -> Any:
 def _open(ctx: click.Context, given: dict[str, Any]) -> tuple[Place, Timetable]:
     place = open_place(ctx, given, whose="schedule")
     if place.is_projects:
-        import_tasks(ctx, given, place)
+        import_tasks(ctx, place)
     return place, place.app.schedule
 
 

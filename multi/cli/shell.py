@@ -59,7 +59,7 @@ def shell(
     if not sys.path or sys.path[0] != "":
         sys.path.insert(0, os.getcwd())
     place = open_place(ctx, given, whose="app")
-    if place.is_projects and not import_tasks(ctx, given, place):
+    if place.is_projects and not import_tasks(ctx, place):
         ctx.exit(FAILED)
     names = _names(place, without_tasks)
     if code is not None:

@@ -55,7 +55,7 @@ def tasks(
             raise ConfigurationError(
                 "-b alone names no app, which could tell its tasks: give -A, or the name of a worker to be asked"
             )
-        if not known_tasks.import_tasks(ctx, given, place):
+        if not known_tasks.import_tasks(ctx, place):
             ctx.exit(FAILED)
         rows = _of_app(place)
     else:
