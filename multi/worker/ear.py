@@ -21,6 +21,7 @@ from multi.message import Message
 from multi.worker.panel import NoReply, State
 from multi.worker.panel.held import HeldTasks
 from multi.worker.panel.matching import NoPattern, matches
+from multi.worker.panel.shown import shown
 
 if TYPE_CHECKING:
     from multi.worker.worker import Worker
@@ -31,11 +32,10 @@ logger = get_logger("multi.worker")
 LONGEST = 4 * 1024 * 1024
 #: What is heeded, without a reply, by a worker that isn't ready yet or is about to end: which tasks are not to run, or no more.
 ALWAYS = frozenset(("revoke", "terminate", "revoke_by_stamped_headers"))
-#: Characters of a stranger's words that go to the log.
-_SHOWN = 200
 
 
-_TOLD = (MultiError, NoPattern, msgspec.ValidationError)
+#: A clock beyond it is no clock.
+_LATEST = 1 << 53
 
 
 class _Address(msgspec.Struct):
@@ -70,25 +70,26 @@ class Ear:
         if "application/data" not in self._codecs:
             # harmless to read; where everything has to be signed, nothing else is taken
             self._codecs.setdefault("application/json", CODECS["json"])
+        self._replies = f"reply.{conf.control_exchange}.pidbox"
         if conf.worker_enable_remote_control:
             exchange = f"{conf.control_exchange}.pidbox"
             worker.watch.hear(exchange, f"{worker.owner}.{exchange}", self.heard)
 
     def heard(self, message: Message) -> None:
         """Somebody has said something to workers."""
-        clock = self._worker.clock
-        clock.forward()
-        told = message.headers.get("clock")
-        if type(told) is int and 0 < told < 1 << 62:
-            clock.adjust(told)
         request = self._read(message)
         if request is None or self._is_over(message.headers) or not self._meant(request):
             return
         if self._guard is not None and request.method not in self._unsigned:
             if why := self._guard.check(message.headers, message.body):
-                logger.warning("The request %s of remote control is not heeded: %s", _shown(request.method), why)
+                logger.warning("The request %s of remote control is not heeded: %s", shown(request.method), why)
                 self._reply(request, message, {"error": f"not heeded: {why}"})
                 return
+        clock = message.headers.get("clock")
+        if type(clock) is int and 0 < clock < _LATEST:
+            self._worker.clock.adjust(clock)
+        else:
+            self._worker.clock.forward()
         if self._speaks or request.method in ALWAYS:
             self._carry_out(request, message)
 
@@ -104,12 +105,12 @@ class Ear:
         codec = self._codecs.get(message.content_type or "application/json")
         if codec is None:
             allowed = ", ".join(each.name for each in self._codecs.values())
-            self._refuse(f"it is written in {_shown(message.content_type)}, and here is read {allowed}")
+            self._refuse(f"it is written in {shown(message.content_type)}, and here is read {allowed}")
             return None
         try:
             return msgspec.convert(codec.loads(message.body), _Request)
         except (MultiError, msgspec.ValidationError, RecursionError) as error:
-            self._refuse(_shown(error))
+            self._refuse(shown(str(error)))
             return None
 
     def _refuse(self, why: str) -> None:
@@ -127,7 +128,7 @@ class Ear:
         try:
             return matches(self._hostname, request.pattern, request.matcher)
         except NoPattern as error:
-            self._refuse(_shown(error))
+            self._refuse(shown(str(error)))
             return False
 
     # -- what is asked for ------------------------------------------------------------------------------------------------
@@ -135,14 +136,14 @@ class Ear:
     def _carry_out(self, request: _Request, message: Message) -> None:
         command = Panel.data.get(request.method)
         if command is None:
-            logger.error("No such control command: %s", _shown(request.method))
+            logger.error("No such control command: %s", shown(request.method))
             self._reply(request, message, {"error": repr(KeyError(request.method))})
             return
         self.state.headers = message.headers
         try:
             found = command(self.state, **(request.arguments or {}))
         except Exception as error:  # of whatever kind: the worker goes on, and who has asked is told
-            logger.error("The control command %s has failed: %s", request.method, _shown(error))
+            logger.error("The control command %s has failed: %s", shown(request.method), shown(error))
             found = {"error": mask_passwords(repr(error))}
         if isinstance(found, Later):
             found.then(lambda value: self._reply(request, message, value))
@@ -153,6 +154,10 @@ class Ear:
         address = request.reply_to
         if address is None or not self._speaks:
             return
+        if address.exchange != self._replies:
+            # whatever lies on another exchange is no mailbox: tasks, say
+            self._refuse(f"its reply is to go to {shown(address.exchange)}, and replies go to {self._replies}")
+            return
         codec = self._codecs.get(message.content_type or "application/json") or CODECS["json"]
         try:
             body = codec.dumps({self._hostname: value})
@@ -162,10 +167,3 @@ class Ear:
         headers = {"ticket": request.ticket, "clock": self._worker.clock.forward()}
         reply = Message(headers, body, codec.content_type, codec.content_encoding, {"delivery_mode": 1})
         self._worker.watch.say(address.exchange, reply, key=address.routing_key, kind="direct")
-
-
-def _shown(words: Any) -> str:
-    """A stranger's words, in one line of the log."""
-    text = mask_passwords(str(words) if isinstance(words, _TOLD) else repr(words))
-    text = text.replace("\n", " ")
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -13,6 +13,7 @@ from multi.app.control import TERMINATING, place_of, signal_number
 from multi.errors import MultiError
 from multi.log import get_logger
 from multi.message import Message
+from multi.worker.panel.shown import listed, shown
 from multi.worker.slots import CLAIMED, RUNNING, Held
 
 if TYPE_CHECKING:
@@ -60,12 +61,12 @@ class Revokes:
     def revoke(self, ids: Sequence[str], headers: Mapping[str, Any]) -> None:
         """Have these tasks not run any more; `headers` are those of the request."""
         self._take(list(map(revoking.of_task, ids)), headers)
-        logger.info("Tasks flagged as revoked: %s", ", ".join(ids))
+        logger.info("Tasks flagged as revoked: %s", listed(ids))
 
     def revoke_stamped(self, stamps: Mapping[str, Any], headers: Mapping[str, Any]) -> None:
         """Have all tasks with one of these stamps not run any more."""
         self._take(revoking.of_stamps(stamps), headers)
-        logger.info("Stamps flagged as revoked: %s", stamps)
+        logger.info("Stamps flagged as revoked: %s", shown(dict(stamps)))
 
     def signal(self, name: Any) -> int:
         """The signal that is meant. Raises `ValueError`."""
@@ -145,7 +146,7 @@ class Revokes:
 
         state = member.slot.strike(held.index, held.tag, end)
         if state == RUNNING:
-            logger.info("Terminating %s (%s)", task_id, signal.Signals(number).name)
+            logger.info("Terminating %s (%s)", shown(task_id), signal.Signals(number).name)
             if number in TERMINATING:
                 self._worker.loop.later(PATIENCE, lambda: self._kill(member, held, task_id))
         elif state == CLAIMED and monotonic() < deadline:

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,14 @@ def test_pools_of_one_child_grow_and_shrink_too_and_answer_with_what_they_run(he
 
 def test_a_solo_pool_answers_while_its_task_runs(here: Bench) -> None:
     here.start("-P", "solo")
+    later = here.tasks.add.apply_async((1, 2), countdown=900)
+    (waiting,) = until(lambda: tell(here, "scheduled"), 20)
+    due = datetime.fromisoformat(waiting["eta"]).timestamp()
+    assert (waiting["request"]["id"], waiting["request"]["args"], 0 < due - time.time() < 901) == (
+        later.id,
+        [1, 2],
+        True,
+    )
     result = here.tasks.hold.delay("alone")
     here.wait_begun("alone")
     (running,) = tell(here, "active")
@@ -293,6 +302,8 @@ def test_what_strangers_say_costs_a_line_in_the_log_and_nothing_else(here: Bench
         {"method": "ping", "pattern": "(.?){200}x$", "matcher": "pcre"},
         {"method": "ping", "pattern": "*", "matcher": "magic"},
         {"method": "ping", "reply_to": "me"},
+        {"method": "ping", "reply_to": {"exchange": "celery", "routing_key": "celery"}},
+        {"method": "hello", "arguments": {"from_node": "me\nCRITICAL forged"}},
     ]
     for body in evil:
         say(here, body)
@@ -308,6 +319,8 @@ def test_what_strangers_say_costs_a_line_in_the_log_and_nothing_else(here: Bench
     assert worker.children() == children
     assert here.tasks.add.delay(1, 2).get(timeout=20) == 3
     assert not (here.project.path / "pickled").exists()
+    assert not any(line.startswith(("INFO forged", "CRITICAL forged")) for line in worker.said().splitlines())
+    assert here.dead() == []
 
 
 def test_a_worker_with_a_key_heeds_what_is_signed_and_once(project: Project, tmp_path: Path) -> None:
@@ -365,7 +378,7 @@ def test_requests_in_other_serializers_are_answered_in_theirs(project: Project, 
         ((_, reply),) = clients[0].control.broadcast("conf", reply=True, timeout=20, limit=1)[0].items()
         assert reply["accept_content"] == ["json", "yaml"]
         clients[1].control.broadcast("shutdown")
-        until(lambda: "it is written in 'application/x-python-serialize'" in worker.said(), 20)
+        until(lambda: "it is written in application/x-python-serialize" in worker.said(), 20)
         for client in clients:
             client.close()
         assert tell(made, "ping") == {"ok": "pong"}

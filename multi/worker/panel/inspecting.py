@@ -14,6 +14,7 @@ from multi.log import get_logger
 from multi.masking import mask_arguments
 from multi.worker.panel import stats as statistics
 from multi.worker.panel.held import Found, read_message
+from multi.worker.panel.shown import shown
 from multi.worker.panel.state import State, ok, own_inspect
 from multi.worker.slots import CLAIMED, RUNNING
 
@@ -70,7 +71,7 @@ def hello(state: State, from_node: str, revoked: Any = None, **_: Any) -> dict[s
     """What workers tell each other when one of them starts: which tasks are revoked."""
     if from_node == state.hostname:
         return None
-    logger.info("sync with %s", from_node)
+    logger.info("sync with %s", shown(from_node))
     if isinstance(revoked, Mapping | list):
         until = time() + revoking.life()
         state.worker.revokes.table.add({revoking.of_task(str(each)): until for each in revoked})

@@ -13,6 +13,7 @@ from typing import Any
 from multi.app.panel import Later
 from multi.log import get_logger
 from multi.worker.child import die_with_parent
+from multi.worker.panel.shown import shown
 from multi.worker.panel.state import State, own_inspect
 
 logger = get_logger("multi.worker")
@@ -63,7 +64,7 @@ def objgraph(state: State, num: Any = 200, max_depth: Any = 10, type: str = "Req
     except ImportError:
         raise ImportError("Requires the objgraph library") from None
     count, depth = min(int(num), _MOST_OBJECTS), min(int(max_depth), _DEEPEST)
-    logger.info("Dumping graph for type %r", type)
+    logger.info("Dumping graph for type %s", shown(type))
     handle, path = tempfile.mkstemp(prefix="cobjg", suffix=".png")
     os.close(handle)
 

@@ -10,6 +10,7 @@ from typing import Any
 from multi.log import get_logger
 from multi.worker.directives import heed
 from multi.worker.panel.inspecting import flag
+from multi.worker.panel.shown import shown
 from multi.worker.panel.state import NoReply, State, nok, ok, own_control
 
 logger = get_logger("multi.worker")
@@ -103,7 +104,7 @@ def autoscale(state: State, max: Any = None, min: Any = None, **_: Any) -> dict[
 @own_control()
 def shutdown(state: State, msg: str = "Got shutdown from remote", **_: Any) -> Any:
     """End the worker, when what runs has ended."""
-    logger.warning("%s", msg)
+    logger.warning("%s", shown(msg))
     worker = state.worker
     worker.reason = "shutdown by remote control"
     # in the next turn: its request is dealt with by then
