@@ -90,4 +90,6 @@ def _stamps(headers: Any) -> dict[str, list[Any]]:
     return given
 
 
-_NO_FORCE = "the tasks are revoked, and those that run go on: no thread and no coroutine can be ended by force; -P prefork can"
+_NO_FORCE = (
+    "the tasks are revoked, and those that run go on: no thread and no coroutine can be ended by force; -P prefork can"
+)
