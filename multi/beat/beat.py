@@ -22,7 +22,7 @@ from multi.app.timetable.shelves import Shelf
 from multi.beat.messages import NotWanted, message
 from multi.beat.sending import AtOnce, Claimed, Sending
 from multi.documents import Answer, Change
-from multi.errors import BackendUnavailable, BrokerUnavailable, MultiError, Unroutable
+from multi.errors import BackendUnavailable, BrokerRefused, BrokerUnavailable, MultiError, Unroutable
 from multi.log import get_logger, mask_passwords
 from multi.outcome import Publication
 
@@ -44,6 +44,8 @@ FORGOTTEN = 7.0
 PAUSE, LONGEST = 0.25, 2.0
 #: A clock that is so much (s) behind what it said before was set back.
 SET_BACK = 1.0
+#: A schedule that raises is asked again after so long (s).
+AFTER_TROUBLE = 60.0
 _AWAY = (BrokerUnavailable, BackendUnavailable)
 
 
@@ -156,6 +158,8 @@ class Beat:
         return max(0.0, wait)
 
     def _lost(self, error: Exception) -> float:
+        if isinstance(error, BrokerRefused) and not self.is_ready:
+            raise error
         self._pause = min(max(PAUSE, 2 * self._pause), LONGEST)
         text = mask_passwords(str(error))
         if not self._away:
@@ -240,7 +244,19 @@ class Beat:
             return None
         if is_ahead(entry.schedule, document.at, now):
             return now
-        return after(entry.schedule, document.at, now)
+        try:
+            return after(entry.schedule, document.at, now)
+        except Exception as error:  # whatever a schedule of the project's own raises
+            return self._troubled(item, now, error)
+
+    def _troubled(self, item: Item, now: float, error: Exception) -> float:
+        """A schedule doesn't say when it runs: it is asked again in a while, and the others go on."""
+        logger.error(
+            "Scheduler: the schedule of %s doesn't say when it runs: %s: %s",
+            *(item.name, type(error).__name__, error),
+            exc_info=None if isinstance(error, MultiError) else error,
+        )
+        return now + AFTER_TROUBLE
 
     def _place(self, item: Item, moment: float | None) -> None:
         item.due, item.ticket = moment, 0
@@ -320,7 +336,11 @@ class Beat:
         if is_ahead(entry.schedule, at, now):
             logger.warning("Scheduler: the clock was set back by %.0f s, %s begins anew", at - now, item.name)
             at = now
-        found = due(entry.schedule, entry.missed, at, now, deadline=self._deadline, late=self._late)
+        try:
+            found = due(entry.schedule, entry.missed, at, now, deadline=self._deadline, late=self._late)
+        except Exception as error:  # as above
+            self._place(item, self._troubled(item, now, error))
+            return None
         if found.at == document.at:
             self._place(item, found.next)
             return None

@@ -26,9 +26,12 @@ _STATUS = 5.0
 
 
 class Service:
-    """Runs a `Beat` until it is told to stop. `reload` is called at HUP, after the end: it starts the program anew."""
+    """Runs a `Beat` until it is told to stop. `reload` is called at HUP, after the end: it starts the program anew, with these
+    variables, which tell it who its manager is."""
 
-    def __init__(self, beat: Beat, *, reload: Callable[[], None] | None = None, embedded: bool = False) -> None:
+    def __init__(
+        self, beat: Beat, *, reload: Callable[[dict[str, str]], None] | None = None, embedded: bool = False
+    ) -> None:
         self.beat = beat
         self.loop = Loop()
         self._embedded = embedded
@@ -50,7 +53,7 @@ class Service:
         if self.page is not None:
             generation = self.rundir.generation if self.rundir is not None else 1
             self.page.node(pid=os.getpid(), started=time.time(), generation=generation, pool="beat", concurrency=0)
-        logger.info("beat: Starting…")
+        logger.info("beat: Starting...")
         if self.beat.shelf.local:
             logger.warning(
                 "beat: neither the broker nor a result backend can keep the schedule: it is kept in %s, so only schedulers on "
@@ -71,8 +74,16 @@ class Service:
         finally:
             self._end()
         if self._reloads and self._reload is not None:
-            self._reload()
+            self._reload(self._variables())
         return 0
+
+    def _variables(self) -> dict[str, str]:
+        found = {} if self.rundir is None else self.rundir.variables(self.rundir.generation)
+        if self.notifier.enabled:
+            found["NOTIFY_SOCKET"] = self.notifier.address
+            if self.notifier.watchdog_usec:
+                found["WATCHDOG_USEC"] = str(self.notifier.watchdog_usec)
+        return found
 
     def stop(self) -> None:
         """End after what is being sent at this moment."""
@@ -159,8 +170,10 @@ class Service:
         self._here.close()
         self._there.close()
         self.loop.close()
-        logger.info("beat: Shutting down…")
+        logger.info("beat: Shutting down...")
         self.beat.app.close()
+        if self.beat.shelf.local:
+            self.beat.shelf.close()
         if self.rundir is not None and not self._reloads:
             trouble = sys.exc_info()[1]
             self.rundir.write_exit(

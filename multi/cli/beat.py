@@ -45,6 +45,10 @@ KNOWN = ("multi", "celery.beat:PersistentScheduler", "celery.beat.PersistentSche
          "celery.beat.Scheduler")  # fmt: skip
 
 
+#: In the environment of a scheduler that has begun anew: it is in the background already, if it is to be there.
+AGAIN = "MULTI_BEAT_AGAIN"
+
+
 class BeatCommand(click.Command):
     """Shows the options in groups."""
 
@@ -125,7 +129,8 @@ def start(values: dict[str, Any]) -> int:
     directory = workers._directory()
     workers._prepare_process(values)
     logfile = expand(values["logfile"], name)
-    if values["detach"]:
+    again = os.environ.pop(AGAIN, None) is not None
+    if values["detach"] and not again:
         from multi.worker.detach import detach
 
         path = logfile = logfile or expand("%n.log", name)
@@ -160,7 +165,7 @@ def start(values: dict[str, Any]) -> int:
             app,
             max_interval=values["max_interval"] or 0.0,
             file=values["schedule_filename"],
-            reload=lambda: _again(directory),
+            reload=lambda variables: _again(directory, variables),
             quiet=bool(values["quiet"]) or level <= logging.INFO,
         )
     finally:
@@ -262,8 +267,8 @@ def announce_log(conf: Any, level: int, path: str | None, color: bool | None) ->
         signals.after_setup_logger.send(None, logger=logging.getLogger(), **told)
 
 
-def _again(directory: str) -> None:
+def _again(directory: str, variables: dict[str, str]) -> None:
     """Begin anew, with fresh code, as the same process."""
     os.chdir(directory)
-    words = sys.orig_argv[1:]
-    os.execv(sys.executable, [sys.executable, *words])
+    os.environ |= {**variables, AGAIN: "1"}
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

@@ -65,7 +65,7 @@ def test_schedulers_are_nodes_and_when_one_is_killed_the_other_goes_on(nodes: No
     until(lambda: sum(map(sent, paths)) > sum(before.values()) + 5, 30, what="more is sent")
     sender = max(paths, key=lambda name: sent(name) - before[name])
     other = next(name for name in paths if name != sender)
-    assert "beat: Starting…" in paths[other].read_text()
+    assert "beat: Starting..." in paths[other].read_text()
     count = sent(other)
     for pid in (nodes.keeper(sender), nodes.worker(sender)):
         os.kill(pid, signal.SIGKILL)
@@ -105,7 +105,7 @@ def test_a_running_scheduler_is_steered_reloaded_and_stopped(proj: Project) -> N
     until(lambda: said().count(SENDING) > quiet, 10, what="what was paused is sent again")
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0, said()
-    assert "beat: Shutting down…" in said()
+    assert "beat: Shutting down..." in said()
     assert not (proj.path / "beat.pid").exists()
 
 
@@ -127,7 +127,7 @@ def test_a_worker_keeps_the_scheduler_that_is_in_it(proj: Project, pool: str) ->
         return notes.read_text().split() if notes.exists() else []
 
     until(lambda: noted().count("quick") >= 2 or process.poll() is not None, 30, what="what is due is sent and run")
-    assert "INFO/Beat] beat: Starting…" in said()
+    assert "INFO/Beat] beat: Starting..." in said()
     first = noted()
     assert first.count("beat_embedded_init") == 1
     if pool == "prefork":
@@ -139,7 +139,7 @@ def test_a_worker_keeps_the_scheduler_that_is_in_it(proj: Project, pool: str) ->
         until(lambda: noted().count("quick") > count + 1, 30, what="it goes on")
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0, said()
-    assert "beat: Shutting down…" in said()
+    assert "beat: Shutting down..." in said()
 
 
 def scheduler_of(worker: int) -> list[int]:

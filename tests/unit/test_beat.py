@@ -336,3 +336,14 @@ def test_a_worker_drops_what_is_sent_again_where_the_store_tells_that_it_was_don
         app.send_task(TASK, task_id="one", headers={"sent_again": True})
         app.send_task(TASK, task_id="two", headers={"sent_again": True}).get(timeout=30)
     assert runs == ["one", "two"]
+
+
+def test_a_schedule_that_raises_stops_no_other(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(schedule):
+        def next_after(self, moment: datetime) -> datetime:
+            raise LookupError("no calendar")
+
+    app = app_with(broken={"schedule": Broken(1.0)}, good={"schedule": 5.0})
+    run_until([make_beat(app, clock)], clock, START + 130)
+    assert len(sent(app)) == 26
+    assert caplog.text.count("the schedule of broken doesn't say when it runs: LookupError: no calendar") in (2, 3)

@@ -59,6 +59,7 @@ class Timetable:
         self._app = app
         self._by = f"{socket.gethostname()}:{os.getpid()}:{token_hex(3)}"
         self._writes = 0
+        self._place: Shelf | None = None
 
     # -- looking -------------------------------------------------------------------------------------------------------
 
@@ -204,7 +205,9 @@ class Timetable:
     @property
     def place(self) -> Shelf:
         """Where the schedule is kept."""
-        return shelf(self._app)
+        if self._place is None:
+            self._place = shelf(self._app)
+        return self._place
 
     def _own(self) -> dict[str, Entry]:
         """The code's entries, as far as they can be read: what is wrong with them is told by who runs them."""

@@ -28,6 +28,12 @@ class Shelf(msgspec.Struct):
     where: str
     local: bool = False
 
+    def close(self) -> None:
+        """Close what is kept open for it alone: an app's own connections are closed with the app."""
+        close = getattr(self.keeps, "close", None)
+        if self.local and close is not None:
+            close()
+
 
 def shelf(app: App) -> Shelf:
     """Where the schedule of this app is: in its broker, else in its result backend, else in the project's own file."""
