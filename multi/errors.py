@@ -51,6 +51,8 @@
         ├─ StepFailed                              a step could not be done on a host; says which, with its output
         └─ DeployLocked                            another deploy is under way; says whose
 
+`DuplicateNodenameWarning` is no error but a `UserWarning`: several workers go by one name.
+
 A message says what failed, why as far as it is known, and what to do about it. On the wire the classes that Celery has
 too bear Celery's module names; `wire_name` and `from_wire` translate.
 """
@@ -372,6 +374,10 @@ class StepFailed(DeployError):
 
 class DeployLocked(DeployError):
     """Another deploy holds the lock."""
+
+
+class DuplicateNodenameWarning(UserWarning):
+    """Several workers go by one name: of their replies only the last is kept where they are told by name."""
 
 
 _CELERY = "celery.exceptions"

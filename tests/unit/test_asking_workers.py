@@ -14,10 +14,10 @@ import pytest
 from support.peers import PONG, SILENCE, Answer, Peer
 
 from multi import App
-from multi.app.control import DuplicateNodenameWarning, Replies, flatten_reply, place_of
+from multi.app.control import Replies, flatten_reply, place_of
 from multi.app.control.request import checked, matches
 from multi.connections import memory
-from multi.errors import UnsupportedOption
+from multi.errors import DuplicateNodenameWarning, UnsupportedOption
 
 Peers = Callable[..., Peer]
 #: Longer than any of these tests may take: what ends sooner has not waited for it.

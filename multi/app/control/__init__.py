@@ -7,7 +7,7 @@ from multi.app.control.control import Control
 from multi.app.control.ending import GENTLE, TERMINATING, signal_number
 from multi.app.control.inspect import Inspect
 from multi.app.control.mailbox import Mailbox
-from multi.app.control.replies import DuplicateNodenameWarning, Replies, flatten_reply
+from multi.app.control.replies import Replies, flatten_reply
 from multi.app.control.request import Request
 from multi.app.control.revoking import place_of
 
@@ -15,7 +15,6 @@ __all__ = [
     "GENTLE",
     "TERMINATING",
     "Control",
-    "DuplicateNodenameWarning",
     "Inspect",
     "Mailbox",
     "Replies",

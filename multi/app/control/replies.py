@@ -6,9 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 from warnings import warn
 
-
-class DuplicateNodenameWarning(UserWarning):
-    """Several workers go by one name: of their replies only the last is kept where they are told by name."""
+from multi.errors import DuplicateNodenameWarning
 
 
 class Replies(list[dict[str, Any]]):

@@ -14,6 +14,7 @@ PLACES = {
     "celery": "multi",
     "celery.app": "multi",
     "celery.app.base": "multi",
+    "celery.app.control": "multi.app.control",
     "celery.app.task": "multi",
     "celery.canvas": "multi",
     "celery.exceptions": "multi.errors",
