@@ -333,6 +333,10 @@ class Child(ABC):
             self._events.write(self.telling.begun(job), 2)
 
     def _tell_end(self, delivery: Delivery, outcome: Outcome) -> None:
+        if outcome.state == "SUCCESS":
+            if line := self.telling.succeeded(outcome):
+                self._events.write(line)
+            return
         for line in self.telling.ended(outcome, delivery.message):
             self._events.write(line)
 

@@ -15,7 +15,8 @@ from threading import Lock
 
 #: Bytes of one ring; pages that are never written take no memory.
 SIZE = 512 * 1024
-#: When so many bytes wait, the worker is woken, whether it would look soon or not: it takes what is still near the processor.
+#: Whenever so many bytes were written, the worker is woken, whether it would look soon or not: it takes what is still near the
+#: processor.
 PLENTY = 64 * 1024
 _HEADER = 64
 #: Places in the header, of 8 bytes each: whether task events are wanted, whether the worker is to be woken, bytes that were
@@ -40,6 +41,8 @@ class Ring:
     def __init__(self, bell: int, size: int = SIZE) -> None:
         self._bell = bell
         self._size = size
+        # the writer's own: what it has written, up to where there is room, and where there is plenty
+        self._written, self._room, self._plenty = 0, size, PLENTY
         self._memory = mmap(-1, _HEADER + size)
         self.header = memoryview(self._memory)[:_HEADER].cast("Q")
         self.header[ASLEEP] = 1
@@ -50,12 +53,13 @@ class Ring:
         """Write `count` lines, each with its line feed, if there is room for them."""
         header, size = self.header, self._size
         length = len(lines)
-        written = header[WRITTEN]
-        fill = written - header[TAKEN] + length
-        if fill > size:
-            header[DROPPED] += count
-            return
-        at = written % size + _HEADER
+        at = self._written % size + _HEADER
+        written = self._written + length
+        if written > self._room:
+            self._room = header[TAKEN] + size
+            if written > self._room:
+                header[DROPPED] += count
+                return
         end = at + length
         if end <= size + _HEADER:
             self._memory[at:end] = lines
@@ -64,9 +68,10 @@ class Ring:
             self._memory[at:] = lines[:first]
             self._memory[_HEADER : _HEADER + length - first] = lines[first:]
         # what stands there counts from here on
-        header[WRITTEN] = written + length
-        if header[ASLEEP] or fill > PLENTY >= fill - length:
+        header[WRITTEN] = self._written = written
+        if header[ASLEEP] or written > self._plenty:
             header[ASLEEP] = 0
+            self._plenty = written + PLENTY
             self.ring()
 
     def ring(self) -> None:
@@ -105,7 +110,7 @@ class Ring:
     @property
     def plenty(self) -> bool:
         """Whether there is so much that it is to be taken at once."""
-        return self.header[WRITTEN] - self.header[TAKEN] > PLENTY
+        return self.header[WRITTEN] - self.header[TAKEN] > PLENTY // 2
 
     @property
     def dropped(self) -> int:

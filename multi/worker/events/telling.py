@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from operator import itemgetter
 from time import time
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +23,15 @@ from multi.errors import NotRegistered, Reject
 if TYPE_CHECKING:
     from multi.app.app import App
     from multi.app.job import Job
-    from multi.app.plan import Plan
     from multi.message import Message
     from multi.outcome import Outcome
 
 #: The offset to UTC is looked at again after so long (s), at full quarters of an hour.
 _QUARTER = 900.0
+#: Characters of a result of which nobody says how much is told.
+_LONGEST = 1024
+_HEADERS = ("argsrepr", "kwargsrepr", "parent_id", "retries", "eta", "expires")
+_TOLD = itemgetter(*_HEADERS)
 _UNUSUAL = (UnicodeError, TypeError, ValueError, OverflowError, msgspec.MsgspecError)
 
 
@@ -72,6 +76,7 @@ class Telling:
         self._forward = app.clock.ticker().forward
         self._encoder = msgspec.json.Encoder()
         self._until = 0.0
+        self._lengths: dict[str, int] = {}
         self._head = {"hostname": hostname, "utcoffset": 0.0, "pid": pid}
         # lists, which the encoder knows best
         self._received, self._started = _Received(hostname, 0.0, pid), _Started(hostname, 0.0, pid)
@@ -87,20 +92,23 @@ class Telling:
         if now >= self._until:
             self._renew(now)
         headers, clock = job.headers, self._forward(2)
+        try:
+            args, kwargs, parent, retries, eta, expires = _TOLD(headers)
+        except KeyError:  # of a sender that leaves out what is empty
+            args, kwargs, parent, retries, eta, expires = map(headers.get, _HEADERS)
         received, started = self._received, self._started
         received.clock = clock - 1
         started.clock = clock
         received.uuid = started.uuid = job.id
         received.timestamp = started.timestamp = now
         received.name = job.plan.name
-        args, kwargs = headers.get("argsrepr"), headers.get("kwargsrepr")
         received.args = saferepr(job.args) if args is None else args
         received.kwargs = saferepr(job.kwargs) if kwargs is None else kwargs
         received.root_id = job.root_id
-        received.parent_id = headers.get("parent_id")
-        received.retries = headers.get("retries") or 0
-        received.eta = headers.get("eta")
-        received.expires = headers.get("expires")
+        received.parent_id = parent
+        received.retries = retries or 0
+        received.eta = eta
+        received.expires = expires
         try:
             return self._encoder.encode_lines(self._begun)
         except _UNUSUAL:
@@ -111,12 +119,11 @@ class Telling:
         name, task_id = outcome.name, outcome.task_id
         if not task_id:
             return []
-        plan = (self._app.executor or executor(self._app)).plan(name)
-        if plan is not None and not plan.task.send_events:
+        if self._longest(name) is None:
             return []
         state, verb, result = outcome.state, outcome.verb, outcome.result
         if state == "SUCCESS":
-            return [self._success(outcome, plan)]
+            return [self.succeeded(outcome)]
         if verb == "park":
             # one that waits for its turn under a limit is received when that has come
             return [] if outcome.reason or message is None else [self.received(message.headers, task_id, name)]
@@ -139,22 +146,33 @@ class Telling:
             lines.insert(len(lines) if isinstance(result, Reject) else 0, rejected)
         return lines
 
-    def _success(self, outcome: Outcome, plan: Plan | None) -> bytes:
+    def succeeded(self, outcome: Outcome) -> bytes:
+        """The line of a task that has returned; none of one that is to be silent."""
+        longest = self._lengths.get(outcome.name) or self._longest(outcome.name)
+        if longest is None:
+            return b""
         now = time()
         if now >= self._until:
             self._renew(now)
         found = self._succeeded
         result = outcome.result
-        if result is None or result.__class__ is int:
-            found.result = repr(result)
-        else:
-            found.result = saferepr(result, plan.task.resultrepr_maxsize if plan is not None else 1024)
+        found.result = repr(result) if result is None or result.__class__ is int else saferepr(result, longest)
         found.clock, found.uuid, found.timestamp = self._forward(), outcome.task_id, now
         found.runtime = outcome.runtime
         try:
             return self._encoder.encode_lines(self._ended)
         except _UNUSUAL:
             return plainly(msgspec.structs.asdict(found))
+
+    def _longest(self, name: str) -> int | None:
+        """How many characters of a task's results are told; None if it is to be silent."""
+        plan = (self._app.executor or executor(self._app)).plan(name)
+        if plan is None:
+            return _LONGEST  # one that isn't known here
+        if not plan.task.send_events:
+            return None
+        found = self._lengths[name] = plan.task.resultrepr_maxsize
+        return found
 
     def received(self, headers: Mapping[str, Any], task_id: str, name: str) -> bytes:
         """A message has come whose time has not."""
