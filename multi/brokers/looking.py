@@ -46,6 +46,8 @@ BATCH, HOLD = 100, 120.0
 class Looking:
     """What `Broker` has of this; each method works where the ability is declared that it names."""
 
+    hold = HOLD
+
     def peek(self, queue: str, limit: int, where: str = WAITING) -> list[Seen]:
         """Up to `limit` messages, those that come first at the head; they stay where they are. For each `where` that is
         among the ability `peeks`."""
@@ -67,9 +69,10 @@ class Looking:
     def hand_over(self, queue: str, send: Send, *, limit: int | None = None, wanted: Wanted | None = None) -> int:
         """Have `send` bring waiting messages elsewhere, in batches and in their order, and then forget them; how many.
 
-        What `send` raises for returns to its place, and what a process holds that dies meanwhile returns after `HOLD` seconds at
-        most: nothing is lost, and at worst one batch is in both places. At most `limit`, and those only that are `wanted`; what
-        is no message stays. What comes while this is under way may stay. Where `moves` is declared.
+        What `send` raises for returns to its place. What a process held that has died meanwhile returns to its queue after `hold`
+        seconds, with the next call or by a worker: nothing is lost, and at worst one batch is in both places. At most `limit`,
+        and those only that are `wanted`; what is no message stays. What comes while this is under way may stay. Where `moves`
+        is declared.
         """
         raise NotImplementedError
 

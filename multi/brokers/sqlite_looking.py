@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterable
 
-from multi.brokers.looking import BATCH, CLAIMED, HOLD, PARKED, WAITING, Binding, Looking, Seen, Send, Wanted
+from multi.brokers.looking import BATCH, CLAIMED, PARKED, WAITING, Binding, Looking, Seen, Send, Wanted
 from multi.brokers.packing import unpack
 from multi.brokers.sqlite_queue import call, wake
 from multi.connections.sqlite import Database, now
@@ -79,7 +79,13 @@ class SQLiteLooking(Looking):
 
     def hand_over(self, queue: str, send: Send, *, limit: int | None = None, wanted: Wanted | None = None) -> int:
         done, place = 0, (-1 << 62, 0)
-        with self._database.read() as connection:
+        with self._database.write() as connection:
+            # what one of us held that has died
+            connection.execute(
+                "UPDATE messages SET state = 0, fence = NULL, until = ? WHERE state = 1 AND queue = ? AND until <= ? "
+                "AND fence LIKE 'hand over %'",
+                (time.time(), queue, now()),
+            )
             (last,) = connection.execute("SELECT max(id) FROM messages").fetchone()
         while limit is None or done < limit:
             fence = f"hand over {os.urandom(12).hex()}"
@@ -98,7 +104,7 @@ class SQLiteLooking(Looking):
                     del chosen[limit - done :]
                 connection.executemany(
                     "UPDATE messages SET state = 1, fence = ?, until = ?, counted = 0 WHERE id = ?",
-                    [(fence, now() + HOLD, number) for number, _ in chosen],
+                    [(fence, now() + self.hold, number) for number, _ in chosen],
                 )
             if chosen:
                 self._send(queue, fence, send, [found for _, found in chosen])

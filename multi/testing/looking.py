@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
@@ -11,7 +12,7 @@ from multi.brokers.base import Broker
 from multi.brokers.looking import BATCH, CLAIMED, PARKED, WAITING, Seen
 from multi.message import Message
 from multi.outcome import Publication
-from multi.testing.rig import QUEUE, MakeNode, Rig, ended, message, names, needs, send, until
+from multi.testing.rig import QUEUE, MakeNode, Rig, ended, in_child, message, names, needs, send, until
 
 
 def called(found: list[Seen]) -> list[str]:
@@ -186,6 +187,20 @@ class Looking(Rig):
         found = node(broker).lane().take(3)
         assert names(found) == ["a", "b", "c"]
         assert [each.starts for each in found] == [0, 0, 0]
+
+    def test_what_a_dead_process_was_handing_over_is_not_lost(self, broker: Broker) -> None:
+        needs(broker, "moves", "shared")
+        sent = send(broker, *[message() for _ in range(5)])
+
+        def die() -> None:
+            broker.hold = 0.2
+            broker.hand_over(QUEUE, lambda messages: os._exit(0))
+
+        broker.close()
+        in_child(die)
+        there: list[Message] = []
+        until(lambda: broker.hand_over(QUEUE, there.extend) or len(there) == 5, "all have been handed over")
+        assert sorted(str(each.headers["id"]) for each in there) == sorted(sent)
 
     def test_what_is_no_message_is_not_handed_over(self, broker: Broker) -> None:
         needs(broker, "moves")

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from multi.brokers.looking import BATCH, CLAIMED, HOLD, PARKED, WAITING, Binding, Looking, Seen, Send, Wanted
+from multi.brokers.looking import BATCH, CLAIMED, PARKED, WAITING, Binding, Looking, Seen, Send, Wanted
 from multi.brokers.redis.counting import Counting
-from multi.brokers.redis.scripts import GIVE, MOVE, TAKE
+from multi.brokers.redis.scripts import GIVE, MOVE, RESTORE, TAKE
 from multi.connections.redis import envelope
 from multi.connections.redis.keys import Keys
 from multi.errors import DecodeError
@@ -19,6 +19,8 @@ from multi.message import Message
 #: Messages that are read, or moved, in one step, so that Redis serves others in between.
 _AT_ONCE = 200
 _BINDINGS = "_kombu.binding."
+#: What the tags of claims begin with that are made to hand messages over.
+_HAND = "hand over "
 
 
 class RedisLooking(Looking):
@@ -80,11 +82,27 @@ class RedisLooking(Looking):
 
     def hand_over(self, queue: str, send: Send, *, limit: int | None = None, wanted: Wanted | None = None) -> int:
         done = 0
+        self._take_back(queue)
         for key in self._keys.lists(queue):
             left = None if limit is None else limit - done
             if left is None or left > 0:
                 done += self._hand_list(queue, key, send, left, wanted)
         return done
+
+    def _take_back(self, queue: str) -> None:
+        """What one of us held that has died."""
+        keys = self._keys
+        seconds, microseconds = self._call([("TIME",)])[0]
+        over = self._call([("ZRANGEBYSCORE", keys.leases, "-inf", int(seconds) + int(microseconds) / 1e6)])[0]
+        tags = [tag for tag in over if tag.startswith(_HAND.encode())]
+        for start in range(0, len(tags), _AT_ONCE):
+            some = tags[start : start + _AT_ONCE]
+            claims, entries = self._call([("HMGET", keys.claims, *some), ("HMGET", keys.unacked, *some)])
+            for tag, claim, entry in reversed([*zip(some, claims, entries, strict=True)]):
+                if claim is not None and keys.queue_of(claim.partition(b"\0")[2].decode()) == queue:
+                    text = envelope.entry_envelope(entry) if entry else b""
+                    places = (keys.unacked, keys.unacked_index, keys.leases, keys.claims)
+                    self._call([("EVAL", RESTORE.source, len(places), *places, tag, text)])
 
     def _hand_list(self, queue: str, source: str, send: Send, limit: int | None, wanted: Wanted | None) -> int:
         looked, passed, done = 0, 0, 0
@@ -106,10 +124,10 @@ class RedisLooking(Looking):
     def _hand(self, queue: str, source: str, send: Send, texts: list[bytes]) -> int:
         keys = self._keys
         # a long tag, as those of lanes
-        prefix = f"hand over {envelope.next_tag()}".ljust(64, "-") + ":"
+        prefix = f"{_HAND}{envelope.next_tag()}".ljust(64, "-") + ":"
         places = (source, keys.unacked, keys.unacked_index, keys.leases, keys.claims)
         suffix = b',"",' + msgspec.json.encode(queue) + b"]"
-        taken = self._call([("EVAL", TAKE.source, len(places), *places, HOLD, suffix, prefix, *texts)])[0]
+        taken = self._call([("EVAL", TAKE.source, len(places), *places, self.hold, suffix, prefix, *texts)])[0]
         chosen = [texts[number - 1] for number in taken]
         tags = [f"{prefix}{number}" for number in taken]
         if not chosen:

@@ -59,10 +59,14 @@ def routing_key(text: bytes) -> str:
 
 def next_tag() -> str:
     """An id that no other message has, and that tells when it was made; kombu takes a uuid, which costs ten times as much."""
-    if _tags.pid != os.getpid():
-        _tags.pid = os.getpid()
-        _tags.prefix = os.urandom(12).hex()
-    return f"{_tags.prefix}-{next(_tags.numbers):x}-{int(time()):x}"
+    second = int(time())
+    if _tags.second != second or _tags.pid != os.getpid():
+        if _tags.pid != os.getpid():
+            _tags.pid = os.getpid()
+            _tags.process = os.urandom(12).hex()
+        _tags.second = second
+        _tags.prefix = f"{_tags.process}-{second:x}"
+    return f"{_tags.prefix}-{next(_tags.numbers):x}"
 
 
 def made_at(tag: Any) -> float | None:
@@ -71,15 +75,17 @@ def made_at(tag: Any) -> float | None:
     if len(parts) != 3 or len(parts[0]) != 24:
         return None
     try:
-        return float(int(parts[2], 16))
+        return float(int(parts[1], 16))
     except ValueError:
         return None
 
 
 class _Tags:
-    """This process's ids: a random part of its own and a number."""
+    """This process's ids: a random part of its own, the second in which they are made, and a number."""
 
     pid = 0
+    process = ""
+    second = 0
     prefix = ""
     numbers = itertools.count(1)
 
