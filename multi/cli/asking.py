@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -194,6 +195,18 @@ class Answered(NamedTuple):
     replies: list[Replies]
     took: dict[str, float]
     seconds: float
+
+
+def by_name(replies: Replies) -> dict[str, Any]:
+    """What each worker replies; of names that several have it is told."""
+    from multi.app.control import flatten_reply
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = flatten_reply(replies)
+    for each in caught:
+        complain(str(each.message))
+    return found
 
 
 def _destination(given: Sequence[str]) -> list[str] | None:

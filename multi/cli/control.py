@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from multi.cli.answers import show
-from multi.cli.asking import Asking, asking_options
+from multi.cli.asking import Asking, asking_options, by_name
 from multi.cli.commands_of_workers import any_option, complete_methods, list_option, needed, words_to_arguments
 from multi.cli.group import DONE, FAILED
 from multi.cli.methods import CONTROL
@@ -44,7 +44,7 @@ def control(ctx: click.Context, /, method: str | None, arguments: tuple[str, ...
     multi control --list
 
     Exit codes: 0 all answered, 1 some that are meant didn't or told an error, 2 wrong usage or configuration, 69 nobody
-    answered, as Celery's command has it.
+    answered, as Celery's command has it (0 for what is kept for workers that start later: revoke and terminate).
     """
     name = needed(ctx, method, CONTROL, given)
     asking = Asking.of(ctx, given)
@@ -60,15 +60,16 @@ def _steer(asking: Asking, name: str, arguments: Sequence[str], *, anything: boo
     request = asking.request(found, said)
     if found in ("revoke", "terminate", "revoke_by_stamped_headers"):
         request = _kept(asking, found, said)
-    from multi.app.control import flatten_reply
-
     answered = asking.ask([request])
     (replies,) = answered.replies
     if asking.as_json:
         click.echo(json.dumps(replies, default=str))
         failed = any(list(each) == ["error"] for reply in replies for each in reply.values() if isinstance(each, dict))
     else:
-        failed = show(asking.screen, found, flatten_reply(replies), {})
+        failed = show(asking.screen, found, by_name(replies), {})
+    if request.headers.get("kept") and not replies and replies.listeners == 0:
+        asking.screen.line("no worker listens; it is kept in the broker for those that start within the next hours")
+        return DONE
     return asking.end(replies, failed=failed)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from multi.cli.answers import show
-from multi.cli.asking import Asking, asking_options
+from multi.cli.asking import Asking, asking_options, by_name
 from multi.cli.commands_of_workers import any_option, complete_methods, list_option, needed, words_to_arguments
 from multi.cli.methods import INSPECT
 
@@ -52,14 +52,12 @@ def _inspect(asking: Asking, name: str, arguments: Sequence[str], *, anything: b
     answered = asking.ask([asking.request(found, said)])
     (replies,) = answered.replies
     failed = False
-    from multi.app.control import flatten_reply
-
-    by_name = flatten_reply(replies)
+    told = by_name(replies)
     if asking.as_json:
-        click.echo(json.dumps(by_name, default=str))
-        failed = any(isinstance(reply, dict) and list(reply) == ["error"] for reply in by_name.values())
-    elif by_name:
-        failed = show(asking.screen, found, by_name, answered.took)
+        click.echo(json.dumps(told, default=str))
+        failed = any(isinstance(reply, dict) and list(reply) == ["error"] for reply in told.values())
+    elif told:
+        failed = show(asking.screen, found, told, answered.took)
         many = len(replies)
         asking.screen.line(f"{many} {'worker' if many == 1 else 'workers'} answered in {answered.seconds:.2f} s")
     return asking.end(replies, failed=failed)

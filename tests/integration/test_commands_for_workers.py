@@ -65,3 +65,6 @@ def test_an_app_brings_its_broker_its_key_and_commands_of_its_own(project: Proje
         assert until(lambda: worker.process.poll() is not None, 30, what="the worker to end")
         told = project.multi("inspect", "ping", *app, code=69).stderr
         assert "no worker listens on sqlite:" in told
+        assert "it is kept in the broker" in project.multi("control", "revoke", "abc", *app).stdout
+        # what only some are told isn't kept for all
+        assert "no worker listens" in project.multi("control", "revoke", "abc", *app, "-d", "w1@test", code=69).stderr
