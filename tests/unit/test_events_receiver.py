@@ -130,6 +130,9 @@ def test_a_program_of_celerys_hands_over_its_connection(app: App) -> None:
 def test_queues_that_stay_are_refused(app: App) -> None:
     with pytest.raises(UnsupportedOption, match="goes with it"):
         app.events.Receiver(queue_durable=True)
+    with pytest.raises(UnsupportedOption, match="goes with it"):
+        app.events.Receiver(queue_exclusive=False)
+    app.events.Receiver(queue_durable=False, queue_exclusive=True)
 
 
 def test_names_and_times_of_the_queue_are_those_of_the_settings(app: App) -> None:

@@ -55,10 +55,10 @@ class Receiver:
         from multi.app import current
 
         app = app or type(self).app or current.get()
-        if queue_durable:
+        if queue_durable or queue_exclusive is False:
             raise UnsupportedOption(
-                "queue_durable=True: the queue of a receiver goes with it, for events are only worth something when they are "
-                "new; have a receiver that runs all the time keep what is to be kept"
+                "queue_durable=True, queue_exclusive=False: the queue of a receiver is its own and goes with it, for events are "
+                "only worth something when they are new; have a receiver that runs all the time keep what is to be kept"
             )
         conf = app.conf
         self._app = app

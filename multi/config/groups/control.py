@@ -24,11 +24,13 @@ CONTROL = (
     acted("task_send_sent_event", "bool", False, "whoever sends a task tells so by an event"),
     acted("event_exchange", "str", "celeryev", "events are said on the exchange of this name"),
     acted("event_serializer", "str", "json", "how events are written"),
+    acted("event_queue_expires", "seconds", 60.0, "what waits for a receiver that is gone is dropped after this time"),
+    acted("event_queue_ttl", "seconds", 5.0, "an event that a receiver hasn't fetched within this time is dropped"),
+    acted(
+        "event_queue_prefix", "str", "celeryev", "the queues of receivers are named so, a dot and a name of their own"
+    ),
     *noted(
-        "the queues of receivers are their programs' own",
-        ("event_queue_expires", "seconds", 60.0),
-        ("event_queue_ttl", "seconds", 5.0),
-        ("event_queue_prefix", "str", "celeryev"),
+        "the queue of a receiver is its connection's own, and ends with it",
         ("event_queue_exclusive", "bool", True),
         ("event_queue_durable", "bool", False),
     ),
