@@ -10,9 +10,13 @@ import click
 
 from multi.cli.group import DONE
 from multi.cli.places import open_place, place_options, screen_of
+from multi.cli.progress import bar
 from multi.cli.remembered import complete_queues, complete_tasks
 from multi.errors import ConfigurationError, UnsupportedOption
 from multi.message import Message
+
+#: Messages between two tellings of how far it is.
+_PORTION = 5000
 
 
 @click.command()
@@ -72,9 +76,18 @@ def move(
         return any(fnmatchcase(task, pattern) for pattern in patterns)
 
     screen = screen_of(ctx)
-    if screen.is_live and not as_json:
-        screen.live(f"{source} → {target} …")
-    moved = broker.move(source, target, limit=count, wanted=wanted if patterns else None)
+    live = screen.is_live and not as_json and not screen.quiet
+    moved, most = 0, broker.depth(source)  # what comes meanwhile may stay
+    most = most if count is None else min(most, count)
+    while moved < most:
+        # in portions, to tell how far it is; a search for some tasks begins at the front each time
+        some = most - moved if patterns else min(_PORTION, most - moved)
+        if live:
+            screen.live(f"{bar(moved, most)} {moved}/{most} {source} → {target}")
+        done = broker.move(source, target, limit=some, wanted=wanted if patterns else None)
+        moved += done
+        if done < some:
+            break
     left = broker.depth(source)
     if as_json:
         click.echo(json.dumps({"moved": moved, "source": source, "target": target, "left": left}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,3 +92,33 @@ def test_a_running_task_is_ended_by_revoke(made: Bench) -> None:
     waited = made.project.multi("result", "-A", made.module, sent.id, "--wait", "--timeout", "30", code=1)
     assert f"{sent.id} was revoked" in waited.stderr
     assert "has ended already: REVOKED" in made.project.multi("revoke", "-A", made.module, sent.id).stdout
+
+
+def test_purging_asks_on_a_terminal_and_drops_nothing_without_a_yes(made: Bench) -> None:
+    for _ in range(2):
+        made.app.send_task("any", queue="to-purge")
+    words = ("purge", "-A", made.module, "-Q", "to-purge")
+    for answer, said, left in (
+        ("n\n", "nothing is dropped", 2),
+        ("\n", "nothing is dropped", 2),
+        ("y\n", "2 dropped", 0),
+    ):
+        with Terminal(made.project, *words, columns=100) as terminal:
+            terminal.until("(2 of to-purge) for good? [y/N]:", 30)
+            terminal.press(answer)
+            terminal.until(said, 30)
+            assert terminal.process.wait(30) == (0 if answer == "y\n" else 1)
+        assert made.app.broker.depth("to-purge") == left
+    refused = made.project.multi(*words, "--dry-run").stdout
+    assert refused == "to-purge: 0 would be dropped\n"
+
+
+def test_a_wait_that_is_interrupted_leaves_the_task_alone(made: Bench) -> None:
+    waiting = made.project.popen("call", "-A", made.module, f"{made.module}.hold", "-a", '["left"]', "--wait")
+    made.wait_begun("left", timeout=30)
+    waiting.send_signal(signal.SIGINT)
+    sent, said = waiting.communicate(timeout=30)
+    assert waiting.returncode == 130
+    assert f"the task goes on: multi result {sent.strip()} --wait" in said
+    made.let_go("left")
+    assert made.project.multi("result", "-A", made.module, sent.strip(), "--wait", "--timeout", "30").stdout == "left\n"
