@@ -74,6 +74,7 @@ class Feed:
         self._take = take
         self._tell = tell or (lambda text: None)
         self._stop = threading.Event()
+        self._known = False  # whether there was a connection already
         self._receiver = Receiver(handlers={"*": self._on_event}, app=app)
 
     @property
@@ -137,7 +138,10 @@ class Feed:
 
     def _found(self) -> None:
         if self.trouble:
-            self._tell("the broker is back; what was told meanwhile is lost")
+            self._tell(
+                "the broker is back; what was told meanwhile is lost" if self._known else "the broker is there now"
+            )
+        self._known = True
         self.trouble = ""
         self.connected = monotonic()
         self._ask(self._receiver.wakeup_workers)
