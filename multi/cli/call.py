@@ -15,7 +15,7 @@ from multi.cli.group import DONE
 from multi.cli.places import Place, open_place, place_options, screen_of
 from multi.cli.remembered import complete_queues, complete_tasks
 from multi.cli.screen import complain
-from multi.errors import BackendDisabled, ConfigurationError, MultiError
+from multi.errors import ConfigurationError, MultiError
 from multi.nodes.policy import parse_span
 
 if TYPE_CHECKING:
@@ -248,7 +248,7 @@ def _several(nodes: list[str]) -> str:
 def _refuse_endless(place: Place, task: Task | None, name: str) -> None:
     """What will never have a result isn't waited for."""
     if place.app.backend is None and (task is None or task.own_backend is None):
-        raise BackendDisabled(
+        raise ConfigurationError(
             "--wait: no result backend is configured, so nobody will tell how it ends; name one with --result-backend or "
             "result_backend"
         )

@@ -105,12 +105,17 @@ def the_app(ctx: click.Context, given: dict[str, Any]) -> App:
         _go_to(str(wanted["workdir"]), "--workdir")
     if wanted["config"]:
         os.environ["CELERY_CONFIG_MODULE"] = str(wanted["config"])
-    if not wanted["app"]:
-        return App("multi", set_as_current=False)
-    try:
-        return _app(wanted, "queues")
-    except AppIsCelerys:
-        return App("multi", set_as_current=False)
+    if wanted["app"]:
+        from multi.app.find import find
+
+        try:
+            app = find(str(wanted["app"]))
+        except AppIsCelerys:
+            pass  # what it says of queues only Celery knows; the broker knows most of it, too
+        else:
+            app.conf.check()
+            return app
+    return App("multi", set_as_current=False)
 
 
 def screen_of(ctx: click.Context) -> Screen:
@@ -158,7 +163,12 @@ def _app(wanted: dict[str, Any], whose: str) -> App:
 
             return stand_in(error.app)
         raise ConfigurationError(
-            f"-A {wanted['app']} is Celery's own app; its {whose} can be had without it: name its broker with -b URL"
+            f"-A {wanted['app']} is Celery's own app; "
+            + (
+                f"its {whose} can be had without it: name its broker with -b URL"
+                if whose != "app"
+                else "celery shell opens it"
+            )
         ) from None
     except AppImportFailed:
         raise

@@ -13,7 +13,7 @@ from multi.cli.group import UNKNOWN
 from multi.cli.places import Place, open_place, place_options, screen_of
 from multi.cli.remembered import complete_tasks
 from multi.cli.screen import complain
-from multi.errors import BackendDisabled, ConfigurationError
+from multi.errors import ConfigurationError
 
 
 @click.command()
@@ -96,7 +96,7 @@ def _handle(ctx: click.Context, given: dict[str, Any], place: Place, task_id: st
             return found.AsyncResult(task_id)
     backend = app.backend
     if backend is None:
-        raise BackendDisabled(
+        raise ConfigurationError(
             "no result backend is configured, so nobody keeps results; name one with --result-backend or result_backend"
         )
     if backend.url.startswith("rpc:"):

@@ -142,7 +142,7 @@ def test_an_unknown_task_is_sent_with_a_note_where_no_worker_answers(say: Say, b
 
 def test_nobody_waits_where_no_result_is_kept(say: Say, tmp_path: Path) -> None:
     code, _, err = say("call", "shop.charge", "-a", '[1, "p"]', "--wait", "--result-backend", "disabled://")
-    assert code == 1
+    assert code == 2
     assert "no result backend" in err
 
 
@@ -158,7 +158,7 @@ def test_an_id_of_which_nothing_is_recorded_is_told_apart(say: Say) -> None:
     assert say("result", "")[0] == 2
     assert say("result", "x", "--timeout", "1")[0] == 2
     code, _, err = say("result", "x", "--result-backend", "disabled://")
-    assert (code, "no result backend" in err) == (1, True)
+    assert (code, "no result backend" in err) == (2, True)
     code, _, err = say("result", "x", "--task", "shop.charg")
     assert (code, "did you mean 'shop.charge'?" in err) == (2, True)
 
