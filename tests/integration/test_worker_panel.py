@@ -107,8 +107,14 @@ def test_limits_that_are_set_at_run_time_hold_for_children_there_are_and_for_lat
     for result in [here.tasks.stamp.delay(0) for _ in range(20)]:
         result.get(timeout=20)
     assert time.monotonic() - began < 15
+    # those that wait for a turn which is far ahead needn't any more
+    tell(here, "rate_limit", task_name=tick, rate_limit="1/h")
+    results = [here.tasks.stamp.delay(0) for _ in range(3)]
+    until(lambda: len(tell(here, "scheduled")) == 2, 20)
+    tell(here, "rate_limit", task_name=tick, rate_limit="100/s")
+    assert len([result.get(timeout=20) for result in results]) == 3
     totals = tell(here, "stats")["total"]
-    assert (totals[f"{here.module}.hold"], totals[tick], totals[name]) == (1, 25, 4)
+    assert (totals[f"{here.module}.hold"], totals[tick], totals[name]) == (1, 28, 4)
 
 
 def test_the_pool_grows_shrinks_and_is_made_anew(here: Bench) -> None:

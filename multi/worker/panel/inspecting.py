@@ -13,15 +13,18 @@ from multi.app.panel import Later
 from multi.log import get_logger
 from multi.masking import mask_arguments
 from multi.worker.panel import stats as statistics
+from multi.worker.panel.apart import apart
 from multi.worker.panel.held import Found, read_message
 from multi.worker.panel.shown import shown
-from multi.worker.panel.state import State, ok, own_inspect
+from multi.worker.panel.state import State, nok, ok, own_inspect
 from multi.worker.slots import CLAIMED, RUNNING
 
 logger = get_logger("multi.worker")
 
 _TASK_INFO = ("exchange", "routing_key", "rate_limit")
 _LONGEST_ATTRIBUTE = 1000
+#: So long (s) a report may take.
+_REPORT = 10.0
 
 
 def flag(text: Any) -> bool:
@@ -38,9 +41,16 @@ def flag(text: Any) -> bool:
 
 
 @own_inspect()
-def report(state: State) -> dict[str, Any]:
+def report(state: State, **_: Any) -> Later:
     """Versions, the system and the settings, for bug reports."""
-    return ok(f"\n{state.app.bugreport()}\n")
+    later = Later()
+
+    def told(text: bytes | None) -> None:
+        later.answer(nok("it can't be told; the worker's log says why") if text is None else ok(f"\n{text.decode()}\n"))
+
+    # much of it is imported and read for this alone
+    apart(state.worker.loop, lambda: state.app.bugreport().encode(), told, _REPORT)
+    return later
 
 
 @own_inspect(alias="dump_conf", signature="[include_defaults=False]", args=[("with_defaults", flag)])

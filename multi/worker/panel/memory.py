@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import importlib
 import os
-import signal
 import tempfile
 from collections import deque
-from collections.abc import Callable
 from typing import Any
 
 from multi.app.panel import Later
 from multi.log import get_logger
-from multi.worker.child import die_with_parent
+from multi.worker.panel.apart import apart
 from multi.worker.panel.shown import shown
 from multi.worker.panel.state import State, own_inspect
 
@@ -68,40 +66,16 @@ def objgraph(state: State, num: Any = 200, max_depth: Any = 10, type: str = "Req
     handle, path = tempfile.mkstemp(prefix="cobjg", suffix=".png")
     os.close(handle)
 
-    def draw() -> None:
+    def draw() -> bytes:
         objects = drawing.by_type(type)[:count]
         drawing.show_backrefs(objects, max_depth=depth, highlight=lambda each: each in objects, filename=path)
+        return path.encode()
 
-    return _apart(state, draw, {"filename": path})
+    later = Later()
 
+    def drawn(done: bytes | None) -> None:
+        later.answer({"filename": path} if done else {"error": "the graph can't be drawn; the worker's log says why"})
 
-def _apart(state: State, work: Callable[[], None], reply: Any) -> Later:
-    """Do it in a copy of this process, which has the same objects: the worker itself goes on meanwhile."""
-    later, loop = Later(), state.worker.loop
-    parent = os.getpid()
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            signal.set_wakeup_fd(-1)
-            die_with_parent(parent)
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD):
-                signal.signal(number, signal.SIG_DFL)
-            work()
-            code = 0
-        except BaseException as error:
-            logger.error("The graph can't be drawn: %r", error)
-        finally:
-            os._exit(code)
-    pidfd = os.pidfd_open(pid)
-    timer = loop.later(_PATIENCE, lambda: signal.pidfd_send_signal(pidfd, signal.SIGKILL))
-
-    def ended() -> None:
-        loop.forget(pidfd)
-        timer.cancel()
-        _, status = os.waitpid(pid, 0)
-        os.close(pidfd)
-        later.answer(reply if status == 0 else {"error": "the graph can't be drawn; the worker's log says why"})
-
-    loop.on_readable(pidfd, ended)
+    # in a copy of this process, which has the same objects
+    apart(state.worker.loop, draw, drawn, _PATIENCE)
     return later

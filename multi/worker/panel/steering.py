@@ -30,7 +30,11 @@ def rate_limit(state: State, task_name: str, rate_limit: Any, **_: Any) -> dict[
     if task_name not in state.app.tasks:
         logger.error("Rate limit attempt for unknown task %s", shown(task_name))
         return nok("unknown task")
+    before = rates.interval(state.app.tasks[task_name].effective("rate_limit"))
     state.worker.directives.limit_rate(state.app, task_name, rate_limit)
+    if before > rates.interval(rate_limit):
+        # their turns were given by the old rate, and may be hours ahead
+        state.parked.bring_back()
     if not limited:
         logger.info("Rate limits disabled for tasks of type %s", task_name)
         return ok("rate limit disabled successfully")
