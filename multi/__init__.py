@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from multi.app.resultset import GroupResult, ResultSet, result_from_tuple
     from multi.app.schedules import (
         BaseSchedule,
+        BeatLazyFunc,
         ParseException,
         crontab,
         crontab_parser,
@@ -106,6 +107,7 @@ _PLACES = {
     "xmap": "multi.app.canvas",
     "xstarmap": "multi.app.canvas",
     "BaseSchedule": "multi.app.schedules",
+    "BeatLazyFunc": "multi.app.schedules",
     "ParseException": "multi.app.schedules",
     "crontab": "multi.app.schedules",
     "crontab_parser": "multi.app.schedules",
@@ -141,6 +143,7 @@ __all__ = [
     "App",
     "AsyncResult",
     "BaseSchedule",
+    "BeatLazyFunc",
     "Broadcast",
     "Celery",
     "Depends",

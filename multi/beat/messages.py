@@ -9,6 +9,7 @@ from multi.app.app import App
 from multi.app.execute import SENT_AGAIN
 from multi.app.keys import Key
 from multi.app.schedules.entry import Entry
+from multi.app.schedules.lazy import evaluated
 from multi.app.task import Task
 from multi.app.timetable.runs import moment
 from multi.errors import DuplicateTask
@@ -32,8 +33,8 @@ def task_id(shelf: str, name: str, due: float) -> str:
 def message(app: App, shelf: str, entry: Entry, due: float, *, again: bool = False) -> Publication:
     """What is sent for the run that was due at that time, checked as any call is. Raises whatever is wrong with it."""
     task = app.tasks.get(entry.task)
-    args = tuple(_value(each) for each in entry.args or ())
-    kwargs = {name: _value(each) for name, each in (entry.kwargs or {}).items()}
+    args = tuple(evaluated(each) for each in entry.args or ())
+    kwargs = {name: evaluated(each) for name, each in (entry.kwargs or {}).items()}
     options = dict(entry.options or {})
     app.check_options(options)
     if task is not None and task.typing and app.strict_typing:
@@ -67,8 +68,3 @@ def _lock(app: App, task: Task, args: Any, kwargs: Any, found: str) -> dict[str,
             raise NotWanted(text)
         app.control.revoke(other)
     return {HEADER: name}
-
-
-def _value(value: Any) -> Any:
-    """An argument that is worked out when it is sent (Celery's BeatLazyFunc)."""
-    return value() if getattr(value, "is_beat_lazy", False) or type(value).__name__ == "BeatLazyFunc" else value

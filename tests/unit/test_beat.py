@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -347,3 +348,21 @@ def test_a_schedule_that_raises_stops_no_other(clock: Clock, caplog: pytest.LogC
     run_until([make_beat(app, clock)], clock, START + 130)
     assert len(sent(app)) == 26
     assert caplog.text.count("the schedule of broken doesn't say when it runs: LookupError: no calendar") in (2, 3)
+
+
+def test_an_argument_may_be_worked_out_when_it_is_sent(clock: Clock) -> None:
+    from multi import BeatLazyFunc
+
+    calls: list[int] = []
+
+    def count(by: int, name: str = "") -> str:
+        calls.append(by)
+        return f"{name}{len(calls)}"
+
+    app = app_with(
+        lazy={"schedule": 10.0, "args": (BeatLazyFunc(count, 1),), "kwargs": {"k": BeatLazyFunc(count, 2, name="n")}}
+    )
+    run_until([make_beat(app, clock)], clock, START + 20)
+    bodies = [json.loads(seen.message.body) for seen in app.broker.peek("celery", 9) if seen.message is not None]
+    assert [body[:2] for body in bodies] == [[["1"], {"k": "n2"}], [["3"], {"k": "n4"}]]
+    assert calls == [1, 2, 1, 2]

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from multi.app.schedules.base import BaseSchedule
+from multi.app.schedules.lazy import BeatLazyFunc
 from multi.app.schedules.making import maybe_schedule
 from multi.app.schedules.missed import MISSED
 from multi.errors import ConfigurationError, EncodeError, MultiError
@@ -117,7 +118,10 @@ def _unsendable(app: App, task: str, args: Any, kwargs: Any, options: Mapping[st
     except ConfigurationError as error:
         return [*wrong, str(error)]
     try:
-        encoder.dumps((list(args), dict(kwargs), {}))
+        # what a lazy one gives, only its call tells
+        plain = [None if isinstance(one, BeatLazyFunc) else one for one in args]
+        named = {key: None if isinstance(one, BeatLazyFunc) else one for key, one in kwargs.items()}
+        encoder.dumps((plain, named, {}))
     except EncodeError as error:
         wrong.append(str(explain(task, args, kwargs, {}, app._tasks, encoder, error)))
     return wrong

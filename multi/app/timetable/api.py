@@ -14,6 +14,7 @@ import msgspec
 
 from multi import clock
 from multi.app.schedules.entry import Entry, made
+from multi.app.schedules.lazy import evaluated
 from multi.app.timetable.document import ADDED, CODE, Document, define, read, restore, write
 from multi.app.timetable.runs import is_ahead, moment
 from multi.app.timetable.shelves import Shelf, shelf
@@ -192,12 +193,16 @@ class Timetable:
             )
         options = dict(entry.options)
         options["headers"] = {**(options.get("headers") or {}), "periodic_task_name": name}
+        args, kwargs = (
+            [evaluated(one) for one in entry.args],
+            {key: evaluated(one) for key, one in entry.kwargs.items()},
+        )
         task = self._app.tasks.get(entry.task)
         sent: AsyncResult
         if task is not None:
-            sent = task.apply_async(tuple(entry.args), dict(entry.kwargs), **options)
+            sent = task.apply_async(args, kwargs, **options)
         else:
-            sent = self._app.send_task(entry.task, entry.args, entry.kwargs, **options)
+            sent = self._app.send_task(entry.task, args, kwargs, **options)
         return sent
 
     # -- the rest ------------------------------------------------------------------------------------------------------
