@@ -69,6 +69,11 @@ def objgraph(state: State, num: Any = 200, max_depth: Any = 10, type: str = "Req
     def draw() -> bytes:
         objects = drawing.by_type(type)[:count]
         drawing.show_backrefs(objects, max_depth=depth, highlight=lambda each: each in objects, filename=path)
+        if not os.path.getsize(path):
+            os.unlink(path)
+            raise RuntimeError(
+                f"nothing was drawn of {len(objects)} objects; is graphviz installed, whose program is dot?"
+            )
         return path.encode()
 
     later = Later()
