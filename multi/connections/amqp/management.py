@@ -11,9 +11,6 @@ from urllib.parse import quote
 from multi import urls
 from multi.connections.amqp.address import Address
 from multi.errors import BrokerUnavailable, ConfigurationError
-from multi.log import get_logger
-
-logger = get_logger("multi.broker")
 
 #: Seconds that an answer may take.
 _PATIENCE = 2.0
@@ -74,7 +71,9 @@ class Management:
             reason = str(error)
         if not self._told:
             self._told = True
-            logger.warning(
+            from multi.log import get_logger  # programs that ask and end do without it
+
+            get_logger("multi.broker").warning(
                 "RabbitMQ's management plugin at %s:%s doesn't tell how many listen: %s", self._host, self._port, reason
             )
         return None
