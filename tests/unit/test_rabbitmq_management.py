@@ -13,6 +13,7 @@ import pytest
 from multi.connections.amqp import addresses
 from multi.connections.amqp.management import Management
 from multi.errors import BrokerUnavailable, ConfigurationError
+from multi.log import get_logger
 
 BOUND = [
     {"source": "celery.pidbox", "vhost": "my vhost", "destination": name, "destination_type": kind, "routing_key": ""}
@@ -96,7 +97,7 @@ def test_what_is_no_answer_is_warned_of_once(
 ) -> None:
     monkeypatch.setattr(Plugin, "status", status)
     monkeypatch.setattr(Plugin, "text", text)
-    monkeypatch.setattr("multi.connections.amqp.management.logger.propagate", True)
+    monkeypatch.setattr(get_logger("multi.broker"), "propagate", True)
     found = made("amqp://h", management=plugin)
     assert found is not None
     with caplog.at_level("WARNING"):
