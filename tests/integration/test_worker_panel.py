@@ -279,6 +279,20 @@ def test_a_project_adds_commands_and_replaces_others(here: Bench) -> None:
     assert tell(here, "told", a=[1, {"b": None}]) == {"a": [1, {"b": None}]}
 
 
+def test_of_several_workers_one_is_elected(here: Bench) -> None:
+    for name in ("w1", "w2"):
+        here.start(name=name)
+    action = dict(here.tasks.tick.s("elected"))
+    arguments = {"id": "once", "topic": "task", "action": action}
+    for _ in range(2):
+        replies = here.app.control.broadcast("election", arguments, reply=True, timeout=20)
+        assert [reply for each in replies or [] for reply in each.values()] == [None, None]
+    here.wait_begun("elected")
+    assert here.tasks.add.delay(1, 2).get(timeout=20) == 3
+    assert here.begun("elected") == 1
+    assert "nothing is known here of the topic" in tell(here, "election", id="1", topic="moon")["error"]
+
+
 # -- strangers --------------------------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from secrets import token_hex
 from typing import Any
 
 from multi.app import rates
@@ -73,19 +74,20 @@ def election(state: State, id: str, topic: str, action: Any = None, **_: Any) ->
     """Have one worker of all act: `topic` "task" sends the task whose signature is `action`."""
     if topic != "task":
         return nok(f"nothing is known here of the topic {topic!r}; there is 'task', whose action is a signature")
+    if not isinstance(action, dict) or not isinstance(action.get("task"), str):
+        return nok("the action of an election is the signature of a task")
     app = state.app
     keeper = place(app)[0]
     if keeper is None:
         return nok("an election needs Redis or the embedded file as broker or as result backend")
     try:
-        if keeper.lock(f"election:{id}", state.worker.owner, _ELECTED):
+        # by another holder each time: an election is won once
+        if keeper.lock(f"election:{id}", f"{state.worker.owner}/{token_hex(8)}", _ELECTED):
             return None
-        logger.info("Elected for %s: the task %s is sent", shown(id), shown((action or {}).get("task")))
+        logger.info("Elected for %s: the task %s is sent", shown(id), shown(action["task"]))
         from multi.app.canvas.signatures import maybe_signature
 
-        call = maybe_signature(action, app=app)
-        if call is not None:
-            call.apply_async()
+        maybe_signature(action, app=app).apply_async()
     except MultiError as error:
         return nok(str(error))
     return None
