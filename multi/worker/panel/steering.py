@@ -87,7 +87,9 @@ def election(state: State, id: str, topic: str, action: Any = None, **_: Any) ->
         logger.info("Elected for %s: the task %s is sent", shown(id), shown(action["task"]))
         from multi.app.canvas.signatures import maybe_signature
 
-        maybe_signature(action, app=app).apply_async()
+        call = maybe_signature(action, app=app)
+        assert call is not None  # it was looked at above
+        call.apply_async()
     except MultiError as error:
         return nok(str(error))
     return None
