@@ -116,7 +116,7 @@ class View:
             str(status.record.get("restarts", 0)),
             f"{self.cpu:.1f}%",
             size(self.usage.memory),
-            f"{self.pool}:{self.concurrency or '?'}{self._between}" if self.pool else "-",
+            f"{self.pool}:{self.concurrency or '?'}{self._between}" if self.pool not in ("", "beat") else "-",
             ",".join(self.queues) or "-",
             str(self.activity.active) if self.activity is not None else "-",
         ]
