@@ -49,8 +49,8 @@ SAFETY = 1.0
 def keep_memory() -> None:
     """Have the C library keep what is freed for what comes next.
 
-    By itself glibc gives pieces of the size of our messages back to the system at once, whose pages then cost more than the messages. A
-    larger piece that was freed once teaches it another measure; other libraries take no notice.
+    By itself glibc gives pieces of the size of our messages back to the system at once, whose pages then cost more than the
+    messages. A larger piece that was freed once teaches it another measure; other libraries take no notice.
     """
     bytearray(64 * CHUNK)
 
