@@ -13,6 +13,8 @@ from multi.controller.keeper import proc
 from multi.controller.node import Node, Status
 from multi.masking import mask_arguments
 
+#: What the process of a scheduler inside a worker calls itself.
+BEAT = "multi beat"
 KEEPER, WORKER, CHILD, PROGRAM = "keeper", "worker", "child", "program"
 
 
@@ -163,4 +165,6 @@ def _command(process: psutil.Process) -> str:
         words = []
     if not words:
         return process.name()
+    if process.name() == BEAT:
+        return "the scheduler of -B"
     return " ".join([os.path.basename(words[0]), *masked(words[1:])])

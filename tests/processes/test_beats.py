@@ -72,7 +72,9 @@ def test_schedulers_are_nodes_and_when_one_is_killed_the_other_goes_on(nodes: No
     until(lambda: sent(other) > count, 10, what="the other one has taken over")
     nodes.run("reload", other)
     assert nodes.status(other)["state"] == "running"
-    nodes.run("stopwait", other)
+    nodes.run("start", "w1", "-A", "proj", "-c", "1", "-B")
+    until(lambda: "the scheduler of -B" in nodes.run("ps", "w1").stdout, 30, what="it is shown among the processes")
+    nodes.run("stopwait", other, "w1")
 
 
 def test_a_running_scheduler_is_steered_reloaded_and_stopped(proj: Project) -> None:
