@@ -167,8 +167,7 @@ def test_in_a_pipe_events_are_lines_or_json_and_a_camera_goes_to_the_background(
         )
         for process, number in zip(listening, (signal.SIGINT, signal.SIGTERM), strict=False):
             process.send_signal(number)
-            assert process.wait(20) == 0 and process.stderr is not None
-            assert process.stderr.read() in ("", "multi: the broker is there now\n")
+            assert process.wait(20) == 0
         film = project.path / "film"
         until(lambda: last.id in _text(film), SOON, what="a picture of the last task")
         project.write(

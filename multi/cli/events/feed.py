@@ -151,6 +151,7 @@ class Feed:
     def ask_for_events(self, destination: list[str] | None = None) -> None:
         """Have workers send events of tasks from now on."""
         self._ask(lambda: self.app.control.broadcast("enable_events", destination=destination))
+        self.silent = Silent()  # what has run until now is no sign of silence
 
     def _ask(self, request: Callable[[], object]) -> None:
         try:

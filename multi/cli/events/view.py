@@ -54,11 +54,13 @@ class View:
         """From which line of the details on they are to be shown."""
         self.first = 0
         self.paused: tuple[str, str] | None = None
+        self._of_states = ""
         self.rate = 0.0
         self._height = 24
         self._gone: OrderedDict[str, Worker] = OrderedDict()
         self._counted = (monotonic(), 0)
         self._due = 0.0
+        self._seen: tuple[int, Filter, str] | None = None
 
     def run(self) -> None:
         """Until `q` or Ctrl-C."""
@@ -84,16 +86,21 @@ class View:
             curses.KEY_ENTER: "\n",
             curses.KEY_BACKSPACE: "\b",
         }
+        stale, shown = True, ""
         while True:
             if monotonic() >= self._due:
                 self.refresh()
                 self._due = monotonic() + _REFRESH
-            height, width = window.getmaxyx()
-            live.draw(window, self.lines(width, height), looks)
+                stale = True
+            if stale or self.message != shown:
+                height, width = window.getmaxyx()
+                live.draw(window, self.lines(width, height), looks)
+                stale, shown = False, self.message
             try:
                 key = window.get_wch()
             except curses.error:
                 continue  # none within the time
+            stale = True
             if key == curses.KEY_RESIZE:
                 curses.update_lines_cols()
                 window.clear()
@@ -120,7 +127,9 @@ class View:
         if now - before >= 2 * _REFRESH:
             self.rate = (count - counted) / (now - before)
             self._counted = (now, count)
-        if self.paused is None:
+        seen = (count, self.chosen, self.order)
+        if self.paused is None and (seen != self._seen or ORDERS[self.order] is not None):
+            self._seen = seen
             self.state.freeze_while(self._look)
 
     def _look(self) -> None:
@@ -131,10 +140,9 @@ class View:
             now = time.time()
             self.tasks.sort(key=lambda task: key(task, now), reverse=True)
         found = [*self.state.workers.values(), *self._gone.values()]
-        self.workers = sorted(
-            (worker for worker in found if self.chosen.takes_worker(worker.hostname)),
-            key=lambda worker: worker.hostname,
-        )
+        chosen = (worker for worker in found if self.chosen.takes_worker(worker.hostname))
+        self.workers = sorted(chosen, key=lambda worker: worker.hostname)
+        self._of_states = rows.counts(self.tasks)
 
     def lines(self, width: int, height: int) -> list[Line]:
         """What the screen is to show."""
@@ -181,17 +189,17 @@ class View:
         alive = sum(1 for worker in self.workers if isinstance(worker, Worker) and worker.alive)
         # what is shown, so that a filter counts what it finds
         text = f"{alive} of {len(self.workers)} workers online  {len(self.tasks)} tasks"
-        of_states = rows.counts(self.tasks)
-        return f"{text}: {of_states}" if of_states else text
+        return f"{text}: {self._of_states}" if self._of_states else text
 
     def _note(self) -> str:
         if self.feed.trouble:
             return self.feed.trouble
         if self.feed.connected is None:
             return "connecting"
-        if (lack := self.feed.lack()) and not self.feed.enable:
-            return f"{lack} (e: have workers send events of tasks)"
-        return f"filter: {self.chosen.text}  (escape: none)" if self.chosen else lack
+        lack = self.feed.lack()
+        if lack and not self.feed.enable:
+            lack += " (e: have workers send events of tasks)"
+        return "  ".join(filter(None, (f"filter: {self.chosen.text}  (escape: none)" if self.chosen else "", lack)))
 
     def _empty(self) -> str:
         if self.chosen and self.state.tasks:
@@ -289,10 +297,10 @@ class View:
 
     def _pause(self) -> None:
         if self.paused is not None:
-            self.paused = None
+            self.paused = self._seen = None
             self._due = 0.0
             return
-        self.refresh()
+        self.state.freeze_while(self._look)
         self.paused = (rows.of_day(), self._counts())
         self.tasks = [*map(self._task_row, self.tasks)]
         self.workers = [*map(self._worker_row, self.workers)]
