@@ -28,6 +28,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 TIMEOUT = 1.0
 #: The same while the shell waits for a completion.
 _GLANCE = 0.3
+#: Why a worker that listens doesn't answer.
+_DECLINED = {
+    "stopping": "is shutting down, and doesn't answer any more",
+    "starting": "is starting, and doesn't answer yet",
+}
 
 
 def complete_workers(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -152,6 +157,8 @@ class Asking(NamedTuple):
             return UNAVAILABLE
         if replies.missing:
             complain("; ".join(self._missing(name, replies) for name in replies.missing))
+        if away := sorted(replies.declined.keys() - replies.names - {*replies.missing}):
+            complain("; ".join(f"{name} {_DECLINED[replies.declined[name]]}" for name in away))
         rest = (replies.silent or 0) - len(replies.missing)
         if rest > 0:
             one = rest == 1
@@ -162,6 +169,8 @@ class Asking(NamedTuple):
         return FAILED if replies.missing or rest > 0 or failed else DONE
 
     def _missing(self, name: str, replies: Replies) -> str:
+        if name in replies.declined:
+            return f"{name} {_DECLINED[replies.declined[name]]}"
         if name in replies.there:
             return f"{name} is there and doesn't reply to it"
         if replies.all_there:
@@ -178,6 +187,8 @@ class Asking(NamedTuple):
                 f"no worker listens on {where}: none runs there, or their control_exchange isn't "
                 f"{self.place.app.conf.control_exchange!r}, or worker_enable_remote_control is off"
             )
+        if replies.declined and not self.pattern:
+            return "; ".join(f"{name} {_DECLINED[why]}" for name, why in sorted(replies.declined.items()))
         if replies.all_there and (self.destination or self.pattern):
             if self.pattern:
                 return f"no worker's name matches {self.pattern!r}; there are {', '.join(sorted(replies.there))}"

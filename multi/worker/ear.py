@@ -92,6 +92,8 @@ class Ear:
             self._worker.clock.forward()
         if self._speaks or request.method in ALWAYS:
             self._carry_out(request, message)
+        if not self._speaks:
+            self._decline(request, message)
 
     @property
     def _speaks(self) -> bool:
@@ -150,9 +152,19 @@ class Ear:
         elif found is not NoReply:
             self._reply(request, message, found)
 
+    def _decline(self, request: _Request, message: Message) -> None:
+        """Let a client that knows of it (multi's does) not wait for a process that doesn't answer."""
+        if message.headers.get("declines"):
+            reason = "stopping" if self._worker.stopping else "starting"
+            self._send(request, message, None, {"declined": reason})
+
     def _reply(self, request: _Request, message: Message, value: Any) -> None:
+        if self._speaks:
+            self._send(request, message, value, {})
+
+    def _send(self, request: _Request, message: Message, value: Any, more: Mapping[str, Any]) -> None:
         address = request.reply_to
-        if address is None or not self._speaks:
+        if address is None:
             return
         if address.exchange != self._replies:
             # whatever lies on another exchange is no mailbox: tasks, say
@@ -164,6 +176,6 @@ class Ear:
         except EncodeError as error:
             logger.error("The reply to %s can't be sent: %s", request.method, error)
             body = codec.dumps({self._hostname: {"error": str(error)}})
-        headers = {"ticket": request.ticket, "clock": self._worker.clock.forward()}
+        headers = {"ticket": request.ticket, "clock": self._worker.clock.forward(), **more}
         reply = Message(headers, body, codec.content_type, codec.content_encoding, {"delivery_mode": 1})
         self._worker.watch.say(address.exchange, reply, key=address.routing_key, kind="direct")

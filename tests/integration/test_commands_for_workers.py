@@ -61,7 +61,15 @@ def test_an_app_brings_its_broker_its_key_and_commands_of_its_own(project: Proje
         del project.env["_MULTI_COMPLETE"]
         said = project.multi("status", "--all-workers", *app).stdout.splitlines()
         assert said[1].split()[:5] == ["w1", "test", "multi", "prefork:1", "0"]
+        made.tasks.hold.delay("long")
+        made.wait_begun("long")
         assert "w1@test" in project.multi("control", "shutdown", *app).stdout
+        until(lambda: "Warm shutdown" in worker.said(), 30, what="it ends")
+        # it isn't waited for, though it listens until its task is done
+        for words in (("inspect", "ping"), ("status", "--all-workers", "w1@test")):
+            told = project.multi(*words, *app, "-t", "50", code=69, timeout=40).stderr
+            assert "w1@test is shutting down" in told
+        made.let_go("long")
         assert until(lambda: worker.process.poll() is not None, 30, what="the worker to end")
         told = project.multi("inspect", "ping", *app, code=69).stderr
         assert "no worker listens on sqlite:" in told

@@ -68,10 +68,10 @@ class Peer:
         if found is not SILENCE and request.get("reply_to"):
             self.reply(request, found)
 
-    def reply(self, request: dict[str, Any], found: Any, ticket: str = "") -> None:
-        """Reply to a request."""
+    def reply(self, request: dict[str, Any], found: Any, **headers: Any) -> None:
+        """Reply to a request, with more headers or other ones."""
         to = request["reply_to"]
-        headers = {"ticket": ticket or request["ticket"], "clock": 500}
+        headers = {"ticket": request["ticket"], "clock": 500, **headers}
         self._app.worker_broker.say(
             to["exchange"],
             Message(headers, json.dumps({self.name: found}).encode()),

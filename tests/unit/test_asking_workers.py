@@ -113,6 +113,34 @@ def test_a_worker_that_leaves_without_a_reply_is_not_waited_for(app: App, peer: 
     assert (found.names, found.there, found.silent) == ({"w2@h"}, {"w2@h"}, 1)
 
 
+def test_who_says_that_he_does_not_answer_is_not_waited_for(app: App, peer: Peers) -> None:
+    old: list[Peer] = []
+
+    def decline(method: str, arguments: dict[str, Any]) -> Any:
+        old[0].reply(old[0].heard[-1], None, declined="stopping")
+        return SILENCE
+
+    # after a reload both have the name, and the old one may be the quicker
+    peer("w1@h", slow(0.2))
+    old.append(peer("w1@h", decline))
+    assert app.control.inspect(["w1@h"], timeout=LONG).ping() == {"w1@h": PONG}
+    found = app.control.ping(timeout=LONG)
+    assert (found, found.declined, found.listeners, found.silent) == ([{"w1@h": PONG}], {"w1@h": "stopping"}, 2, 0)
+    assert old[0].headers[0]["declines"] is True
+
+
+def test_who_declines_is_missing_where_he_was_meant(app: App, peer: Peers) -> None:
+    one: list[Peer] = []
+
+    def decline(method: str, arguments: dict[str, Any]) -> Any:
+        one[0].reply(one[0].heard[-1], None, declined="starting")
+        return SILENCE
+
+    one.append(peer("w1@h", decline))
+    found = app.control.ping(["w1@h"], timeout=LONG)
+    assert (found, found.missing, found.declined) == ([], ["w1@h"], {"w1@h": "starting"})
+
+
 def test_a_pattern_is_over_when_all_have_answered_whose_names_match(app: App, peer: Peers) -> None:
     one, other = peer("mail1@h"), peer("w1@h")
     found = app.control.inspect(pattern="mail*", timeout=LONG).stats()

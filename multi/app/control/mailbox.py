@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from multi import control_key
-from multi.app.control.replies import Replies
+from multi.app.control.replies import DECLINED, Replies
 from multi.app.control.request import PING, Request, matches, message
 from multi.codecs import accepted, pick
 from multi.errors import MultiError
@@ -42,9 +42,9 @@ class Question:
 
     @property
     def is_complete(self) -> bool:
-        """Whether everybody who listened has replied."""
+        """Whether everybody who listened has replied, or said that he doesn't."""
         listeners = self.replies.listeners
-        return listeners is not None and len(self.replies) >= listeners
+        return listeners is not None and self.replies.heard >= listeners
 
     def take(self, reply: dict[str, Any]) -> None:
         self.replies.append(reply)
@@ -118,7 +118,12 @@ class Mailbox:
             reply = pick(self._accept, found.content_type).loads(found.body)
         except MultiError:
             return
-        if isinstance(reply, dict):
+        if not isinstance(reply, dict):
+            return
+        if (reason := found.headers.get("declined")) in DECLINED:
+            for name in reply:
+                question.replies.decline(name, reason)
+        else:
             question.take(reply)
 
     def call(
@@ -151,7 +156,7 @@ class Mailbox:
             until = timeout if roll is not None or last.replies.listeners is None else min(timeout, _PATIENCE)
             pause = news + until - now
             came = self.turn(pause if wait is None else min(pause, 0.1))
-            if (total := sum(len(each.replies) for each in questions)) > count:
+            if (total := sum(each.replies.heard for each in questions)) > count:
                 count, news = total, monotonic()
             elif wait is not None and not came:
                 wait(monotonic() - begun)
@@ -205,7 +210,7 @@ def _account(question: Question, roll: Question | None) -> None:
     if request.pattern:
         replies.silent = len(replies.missing) if replies.all_there else None
     elif replies.listeners is not None:
-        replies.silent = max(len(replies.missing), replies.listeners - len(replies))
+        replies.silent = max(len(replies.missing), replies.listeners - replies.heard)
 
 
 def _number(given: Any) -> int:

@@ -8,6 +8,9 @@ from warnings import warn
 
 from multi.errors import DuplicateNodenameWarning
 
+#: Why a worker that listens may say that it doesn't answer.
+DECLINED = ("stopping", "starting")
+
 
 class Replies(list[dict[str, Any]]):
     """One mapping `{name of the worker: what it replies}` for each reply, in the order in which they came.
@@ -15,7 +18,8 @@ class Replies(list[dict[str, Any]]):
     `listeners` is how many workers listened when they were asked, None where the broker can't tell that. `missing` are those
     of whom it is known by name that they were meant and didn't reply, and `silent` is the number of them all, with those
     whose names aren't known; None where that isn't known either. `there` are those who answered a roll call that followed
-    the request, where there was one, and `all_there` tells whether these are all who listen.
+    the request, where there was one, and `all_there` tells whether these are all who listen. `declined` are workers that
+    listen and don't answer, with the reason: "stopping" or "starting".
     """
 
     def __init__(self, found: Iterable[dict[str, Any]] = (), listeners: int | None = None) -> None:
@@ -25,6 +29,18 @@ class Replies(list[dict[str, Any]]):
         self.silent: int | None = None
         self.there: set[str] = set()
         self.all_there = False
+        self.declined: dict[str, str] = {}
+        self._declines = 0
+
+    def decline(self, name: str, reason: str) -> None:
+        """Somebody says that he doesn't answer. After a reload he may have the name of one who does."""
+        self._declines += 1
+        self.declined[name] = reason
+
+    @property
+    def heard(self) -> int:
+        """From how many listeners something has come."""
+        return len(self) + self._declines
 
     @property
     def names(self) -> set[str]:

@@ -96,6 +96,9 @@ def message(
     text = dump_json(body)
     expires = time() + timeout + _SPARE if ticket else 0
     headers: dict[str, Any] = {"clock": clock, "expires": expires, **request.headers}
+    if ticket:
+        # a worker of multi's that is about to end, or not ready yet, says so instead of nothing
+        headers["declines"] = True
     if key is not None:
         headers.update(control_key.sign(key, text, timeout + _SPARE))
     return Message(headers, text, properties={"delivery_mode": 1})
