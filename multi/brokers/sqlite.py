@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -189,9 +190,9 @@ class SQLiteBroker(SQLiteLooking, SQLiteDocuments, Broker):
                 numbers = [number for number in numbers if str(number) in wanted]
             chosen = [(number,) for number in numbers]
             connection.executemany(
-                "INSERT INTO messages (queue, rank, redelivered, envelope) "
-                "SELECT queue, rank, 1, envelope FROM dead WHERE id = ?",
-                chosen,
+                "INSERT INTO messages (queue, rank, until, redelivered, envelope) "
+                "SELECT queue, rank, ?, 1, envelope FROM dead WHERE id = ?",
+                [(time.time(), number) for number in numbers],
             )
             connection.executemany("DELETE FROM dead WHERE id = ?", chosen)
             wakes[queue] = len(numbers)
