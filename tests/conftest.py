@@ -97,6 +97,16 @@ def mark(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture(autouse=True)
+def same_environment() -> Iterator[None]:
+    """A command that runs in this process may say by the environment where the broker is: not to the next test."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
 def no_leftovers(request: pytest.FixtureRequest) -> Iterator[None]:
     """After a test nothing that it started may be running. Unit tests start nothing and are spared the look."""
     if UNIT in request.path.parents:
