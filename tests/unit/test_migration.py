@@ -381,3 +381,18 @@ def test_a_report_has_the_configuration_that_is_given_before_the_command(
     assert "'nope' can't be loaded" in json.loads(capsys.readouterr().out)["app"]["error"]
     assert run(["-b", "memory://other", "report", "-A", "reported_bare"]) == 0
     assert "memory://other" in capsys.readouterr().out
+
+
+def test_programs_that_watch_events_find_their_classes_here(tmp_path: Path) -> None:
+    text = """\
+from celery.events import Event, EventDispatcher, EventReceiver
+from celery.events.state import State, Task, Worker
+from celery.events.snapshot import Polaroid
+from celery.events.receiver import EventReceiver as Receiver
+from celery.events.cursesmon import CursesMonitor
+from celery.events.state import heartbeat_expires_never
+"""
+    assert findings(tmp_path, text, ERROR) == [
+        (5, "celery.events.cursesmon"),
+        (6, "celery.events.state.heartbeat_expires_never"),
+    ]

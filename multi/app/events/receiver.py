@@ -189,6 +189,9 @@ class Receiver:
             )
 
 
+EventReceiver = Receiver  # Celery's name of the class
+
+
 def talk_of(app: App, connection: Any) -> Talk:
     """The way to the broker that a program's connection means: None the app's, a broker or talk itself, or where a connection
     of kombu's leads."""

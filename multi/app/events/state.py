@@ -22,11 +22,12 @@ from multi.app.events import tracked
 from multi.app.events.tracked import Event, trimmed
 from multi.app.states import READY_STATES
 
-K = TypeVar("K")
 R = TypeVar("R")
 
 #: Clock, timestamp, who it is of, the task: what the tasks are ordered by.
 Moment = tuple[int, float, str, "ref[tracked.Task]"]
+
+Task, Worker = tracked.Task, tracked.Worker
 
 _SPARE = 1.25  # the list of moments may grow so far beyond its limit before the oldest are cut off, many at once
 _NOTHING: frozenset[tracked.Task] = frozenset()
