@@ -159,6 +159,8 @@ def test_pools_of_one_child_grow_and_shrink_too_and_answer_with_what_they_run(he
     assert tell(here, "pool_grow", n=2) == {"ok": "pool will grow"}
     until(lambda: len(here.notes()) >= 3, 20, what="three at once")
     assert "can be ended by force" in tell(here, "revoke", task_id=results[0].id, terminate=True)["error"]
+    limit = tell(here, "time_limit", task_name=task.name, hard=30)
+    assert ("no thread can be ended" in limit.get("error", "")) is (pool == "threads")
     for number in range(3):
         here.let_go(str(number))
     assert [result.get(timeout=20) for result in results] == ["0", "1", "2"]

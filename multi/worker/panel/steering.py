@@ -31,6 +31,8 @@ def rate_limit(state: State, task_name: str, rate_limit: Any, **_: Any) -> dict[
     if task_name not in state.app.tasks:
         logger.error("Rate limit attempt for unknown task %s", shown(task_name))
         return nok("unknown task")
+    if limited and state.app.conf.worker_disable_rate_limits:
+        return nok("rate limits aren't applied here: the setting worker_disable_rate_limits says so")
     before = rates.interval(state.app.tasks[task_name].effective("rate_limit"))
     state.worker.directives.limit_rate(state.app, task_name, rate_limit)
     if before > rates.interval(rate_limit):
@@ -52,6 +54,8 @@ def time_limit(state: State, task_name: str | None = None, hard: Any = None, sof
         logger.error("Change time limit attempt for unknown task %s", shown(task_name))
         return nok("unknown task")
     assert task_name is not None
+    if state.worker.pool.loop == "threads" and (soft or hard):
+        return nok("no time limit is enforced in the pool threads, as no thread can be ended by force; -P prefork can")
     state.worker.directives.limit_time(state.app, task_name, _limit("soft", soft), _limit("hard", hard))
     logger.info("New time limits for tasks of type %s: soft=%s hard=%s", task_name, soft, hard)
     return ok("time limits set successfully")
