@@ -15,7 +15,20 @@ from collections.abc import Callable, Sequence
 
 from benchmarks.bench import Bench
 from benchmarks.contender import CONTENDERS
-from benchmarks.parts import beat, drain, enqueue, events, fairness, nodes, ping, roundtrip, schedules, sqlite, startup
+from benchmarks.parts import (
+    beat,
+    drain,
+    enqueue,
+    events,
+    fairness,
+    nodes,
+    ping,
+    roundtrip,
+    schedules,
+    sqlite,
+    startup,
+    watching,
+)
 from benchmarks.report import Report
 from benchmarks.server import PrivateRedis
 
@@ -29,6 +42,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "fairness": fairness.run,
     "ping": ping.run,
     "events": events.run,
+    "watching": watching.run,
     "schedules": schedules.run,
     "beat": beat.run,
 }
