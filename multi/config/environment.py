@@ -68,8 +68,9 @@ def notes() -> list[str]:
     lines = []
     for variable in _unknown():
         rest = variable.removeprefix(PREFIX)
-        # a Kubernetes service of our name leaves MULTI_SERVICE_… and MULTI_PORT_…; MULTI_WORKER_… is the command's
-        if not rest.startswith(("SERVICE_", "PORT", "WORKER_")) and not rest.endswith("_MARK"):
+        # a Kubernetes service of our name leaves MULTI_SERVICE_… and MULTI_PORT_…; MULTI_WORKER_… and MULTI_BEAT_… are
+        # those of the commands
+        if not rest.startswith(("SERVICE_", "PORT", "WORKER_", "BEAT_")) and not rest.endswith("_MARK"):
             lines.append(f"variable {variable}: no setting is called so, nothing reads it")
     return lines
 

@@ -69,7 +69,7 @@ def test_schedulers_are_nodes_and_when_one_is_killed_the_other_goes_on(nodes: No
     count = sent(other)
     for pid in (nodes.keeper(sender), nodes.worker(sender)):
         os.kill(pid, signal.SIGKILL)
-    until(lambda: sent(other) > count, 10, what="the other one has taken over")
+    until(lambda: sent(other) > count, 30, what="the other one has taken over")
     nodes.run("reload", other)
     assert nodes.status(other)["state"] == "running"
     nodes.run("start", "w1", "-A", "proj", "-c", "1", "-B")
@@ -90,10 +90,10 @@ def test_a_running_scheduler_is_steered_reloaded_and_stopped(proj: Project) -> N
 
     proj.multi("schedule", "pause", "quick", "-A", "proj")
     proj.multi("schedule", "set", "mine", "--task", "proj.note", "--every", "0.3s", "-a", '["mine"]', "-A", "proj")
-    until(lambda: "Sending due task mine" in said(), 10, what="what was added is sent")
-    until(lambda: entry(proj, "mine")["count"] >= 2, 10, what="and counted")
+    until(lambda: "Sending due task mine" in said(), 30, what="what was added is sent")
+    until(lambda: entry(proj, "mine")["count"] >= 2, 30, what="and counted")
     quiet = said().count(SENDING)
-    until(lambda: entry(proj, "mine")["count"] >= 6, 10, what="time has passed")
+    until(lambda: entry(proj, "mine")["count"] >= 6, 30, what="time has passed")
     assert said().count(SENDING) == quiet
     assert entry(proj, "quick")["paused"] is True
 
@@ -104,7 +104,7 @@ def test_a_running_scheduler_is_steered_reloaded_and_stopped(proj: Project) -> N
     assert sorted(each["name"] for each in json.loads(listed(proj))) == ["mine", "monthly", "quick"]
     assert (entry(proj, "quick")["paused"], entry(proj, "mine")["origin"]) == (True, "added")
     proj.multi("schedule", "resume", "quick", "-A", "proj")
-    until(lambda: said().count(SENDING) > quiet, 10, what="what was paused is sent again")
+    until(lambda: said().count(SENDING) > quiet, 30, what="what was paused is sent again")
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0, said()
     assert "beat: Shutting down..." in said()
