@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,7 +19,7 @@ def can() -> bool:
 
 
 def run(loop: Callable[[Any], None], instead: str) -> None:
-    """Call `loop` with a window that fills the terminal, until it returns or Ctrl-C; then the terminal is as it was.
+    """Call `loop` with a window that fills the terminal, until it returns, Ctrl-C or SIGTERM; then the terminal is as it was.
 
     Raises `MultiError`, which names what to use `instead`, where the terminal can't be used.
     """
@@ -33,12 +34,15 @@ def run(loop: Callable[[Any], None], instead: str) -> None:
     except locale.Error:
         pass  # then it is ASCII
     os.environ.setdefault("ESCDELAY", "25")
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         curses.wrapper(_without_cursor, loop)
     except curses.error as error:
         raise MultiError(f"this terminal can't be used ({error}); see `{instead}`") from error
     except KeyboardInterrupt:
         pass  # the other way to end it
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _without_cursor(window: Any, loop: Callable[[Any], None]) -> None:

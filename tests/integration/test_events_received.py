@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import termios
 import threading
 import time
 import uuid
@@ -158,8 +159,9 @@ def test_the_view_outlives_its_broker(project: Project) -> None:
 
             until(beat_again, SOON, what="another worker is seen")
             assert "before@host" in view.text
-            view.press("q")
+            view.process.terminate()
             assert view.end() == 0
+            assert termios.tcgetattr(view._master)[3] & termios.ECHO, "the terminal is as it was"
     finally:
         app.close()
         server.stop()
