@@ -1,8 +1,7 @@
-"""The parts of remote control that need no worker: commands, patterns, what is shown of tasks, the page of directives."""
+"""The parts of remote control that need no worker: commands, patterns, what is shown of tasks, what holds for all children."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +14,7 @@ from multi.connections.turns import Turns
 from multi.errors import ConfigurationError
 from multi.message import Message
 from multi.worker.autoscale import Autoscaler, scaler
-from multi.worker.directives import SPARE, Content, Directives, heed
+from multi.worker.directives import SPARE, Content, Directives
 from multi.worker.panel.held import read_message
 from multi.worker.panel.matching import NoPattern, matches
 from multi.worker.totals import Totals
@@ -167,30 +166,6 @@ def test_a_message_is_shown_with_its_secrets_masked_and_run_by_nobody() -> None:
         Message({"id": 7, "task": None}, b"[1, 2", "application/json"),
     ):
         assert read_message(app, broken, "work").delivery_info["routing_key"] == "work"
-
-
-def test_directives_reach_a_process_that_was_forked_before() -> None:
-    app = App("directed", broker="memory://", set_as_current=False)
-
-    @app.task(name="t", rate_limit="1/h", time_limit=9)
-    def t() -> None: ...
-
-    page = Directives()
-    version = page.version
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        while page.version == version:
-            time.sleep(0.001)
-        _, content = page.read()
-        heed(app, content, page.turns)
-        os.write(writer, f"{t.rate_limit} {t.time_limit} {t.soft_time_limit} {app.turns[('t', 0.1)].pause}".encode())
-        os._exit(0)
-    page.write(Content(rates={"t": ("10/s", 3)}, times={"t": (2.0, 5.0)}))
-    assert os.read(reader, 100) == b"10/s 5.0 2.0 0.1"
-    os.waitpid(pid, 0)
-    for end in (reader, writer):
-        os.close(end)
 
 
 def test_a_rate_that_is_changed_again_begins_anew_and_there_is_room_for_so_many() -> None:

@@ -13,7 +13,6 @@ from multi.app.panel import Later
 from multi.log import get_logger
 from multi.masking import mask_arguments
 from multi.worker.panel import stats as statistics
-from multi.worker.panel.apart import apart
 from multi.worker.panel.held import Found, read_message
 from multi.worker.panel.shown import shown
 from multi.worker.panel.state import State, nok, ok, own_inspect
@@ -49,7 +48,7 @@ def report(state: State, **_: Any) -> Later:
         later.answer(nok("it can't be told; the worker's log says why") if text is None else ok(f"\n{text.decode()}\n"))
 
     # much of it is imported and read for this alone
-    apart(state.worker.loop, lambda: state.app.bugreport().encode(), told, _REPORT)
+    state.apart.do(lambda: state.app.bugreport().encode(), told, _REPORT)
     return later
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from multi.app.panel import Later
 from multi.log import get_logger
-from multi.worker.panel.apart import apart
 from multi.worker.panel.shown import shown
 from multi.worker.panel.state import State, own_inspect
 
@@ -82,5 +81,5 @@ def objgraph(state: State, num: Any = 200, max_depth: Any = 10, type: str = "Req
         later.answer({"filename": path} if done else {"error": "the graph can't be drawn; the worker's log says why"})
 
     # in a copy of this process, which has the same objects
-    apart(state.worker.loop, draw, drawn, _PATIENCE)
+    state.apart.do(draw, drawn, _PATIENCE)
     return later

@@ -9,7 +9,7 @@ import msgspec
 
 from multi.brokers.looking import PARKED
 from multi.message import Message
-from multi.worker.panel.apart import apart
+from multi.worker.panel.apart import Apart
 
 if TYPE_CHECKING:
     from multi.worker.worker import Worker
@@ -28,8 +28,9 @@ _decode = msgspec.msgpack.Decoder(list[Waiting]).decode
 class Parked:
     """Looks for one worker; who asks while it is looking gets what is found then."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker, apart: Apart) -> None:
         self._worker = worker
+        self._apart = apart
         self._asked: list[Callable[[list[Waiting]], None]] = []
 
     @property
@@ -44,7 +45,7 @@ class Parked:
             return
         self._asked.append(then)
         if len(self._asked) == 1:
-            apart(self._worker.loop, self._look, self._found, PATIENCE)
+            self._apart.do(self._look, self._found, PATIENCE)
 
     def _look(self) -> bytes:
         broker = self._worker.app.worker_broker
@@ -72,4 +73,4 @@ class Parked:
         def work() -> bytes:
             return str(worker.app.worker_broker.unpark(worker.consumed)).encode()
 
-        apart(worker.loop, work, lambda _: None, LONG)
+        self._apart.do(work, lambda _: None, LONG)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from multi.app.panel import Panel
+from multi.worker.panel.apart import Apart
 from multi.worker.panel.parked import Parked
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ class State:
         self.hostname: str = worker.options.hostname
         self.worker = worker
         self.held = held
-        self.parked = Parked(worker)
+        self.apart = Apart(worker.loop)
+        self.parked = Parked(worker, self.apart)
         self.headers: Mapping[str, Any] = {}
         """The headers of the request that is carried out."""
 
