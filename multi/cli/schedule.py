@@ -273,6 +273,11 @@ def _open(ctx: click.Context, given: dict[str, Any]) -> tuple[Place, Timetable]:
     place = open_place(ctx, given, whose="schedule")
     if place.is_projects:
         import_tasks(ctx, place)
+    elif not place.app.conf.beat_schedule_name:
+        raise ConfigurationError(
+            "whose schedule? A broker may keep those of several projects: name the app with -A, or the schedule (its app's name) "
+            "with the variable MULTI_BEAT_SCHEDULE_NAME"
+        )
     return place, place.app.schedule
 
 

@@ -164,6 +164,7 @@ def scheduler_of(worker: int) -> list[int]:
         (("worker", "-A", "wrong", "-B"), "day_of_week"),
         (("schedule", "show", "quik", "-A", "proj"), "did you mean 'quick'?"),
         (("schedule", "set", "x", "-A", "proj", "--every", "1s"), "task is missing"),
+        (("schedule", "list", "-b", "sqlite:////tmp/q.db"), "whose schedule?"),
         (("schedule", "set", "x", "-A", "proj", "--cron", "99 * * * *", "-t", "proj.note"), "minute"),
         (("schedule", "set", "x", "-A", "proj", "--every", "1s", "--cron", "* * * * *"), "give one of them"),
         (("schedule", "set", "x", "-A", "proj", "--solar", "noon"), "as in sunset,47.37,8.54"),
@@ -212,3 +213,17 @@ def test_the_schedule_is_told_in_tables_and_json_with_the_next_runs_in_the_proje
     }
     offered = proj.popen(env=completing).communicate(timeout=60)[0]
     assert offered.splitlines() == ["plain,quick"]
+
+
+def test_a_node_that_is_called_beat_is_a_scheduler_unless_it_is_said_to_be_something_else(proj: Project) -> None:
+    def shown(*words: str) -> list[str]:
+        lines = proj.multi("show", *words, "-A", "proj").stdout.splitlines()
+        return [line.partition(" -m multi ")[2].partition(" -f ")[0] for line in lines]
+
+    assert shown("beat") == ["beat -A proj -n beat@" + HOST]
+    # what is said of all nodes is meant for those that have such an option
+    worker = "worker -A proj -c 2 -n w1@" + HOST
+    assert shown("w1", "beat", "-c", "2") == [worker, "beat -A proj -n beat@" + HOST]
+    assert shown("beat", "--kind", "worker", "-c", "2") == ["worker -A proj -c 2 -n beat@" + HOST]
+    told = proj.multi("start", "w1", "beat", "-A", "proj", "-c:beat", "2", code=2).stderr
+    assert "a beat has no such option" in told
