@@ -52,6 +52,8 @@ _NEVER_EMPTY = frozenset(
         *("cmd", "engine", "user", "uid", "group", "gid", "env-file", "env"),
     }
 )
+#: A node of this name is a scheduler, unless something else is said of it.
+BEAT = "beat"
 ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL)
 
 
@@ -71,7 +73,7 @@ class Request:
         self._refuse_empty()
         self.own = {name: value for name, value in given.items() if by_name(name) is None}
         self.options = self._values([], str(self.own.get("kind") or "worker"))
-        if self._means_beat():
+        if self._line.names == [BEAT] and self._means_beat(self.own):
             self.own["kind"] = "beat"
             self.options = self._values([], "beat")
         self.rest: list[str] = self._line.rest or []
@@ -262,30 +264,34 @@ class Request:
     def own_of(self, node: Node | NodeName) -> dict[str, Any]:
         """The values of the command's own options, for this node."""
         scopes = self._scopes_of(node)
-        if not any(given.is_own for scope in scopes for given in scope):
-            return self.own
-        if str(node) not in self._own:
-            command = self._ctx.command
-            assert isinstance(command, NodesCommand)
-            self._own[str(node)] = command.own_of(self._ctx, scopes)
-        return {name: value for name, value in self._own[str(node)].items() if by_name(name) is None}
+        own = self.own
+        if any(given.is_own for scope in scopes for given in scope):
+            if str(node) not in self._own:
+                command = self._ctx.command
+                assert isinstance(command, NodesCommand)
+                self._own[str(node)] = command.own_of(self._ctx, scopes)
+            own = {name: value for name, value in self._own[str(node)].items() if by_name(name) is None}
+        return {**own, "kind": "beat"} if self._is_beat_among_others(node, own) else own
 
-    def _means_beat(self) -> bool:
-        """Whether a node that is called beat, and about which nothing else is said that makes it something, is one."""
-        said = any(self.own.get(name) for name in ("kind", "engine", "cmd"))
-        return (
-            self._line.names == ["beat"]
-            and not said
-            and "app" in self.options
-            and not any(is_workers_only(name) for name in self.options)
-        )
+    def _is_beat_among_others(self, node: Node | NodeName, own: Mapping[str, Any]) -> bool:
+        name = node if isinstance(node, NodeName) else node.name
+        return name.short == BEAT and len(self._line.names) > 1 and self._means_beat(own)
+
+    def _means_beat(self, own: Mapping[str, Any]) -> bool:
+        """Whether a node that is called beat is a scheduler: nothing that is said makes it something else."""
+        return "app" in self.options and not any(own.get(name) for name in ("kind", "engine", "cmd"))
 
     def options_of(self, node: Node | NodeName) -> dict[str, Value]:
         """The options of its worker: those of all nodes and its own, with the marks in names and paths filled in."""
         name = node if isinstance(node, NodeName) else node.name
-        values = self._values(self._scopes_of(node), str(self.own_of(node).get("kind") or "worker"))
+        own = self.own_of(node)
+        values = self._values(self._scopes_of(node), str(own.get("kind") or "worker"))
         for other in ("quiet", "no_color", "hostname"):
             values.pop(other, None)
+        if self._is_beat_among_others(node, {**own, "kind": None}):
+            # what is said of all of them is meant for the workers where only these have it
+            mine = commandline.values(self._scopes_of(node), "beat")
+            values = {option: value for option, value in values.items() if option in mine or not is_workers_only(option)}
         if any(given.spelling in ("-n", "--hostname") for scope in self._scopes_of(node) for given in scope):
             raise ConfigurationError(f"{node}: its host is part of its name: write {name.short}@HOST")
         return commandline.expanded(values, name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -216,14 +217,16 @@ def test_the_schedule_is_told_in_tables_and_json_with_the_next_runs_in_the_proje
 
 
 def test_a_node_that_is_called_beat_is_a_scheduler_unless_it_is_said_to_be_something_else(proj: Project) -> None:
+    host = socket.gethostname()
+
     def shown(*words: str) -> list[str]:
         lines = proj.multi("show", *words, "-A", "proj").stdout.splitlines()
         return [line.partition(" -m multi ")[2].partition(" -f ")[0] for line in lines]
 
-    assert shown("beat") == ["beat -A proj -n beat@" + HOST]
+    assert shown("beat") == ["beat -A proj -n beat@" + host]
     # what is said of all nodes is meant for those that have such an option
-    worker = "worker -A proj -c 2 -n w1@" + HOST
-    assert shown("w1", "beat", "-c", "2") == [worker, "beat -A proj -n beat@" + HOST]
-    assert shown("beat", "--kind", "worker", "-c", "2") == ["worker -A proj -c 2 -n beat@" + HOST]
+    worker = "worker -A proj -c 2 -n w1@" + host
+    assert shown("w1", "beat", "-c", "2") == [worker, "beat -A proj -n beat@" + host]
+    assert shown("beat", "--kind", "worker", "-c", "2") == ["worker -A proj -c 2 -n beat@" + host]
     told = proj.multi("start", "w1", "beat", "-A", "proj", "-c:beat", "2", code=2).stderr
     assert "a beat has no such option" in told
