@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from multi import urls
-from multi.brokers.looking import BATCH, PARKED
+from multi.brokers.looking import BATCH, PARKED, Wanted
 from multi.cli.group import DONE, INTERRUPTED
 from multi.cli.places import place_options, screen_of, split, the_app
 from multi.cli.remembered import complete_queues, complete_tasks
@@ -88,7 +88,8 @@ def migrate(
         raise ConfigurationError(f"{here.masked} is both where messages come from and where they go")
     for broker in (here, there):
         broker.check()
-    journey = Journey(here, there, renamed, lambda one: not wanted or str(one.headers.get("task")) in wanted)
+    chosen = (lambda one: str(one.headers.get("task")) in wanted) if wanted else None
+    journey = Journey(here, there, renamed, chosen)
     names = list(renamed) or _queues(here, list(app.topology.declared))
     screen = screen_of(ctx)
     journey.tell = _teller(screen, journey, as_json)
@@ -113,7 +114,7 @@ def migrate(
 class Journey:
     """What goes from one broker to the other, and how far it is."""
 
-    def __init__(self, here: Broker, there: Broker, renamed: dict[str, str], wanted: Callable[[Message], bool]) -> None:
+    def __init__(self, here: Broker, there: Broker, renamed: dict[str, str], wanted: Wanted | None) -> None:
         self.here, self.there = here, there
         self.renamed = renamed
         self.wanted = wanted
@@ -204,7 +205,9 @@ def _copy(journey: Journey, names: list[str], limit: int | None, ending: _Ending
             if where not in ("waiting", PARKED):
                 continue
             seen = here.peek(name, 1 << 31, where)
-            messages = [each.message for each in seen if each.message is not None and journey.wanted(each.message)]
+            messages = [each.message for each in seen if each.message is not None]
+            if journey.wanted is not None:
+                messages = [each for each in messages if journey.wanted(each)]
             for start in range(0, len(messages), BATCH):
                 left = BATCH if limit is None else min(BATCH, limit - journey.total)
                 if ending.asked or left <= 0:

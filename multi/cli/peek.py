@@ -39,6 +39,7 @@ def peek(
     """Show the messages that come first in a queue; nothing is taken. What is named like a secret is masked.
 
     RabbitMQ can't show messages without giving them out: they return to their places at once, and are marked as delivered before.
+    A quorum queue would drop what was delivered too often, so it isn't looked into.
 
     \b
     multi peek celery

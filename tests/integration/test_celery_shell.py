@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from support.mixed import Fleet
 from support.project import Project
+from support.wait import until
 
+from multi.brokers.amqp import AMQPBroker
 from multi.brokers.redis import RedisBroker
 
 kombu: Any = importlib.import_module("kombu")  # without types
@@ -128,3 +130,25 @@ def test_the_words_of_celerys_command_line_are_understood(redis_url: str, projec
     assert [first.headers[name] for name in same] == [second.headers[name] for name in same]
     purged = project.multi("-A", "ours", "purge", "-f", "-Q", "jobs").stdout
     assert purged == "jobs: 2 dropped\n"
+
+
+def test_a_quorum_queue_is_not_looked_into_since_it_drops_what_was_given_back_too_often(
+    rabbitmq_url: str, project: Project
+) -> None:
+    arguments = {"x-queue-type": "quorum", "x-delivery-limit": 2, "x-max-length": 100, "x-overflow": "reject-publish"}
+    with kombu.Connection(rabbitmq_url) as connection:
+        queue = kombu.Queue("safe", kombu.Exchange(""), "safe", queue_arguments=arguments)(connection.channel())
+        queue.declare()
+        for number in range(3):
+            connection.Producer().publish([number], routing_key="safe", headers={"task": "t", "id": str(number)})
+        broker = AMQPBroker(rabbitmq_url)
+        until(lambda: broker.depth("safe") == 3, 30, what="all of them wait")
+        for words in (("peek", "safe"), ("move", "safe", "other", "--task", "x")):
+            assert "safe is a quorum queue" in project.multi(*words, "-b", rabbitmq_url, code=2).stderr
+        message = queue.get()
+        assert message is not None
+        assert message.headers.get("x-delivery-count", 0) == 0
+        message.ack()
+        assert broker.move("safe", "other") == 2
+        assert [each.message.headers["id"] for each in broker.peek("other", 10) if each.message] == ["1", "2"]
+        broker.close()

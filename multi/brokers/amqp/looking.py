@@ -5,14 +5,15 @@ To look is to be given messages and to give them back: they return to their plac
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from multi.brokers.amqp import topology
 from multi.brokers.amqp.outbox import Outbox
 from multi.brokers.amqp.seat import STARTS, without_traces
 from multi.brokers.looking import BATCH, WAITING, Binding, Looking, Seen, Send, Wanted
-from multi.connections.amqp import Channel, Link, Lost, Steps, spec
+from multi.connections.amqp import Channel, Closed, Link, Lost, Steps, spec
 from multi.connections.amqp.content import encode, message
 from multi.connections.amqp.management import Management
 from multi.connections.amqp.session import Arrival
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from multi.topology import Topology
 
 T = TypeVar("T")
+#: How the server says in what a queue differs from what is declared, and how many arguments there may be.
+_DIFFERENT = re.compile(
+    r"inequivalent arg '(?P<name>x-[\w-]+)'.* current is (?:the value )?'(?P<value>[^']*)'(?: of type '(?P<kind>\w+)')?"
+)
+_ARGUMENTS = 12
 
 
 class AMQPLooking(Looking):
@@ -41,6 +47,7 @@ class AMQPLooking(Looking):
             raise UnsupportedOption(f"RabbitMQ shows what waits in a queue, not what is {where}")
 
         def look(link: Link) -> list[Seen]:
+            _refuse_quorum(link, queue, "a look at it counts")
             found = link.run(_take(link, queue, limit, None))
             if found is None:
                 return []
@@ -68,7 +75,7 @@ class AMQPLooking(Looking):
 
 def _hand_over(link: Link, queue: str, send: Send, limit: int | None, wanted: Wanted | None) -> int:
     done = 0
-    for channel, chosen in _batches(link, queue, limit, wanted or (lambda _: True)):
+    for channel, chosen in _batches(link, queue, limit, wanted, readable=True):
         send([found for each in chosen if (found := _seen(each).message) is not None])
         for arrival in chosen:
             channel.send(spec.Basic.Ack, "Lb", (arrival.args[0], False))
@@ -87,9 +94,11 @@ def _move(
 
 
 def _batches(
-    link: Link, queue: str, limit: int | None, wanted: Wanted | None
+    link: Link, queue: str, limit: int | None, wanted: Wanted | None, *, readable: bool = False
 ) -> Iterator[tuple[Channel, list[Arrival]]]:
     """Those that are meant, in batches, for the caller to acknowledge; the others return to their places at the end."""
+    if wanted is not None:
+        _refuse_quorum(link, queue, "to choose some counts, for those that stay,")
     found = link.run(topology.exists(link.session, queue))
     left = found[0] if found is not None else 0
     count = 0
@@ -101,7 +110,7 @@ def _batches(
             break
         channel, arrivals = taken
         left -= len(arrivals)
-        chosen = [each for each in arrivals if wanted is None or _is_wanted(each, wanted)]
+        chosen = [each for each in arrivals if _is_wanted(each, wanted, readable)]
         if limit is not None:
             del chosen[limit - count :]
         count += len(chosen)
@@ -134,6 +143,40 @@ def _send(link: Link, outbox: Outbox, channel: Channel, target: str, chosen: lis
     return sent
 
 
+def _refuse_quorum(link: Link, queue: str, what: str) -> None:
+    """What is given back to a quorum queue counts, and is dropped in the end."""
+    if link.run(_is_quorum(link, queue)):
+        raise UnsupportedOption(
+            f"{queue} is a quorum queue: {what} as a delivery, and RabbitMQ drops a message that was delivered too often "
+            "(x-delivery-limit, 20 by default in RabbitMQ 4)"
+        )
+
+
+def _is_quorum(link: Link, queue: str) -> Steps[bool]:
+    """Found out by declaring it as a classic one: what is said to differ is told in the queue's own words, one by one."""
+    if (yield from topology.exists(link.session, queue)) is None:
+        return False
+    arguments: dict[str, Any] = {"x-queue-type": "classic"}
+    for _ in range(_ARGUMENTS):
+        channel = link.session.channel()
+        try:
+            yield channel.request(
+                spec.Queue.Declare, "BsbbbbbF", (0, queue, False, True, False, False, False, arguments)
+            )
+        except Closed as exc:
+            found = _DIFFERENT.search(str(exc))
+            if found is None:
+                return False  # not durable, or bound to one connection: no quorum queue is
+            name, value, kind = found["name"], found["value"], found["kind"]
+            if name == "x-queue-type":
+                return value == "quorum"
+            arguments[name] = int(value) if (kind and "int" in kind) or kind in ("long", "short") else value
+        else:
+            channel.close()
+            return False
+    return False
+
+
 def _take(link: Link, queue: str, limit: int, channel: Channel | None) -> Steps[tuple[Channel, list[Arrival]] | None]:
     """Up to `limit` messages, unacknowledged; None if there is no such queue."""
     if channel is None:
@@ -156,9 +199,11 @@ def _close(channel: Channel) -> Steps[None]:
     channel.close()
 
 
-def _is_wanted(arrival: Arrival, wanted: Wanted) -> bool:
-    seen = _seen(arrival)
-    return seen.message is not None and wanted(seen.message)
+def _is_wanted(arrival: Arrival, wanted: Wanted | None, readable: bool) -> bool:
+    if wanted is None and not readable:
+        return True
+    found = _seen(arrival).message
+    return found is not None and (wanted is None or wanted(found))
 
 
 def _seen(arrival: Arrival) -> Seen:
