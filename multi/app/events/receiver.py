@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from multi.message import Message
     from multi.talk import Subscription, Talk
 
-_LOOK = 1.0  # seconds between looks whether to stop
+_LOOK = 0.25  # seconds between looks whether to stop
 #: A client's clock is kept by nobody, so its events count as just before what came last.
 _CLIENT_CLOCK_SKEW = -1
 #: A clock beyond it is no clock: who took it over could hardly go on counting.
