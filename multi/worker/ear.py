@@ -34,6 +34,8 @@ LONGEST = 4 * 1024 * 1024
 ALWAYS = frozenset(("revoke", "terminate", "revoke_by_stamped_headers"))
 
 
+#: So many lines about requests that aren't heeded, within so many seconds.
+_LINES, _SPAN = 100, 10.0
 #: A clock beyond it is no clock.
 _LATEST = 1 << 53
 
@@ -58,6 +60,7 @@ class Ear:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
+        self._complaints = 0
         self._hostname = worker.options.hostname
         self.state = State(worker, HeldTasks(worker))
         conf = worker.app.conf
@@ -82,7 +85,7 @@ class Ear:
             return
         if self._guard is not None and request.method not in self._unsigned:
             if why := self._guard.check(message.headers, message.body):
-                logger.warning("The request %s of remote control is not heeded: %s", shown(request.method), why)
+                self._complain("The request %s of remote control is not heeded: %s", shown(request.method), why)
                 self._reply(request, message, {"error": f"not heeded: {why}"})
                 return
         clock = message.headers.get("clock")
@@ -116,7 +119,20 @@ class Ear:
             return None
 
     def _refuse(self, why: str) -> None:
-        logger.error("A request of remote control is not heeded: %s", why)
+        self._complain("A request of remote control is not heeded: %s", why)
+
+    def _complain(self, text: str, *words: object) -> None:
+        """A line in the log; of a flood of requests a hundred, and then how many there were."""
+        self._complaints += 1
+        if self._complaints == 1:
+            self._worker.loop.later(_SPAN, self._sum_up)
+        if self._complaints <= _LINES:
+            logger.error(text, *words)
+
+    def _sum_up(self) -> None:
+        if self._complaints > _LINES:
+            logger.error("%d more requests of remote control were not heeded", self._complaints - _LINES)
+        self._complaints = 0
 
     def _is_over(self, headers: Mapping[str, Any]) -> bool:
         expires = headers.get("expires")
@@ -138,14 +154,14 @@ class Ear:
     def _carry_out(self, request: _Request, message: Message) -> None:
         command = Panel.data.get(request.method)
         if command is None:
-            logger.error("No such control command: %s", shown(request.method))
+            self._complain("No such control command: %s", shown(request.method))
             self._reply(request, message, {"error": repr(KeyError(request.method))})
             return
         self.state.headers = message.headers
         try:
             found = command(self.state, **(request.arguments or {}))
         except Exception as error:  # of whatever kind: the worker goes on, and who has asked is told
-            logger.error("The control command %s has failed: %s", shown(request.method), shown(error))
+            self._complain("The control command %s has failed: %s", shown(request.method), shown(error))
             found = {"error": mask_passwords(repr(error))}
         if isinstance(found, Later):
             found.then(lambda value: self._reply(request, message, value))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ from multi import App, Panel, control_command, inspect_command
 from multi.app.panel import Later
 from multi.connections.turns import Turns
 from multi.errors import ConfigurationError
+from multi.loop import Loop
 from multi.message import Message
+from multi.worker import ear
 from multi.worker.autoscale import Autoscaler, scaler
 from multi.worker.directives import SPARE, Content, Directives
 from multi.worker.panel.held import read_message
@@ -211,3 +214,22 @@ def test_the_class_that_scales_is_named_by_its_path() -> None:
     for path, said in (("nowhere:Own", "can't be imported"), (f"{__name__}:App", "should be a class made of")):
         with pytest.raises(ConfigurationError, match=said):
             scaler(path)
+
+
+def test_a_flood_of_requests_that_are_not_heeded_is_summed_up(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    loop = Loop()
+    flooded = ear.Ear.__new__(ear.Ear)
+    flooded._worker, flooded._complaints = SimpleNamespace(loop=loop), 0  # type: ignore[assignment]
+    monkeypatch.setattr(ear, "_SPAN", 0.01)
+    caplog.set_level("ERROR")
+    for _ in range(2):
+        for number in range(250):
+            flooded._refuse(f"it is number {number}")
+        while flooded._complaints:
+            loop.turn()
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 202
+    assert said[100] == said[201] == "150 more requests of remote control were not heeded"
+    loop.close()
