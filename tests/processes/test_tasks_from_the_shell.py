@@ -14,6 +14,8 @@ from support.wait import until
 from support.workers import Bench, bench
 
 from multi.brokers.sqlite import SQLiteBroker
+from multi.outcome import Publication
+from multi.testing.rig import message
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +124,19 @@ def test_a_wait_that_is_interrupted_leaves_the_task_alone(made: Bench) -> None:
     assert f"the task goes on: multi result {sent.strip()} --wait" in said
     made.let_go("left")
     assert made.project.multi("result", "-A", made.module, sent.strip(), "--wait", "--timeout", "30").stdout == "left\n"
+
+
+def test_a_migration_for_ever_brings_what_comes_until_it_is_interrupted(project: Project) -> None:
+    here, there = (SQLiteBroker(f"sqlite:///{project.path}/{name}.db", {"create": "all"}) for name in ("here", "there"))
+    here.check()
+    moving = project.popen("migrate", "-a", "-F", here.url, there.url, "--json")
+    for number in range(1, 4):
+        here.publish([Publication("celery", message())])
+        until(lambda number=number: there.depth("celery") == number, 30, what=f"message {number} came")  # type: ignore[misc]
+    moving.send_signal(signal.SIGINT)
+    told, said = moving.communicate(timeout=30)
+    assert moving.returncode == 0, said
+    assert json.loads(told)["migrated"] == 3
+    assert here.depth("celery") == 0
+    for broker in (here, there):
+        broker.close()
