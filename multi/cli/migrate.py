@@ -14,7 +14,7 @@ import msgspec
 from multi import urls
 from multi.brokers.looking import BATCH, PARKED, Wanted
 from multi.cli.group import DONE, INTERRUPTED
-from multi.cli.places import place_options, screen_of, split, the_app
+from multi.cli.places import app_options, screen_of, split, the_app
 from multi.cli.remembered import complete_queues, complete_tasks
 from multi.cli.screen import Screen, complain
 from multi.errors import ConfigurationError
@@ -49,7 +49,7 @@ _TALK = (".pidbox", "celeryev")
 )
 @click.option("-F", "--forever", is_flag=True, help="Go on until Ctrl-C; needs -a.")
 @click.option("--json", "as_json", is_flag=True, help="The counts as JSON.")
-@place_options
+@app_options
 @click.pass_context
 def migrate(
     ctx: click.Context,

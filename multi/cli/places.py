@@ -59,6 +59,18 @@ def place_options(command: F) -> F:
     return command
 
 
+def app_options(command: F) -> F:
+    """Those of `place_options` that are about the app alone."""
+    options = (
+        click.option("-A", "--app", metavar="APP", help="The app, for its queues.", shell_complete=complete_modules),
+        click.option("--config", metavar="MODULE", help="The module that holds the configuration."),
+        click.option("--workdir", metavar="DIR", help="The directory to work in."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 def queue_option(meaning: str) -> Callable[[F], F]:
     return click.option("-Q", "--queues", metavar="A,B", help=meaning, shell_complete=complete_queues)
 
