@@ -73,6 +73,17 @@ def test_all_of_very_many_come_in_parts() -> None:
     assert found.runs == hours(5, 6, 7, 8, 9, 10) and found.next == after(hours=11)
 
 
+@pytest.mark.parametrize("missed", ["once", "skip", "all"])
+def test_while_another_scheduler_takes_over_nothing_is_missed(missed: str) -> None:
+    two = schedule(2, app=app)
+    found = due_between(two, NOON, after(seconds=9), missed)
+    assert found == (tuple(after(seconds=each) for each in (2, 4, 6, 8)), after(seconds=8), after(seconds=10), False)
+    found = due_between(two, NOON, after(seconds=9), missed, most=3)
+    assert (len(found.runs), found.last, found.next) == (3, after(seconds=6), after(seconds=8))
+    late = due_between(two, NOON, after(seconds=63), missed)
+    assert len(late.runs) == (31 if missed == "all" else 1)
+
+
 def test_intervals_keep_their_beat() -> None:
     seven = schedule(7, app=app)
     found = due_between(seven, NOON, after(seconds=100))

@@ -44,10 +44,11 @@ def due_between(
 ) -> Due:
     """What is due of a schedule at `now`, if its last due time was `last`; both aware.
 
-    The newest run is sent if it is late by at most `late` seconds. Beyond that, and for the runs before it, `missed` decides:
-    "once" sends the newest one alone, "skip" none, "all" every one. What is late by more than `deadline` seconds (the setting
-    `beat_cron_starting_deadline`, for crontabs) isn't sent in any case. A schedule that is asked rather than known beforehand
-    (`is_asked`) is due when it says so, once.
+    While none is late by more than `late` seconds, each run is sent: another scheduler has taken over, no more. Where the
+    first one is later, `missed` decides: "once" sends the newest one alone, "skip" the newest if it isn't late itself, else
+    none, "all" every one. What is late by more than `deadline` seconds (the setting `beat_cron_starting_deadline`, for
+    crontabs) isn't sent in any case. A schedule that is asked rather than known beforehand (`is_asked`) is due when it says
+    so, once.
     """
     if missed not in MISSED:
         raise ConfigurationError(f"missed: {missed!r} is none of {', '.join(map(repr, MISSED))}")
@@ -59,7 +60,8 @@ def due_between(
     if first is None or first > now:
         return Due((), last, first)
     runs: tuple[datetime, ...]
-    if missed == "all":
+    each = missed == "all" or (now - first).total_seconds() <= late
+    if each:
         runs = _every(schedule, first, last, now, deadline, most)
         end = runs[-1] if len(runs) == most else schedule.newest_between(last, now) or first
     else:
@@ -68,7 +70,7 @@ def due_between(
         is_sent = (missed == "once" or lateness <= late) and (deadline is None or lateness <= deadline)
         runs = (end,) if is_sent else ()
     skipped = not runs or runs[0] != first
-    return Due(runs, end, schedule.next_after(end), skipped or (missed != "all" and first != end))
+    return Due(runs, end, schedule.next_after(end), skipped or (not each and first != end))
 
 
 def _every(
