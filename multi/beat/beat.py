@@ -17,7 +17,7 @@ import msgspec
 from multi.app.schedules.entry import Entry
 from multi.app.timetable.document import Claim, Document, read, restore, write
 from multi.app.timetable.merging import merge
-from multi.app.timetable.runs import after, due, is_ahead
+from multi.app.timetable.runs import after, due, is_ahead, patience
 from multi.app.timetable.shelves import Shelf
 from multi.beat.messages import NotWanted, message
 from multi.beat.sending import AtOnce, Claimed, Sending
@@ -242,9 +242,9 @@ class Beat:
             return document.claim.at + (PAUSE if document.claim.by == self.by else FORGOTTEN)
         if entry is None or document.paused:
             return None
-        if is_ahead(entry.schedule, document.at, now):
-            return now
         try:
+            if is_ahead(entry.schedule, document.at, now):
+                return now + patience(entry.schedule, document.at)
             return after(entry.schedule, document.at, now)
         except Exception as error:  # whatever a schedule of the project's own raises
             return self._troubled(item, now, error)

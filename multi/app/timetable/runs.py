@@ -54,5 +54,12 @@ def is_ahead(schedule: BaseSchedule, at: float, now: float) -> bool:
     return at - now > (SKEW if schedule.is_counted or schedule.is_asked else DAY)
 
 
+def patience(schedule: BaseSchedule, at: float) -> float:
+    """How long nobody must have sent for a schedule that is ahead of a clock before it begins anew. Another scheduler whose
+    clock is ahead of ours would send within that time: then it isn't our clock that was set, and nothing is to be sent twice."""
+    following = after(schedule, at, at)
+    return SKEW + (min(following - at, DAY) if following is not None else 0.0)
+
+
 def moment(at: float) -> datetime:
     return datetime.fromtimestamp(at, UTC)
