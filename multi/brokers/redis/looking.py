@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -18,6 +18,8 @@ from multi.message import Message
 
 #: Messages that are read, or moved, in one step, so that Redis serves others in between.
 _AT_ONCE = 200
+#: Messages that Redis walks over in one step: a few milliseconds.
+_WALK = 40_000
 _BINDINGS = "_kombu.binding."
 #: What the tags of claims begin with that are made to hand messages over.
 _HAND = "hand over "
@@ -74,8 +76,8 @@ class RedisLooking(Looking):
             chosen = [text for text in reversed(texts) if wanted is None or _wanted(text, wanted)]
             if limit is not None:
                 del chosen[limit - moved :]
-            words = [word for text in chosen for word in (text, envelope.moved(text, queue))]
-            if words:
+            for some in _portions(chosen, passed):
+                words = [word for text in some for word in (text, envelope.moved(text, queue))]
                 moved += self._call([("EVAL", MOVE.source, 2, source, target, *words)])[0]
             passed += len(texts) - len(chosen)
         return moved
@@ -116,12 +118,11 @@ class RedisLooking(Looking):
             chosen = [text for text in reversed(texts) if _wanted(text, wanted or _all)]
             if limit is not None:
                 del chosen[limit - done :]
+            done += sum(self._hand(queue, source, send, some) for some in _portions(chosen, passed))
             passed += len(texts) - len(chosen)
-            if chosen:
-                done += self._hand(queue, source, send, chosen)
         return done
 
-    def _hand(self, queue: str, source: str, send: Send, texts: list[bytes]) -> int:
+    def _hand(self, queue: str, source: str, send: Send, texts: Sequence[bytes]) -> int:
         keys = self._keys
         # a long tag, as those of lanes
         prefix = f"{_HAND}{envelope.next_tag()}".ljust(64, "-") + ":"
@@ -212,6 +213,13 @@ class RedisLooking(Looking):
         if tags:
             for each, starts in zip(found, self._call([("HMGET", self._keys.starts, *tags)])[0], strict=True):
                 each.starts = int(starts or 0)
+
+
+def _portions(texts: Sequence[bytes], passed: int) -> Iterator[Sequence[bytes]]:
+    """Messages for one step each: to find one, Redis walks over those that were passed, and serves nobody else meanwhile."""
+    size = max(1, _WALK // (passed + _AT_ONCE))
+    for start in range(0, len(texts), size):
+        yield texts[start : start + size]
 
 
 def _all(message: Message) -> bool:
