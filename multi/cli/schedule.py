@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -58,12 +58,21 @@ def list_(ctx: click.Context, /, *, as_json: bool, **given: Any) -> None:
     if as_json:
         click.echo(json.dumps([_row(each) for each in found]))
     elif found:
+        zone = place.app.timezone
         rows = [
-            [each.name, each.task, each.schedule, _state(each), _local(each.last), _local(each.next), str(each.count)]
+            [
+                each.name,
+                each.task,
+                each.schedule,
+                _state(each),
+                _at(each.last, zone),
+                _at(each.next, zone),
+                str(each.count),
+            ]
             for each in found
         ]
         screen = screen_of(ctx)
-        screen.table(("ENTRY", "TASK", "SCHEDULE", "STATE", "LAST", "NEXT", "SENT"), rows, right=(6,))
+        screen.table(("ENTRY", "TASK", "SCHEDULE", "STATE", "LAST", f"NEXT ({zone})", "SENT"), rows, right=(6,))
         screen.line(f"kept in {table.place.where}")
     else:
         screen_of(ctx).line("there are no entries; have some in beat_schedule, or see multi schedule set --help")
@@ -86,7 +95,7 @@ def show(ctx: click.Context, /, name: str, *, as_json: bool, **given: Any) -> No
     if as_json:
         click.echo(json.dumps(_row(found)))
     else:
-        _show(screen_of(ctx), found)
+        _show(screen_of(ctx), found, place.app.timezone)
     _end(ctx, place)
 
 
@@ -245,7 +254,7 @@ def set_(
     if as_json:
         click.echo(json.dumps(_row(found)))
     else:
-        _show(screen_of(ctx), found)
+        _show(screen_of(ctx), found, place.app.timezone)
     _end(ctx, place)
 
 
@@ -306,8 +315,8 @@ def _state(found: Shown) -> str:
     return {"new": "not begun"}.get(found.origin, "added" if found.origin == "added" else "on")
 
 
-def _local(when: datetime | None) -> str:
-    return "-" if when is None else f"{when.astimezone():%Y-%m-%d %H:%M:%S}"
+def _at(when: datetime | None, zone: tzinfo) -> str:
+    return "-" if when is None else f"{when.astimezone(zone):%Y-%m-%d %H:%M:%S}"
 
 
 def _row(found: Shown) -> dict[str, Any]:
@@ -319,7 +328,7 @@ def _row(found: Shown) -> dict[str, Any]:
     return row
 
 
-def _show(screen: Screen, found: Shown) -> None:
+def _show(screen: Screen, found: Shown, zone: tzinfo) -> None:
     lines = {
         "entry": found.name,
         "task": found.task,
@@ -333,8 +342,8 @@ def _show(screen: Screen, found: Shown) -> None:
         ),
         "state": _state(found),
         "sent": f"{found.count} times" if found.count != 1 else "once",
-        "last": _both(found.last) + (f"  (task {found.last_id})" if found.last_id else ""),
-        "next": _both(found.next),
+        "last": _both(found.last, zone) + (f"  (task {found.last_id})" if found.last_id else ""),
+        "next": _both(found.next, zone),
     }
     if found.trouble:
         lines["trouble"] = found.trouble
@@ -342,5 +351,9 @@ def _show(screen: Screen, found: Shown) -> None:
         screen.show(f"{name + ':':10}{value}")
 
 
-def _both(when: datetime | None) -> str:
-    return "-" if when is None else f"{when.astimezone():%Y-%m-%d %H:%M:%S %Z} ({when:%H:%M:%S} UTC)"
+def _both(when: datetime | None, zone: tzinfo) -> str:
+    if when is None:
+        return "-"
+    there = when.astimezone(zone)
+    in_utc = "" if there.utcoffset() == timedelta() else f" ({when.astimezone(UTC):%H:%M:%S} UTC)"
+    return f"{there:%Y-%m-%d %H:%M:%S %Z}{in_utc}"
