@@ -38,7 +38,7 @@ BATCH = 50
 #: Who finds that another scheduler was quicker lets it be first by so much (s), and by up to as much again: the others of a
 #: project are at rest while one sends, and when it dies the next due run is late by this.
 BEHIND = 0.25
-#: A claim that is older (s) is one of a scheduler that has died while it was sending.
+#: A claim that has been looked at for so long (s), and is still the same, is one of a scheduler that has died while sending.
 FORGOTTEN = 7.0
 #: Between two attempts to reach a broker that is away (s): the first pause, and the longest.
 PAUSE, LONGEST = 0.25, 2.0
@@ -239,7 +239,8 @@ class Beat:
     def _due(self, item: Item, now: float) -> float | None:
         document, entry = item.document, item.entry
         if document.claim is not None:
-            return document.claim.at + (PAUSE if document.claim.by == self.by else FORGOTTEN)
+            # from now on, by this clock: who lives changes the document in less time
+            return now + (PAUSE if document.claim.by == self.by else FORGOTTEN)
         if entry is None or document.paused:
             return None
         try:
