@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 logger = get_logger("multi.events")
 
 TYPE = "task-sent"
+#: So many travel in one message.
+TOGETHER = 100
 
 
 def tell_sent(app: App, publications: Iterable[Publication]) -> None:
@@ -37,8 +39,11 @@ def tell_sent(app: App, publications: Iterable[Publication]) -> None:
             for publication in publications
             if "id" in publication.message.headers
         ]
-        if events:
-            dispatcher.tell(events[0] if len(events) == 1 else events, routing_key(TYPE) if len(events) == 1 else MANY)
+        if len(events) == 1:
+            dispatcher.tell(events[0], routing_key(TYPE))
+        else:
+            for start in range(0, len(events), TOGETHER):
+                dispatcher.tell(events[start : start + TOGETHER], MANY)
     except MultiError as error:
         logger.debug("That tasks were sent could not be told: %s", error)
 
