@@ -15,9 +15,9 @@ from threading import Lock
 
 #: Bytes of one ring; pages that are never written take no memory.
 SIZE = 512 * 1024
-#: Whenever so many bytes were written, the worker is woken, whether it would look soon or not: it takes what is still near the
-#: processor.
-PLENTY = 64 * 1024
+#: Whenever so many bytes were written, the worker is woken, whether it would look soon or not. More often would cost more than it
+#: brings: who is woken takes the processor from a child.
+PLENTY = SIZE // 2
 _HEADER = 64
 #: Places in the header, of 8 bytes each: whether task events are wanted, whether the worker is to be woken, bytes that were
 #: written since the beginning, bytes that were taken, lines that were dropped.
