@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import os
 import random
@@ -15,10 +14,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from multi.app.schedules.entry import Entry
-from multi.app.timetable.document import Claim, Document, read, restore, write
+from multi.app.timetable.document import Claim, read, restore, write
 from multi.app.timetable.merging import merge
 from multi.app.timetable.runs import after, due, is_ahead, patience
 from multi.app.timetable.shelves import Shelf
+from multi.beat.agenda import Agenda, Item
 from multi.beat.messages import NotWanted, message
 from multi.beat.sending import AtOnce, Claimed, Sending
 from multi.documents import Answer, Change
@@ -49,17 +49,6 @@ AFTER_TROUBLE = 60.0
 _AWAY = (BrokerUnavailable, BackendUnavailable)
 
 
-class Item(msgspec.Struct):
-    """An entry as this scheduler knows it. `ticket` is that of its place in the heap, 0 for none."""
-
-    name: str
-    value: bytes
-    document: Document
-    entry: Entry | None
-    due: float | None = None
-    ticket: int = 0
-
-
 class Beat:
     """See the module. `tick` does what is to be done now and says in how many seconds to be called again.
 
@@ -82,15 +71,14 @@ class Beat:
         self.entries = dict(entries)
         self.now = now
         self.by = f"{socket.gethostname()}:{os.getpid()}:{token_hex(3)}"
-        self.items: dict[str, Item] = {}
+        self.agenda = Agenda()
+        self.items = self.agenda.items
         self.sent = 0
         self.longest = max_interval or conf.beat_max_loop_interval or 300.0
         self._deadline: float | None = conf.beat_cron_starting_deadline
         self._late: float = conf.beat_missed_after
         self._former = dict(former or {})
         self._sending: Sending = (AtOnce if shelf.atomic else Claimed)(shelf, app.broker)
-        self._heap: list[tuple[float, int, str]] = []
-        self._tickets = itertools.count(1)
         self._writes = itertools.count(1)
         self._revision = -1
         self._look_at = 0.0
@@ -140,21 +128,15 @@ class Beat:
     @property
     def next(self) -> tuple[float, str] | None:
         """When something is due next, and what."""
-        while self._heap:
-            moment, ticket, name = self._heap[0]
-            item = self.items.get(name)
-            if item is not None and item.ticket == ticket:
-                return moment, name
-            heapq.heappop(self._heap)
-        return None
+        return self.agenda.next
 
     # -- what is known -------------------------------------------------------------------------------------------------
 
     def _wait(self) -> float:
         now = self.now()
         wait = min(self._look_at - now, self.longest)
-        if self.next is not None:
-            wait = min(wait, self._heap[0][0] + self._behind - now)
+        if (first := self.agenda.next) is not None:
+            wait = min(wait, first[0] + self._behind - now)
         return max(0.0, wait)
 
     def _lost(self, error: Exception) -> float:
@@ -222,14 +204,14 @@ class Beat:
             if entry is None:
                 self._tell(name, "can only be sent by a scheduler whose code has it, with the same arguments")
         item = self.items[name] = Item(name, value, document, entry)
-        self._place(item, self._due(item, now))
+        self.agenda.place(item, self._due(item, now))
 
     def _start_anew(self, now: float) -> None:
         """The clock was set back: when everything is due is another question now."""
         logger.warning("Scheduler: the clock was set back by %.0f s", self._seen - now)
         self._look_at = now
         for item in self.items.values():
-            self._place(item, self._due(item, now))
+            self.agenda.place(item, self._due(item, now))
 
     def _tell(self, name: str, what: str) -> None:
         if name not in self._told:
@@ -259,12 +241,6 @@ class Beat:
         )
         return now + AFTER_TROUBLE
 
-    def _place(self, item: Item, moment: float | None) -> None:
-        item.due, item.ticket = moment, 0
-        if moment is not None:
-            item.ticket = next(self._tickets)
-            heapq.heappush(self._heap, (moment, item.ticket, item.name))
-
     def _mark(self) -> str:
         return f"{self.by}:{next(self._writes)}"
 
@@ -272,10 +248,7 @@ class Beat:
 
     def _send_due(self) -> None:
         now = self.now()
-        items: list[Item] = []
-        while self.next is not None and self._heap[0][0] + self._behind <= now and len(items) < BATCH:
-            _, _, name = heapq.heappop(self._heap)
-            items.append(self.items[name])
+        items = self.agenda.take(now - self._behind, BATCH)
         if not items:
             return
         try:
@@ -283,7 +256,7 @@ class Beat:
         except BaseException:
             for item in items:
                 if self.items.get(item.name) is item:
-                    self._place(item, item.due)
+                    self.agenda.place(item, item.due)
             raise
 
     def _attempt(self, items: Sequence[Item], now: float) -> None:
@@ -340,10 +313,10 @@ class Beat:
         try:
             found = due(entry.schedule, entry.missed, at, now, deadline=self._deadline, late=self._late)
         except Exception as error:  # as above
-            self._place(item, self._troubled(item, now, error))
+            self.agenda.place(item, self._troubled(item, now, error))
             return None
         if found.at == document.at:
-            self._place(item, found.next)
+            self.agenda.place(item, found.next)
             return None
         if found.skipped:
             logger.warning(
@@ -405,7 +378,7 @@ class Beat:
             return
         took_over = item.document.claim is not None
         item.value, item.document = value, document
-        self._place(item, self._due(item, self.now()) if took_over or document.claim is not None else following)
+        self.agenda.place(item, self._due(item, self.now()) if took_over or document.claim is not None else following)
         if change.publications:
             self.sent += len(change.publications)
             for _ in change.publications:
