@@ -28,7 +28,7 @@ from multi.loop import Loop
 from multi.message import Message
 from multi.outcome import Publication
 from multi.store import Storage, Store
-from multi.talk import FANOUT, Subscription
+from multi.talk import FANOUT, Subscription, Talk
 from multi.topology import Topology
 from multi.urls import mask
 
@@ -264,6 +264,9 @@ class Broker(Looking, ABC):
 
     abilities: Abilities = Abilities()
 
+    talk: Talk
+    """How transient messages go over this broker."""
+
     agreements: Agreements | None = None
     """What workers agree on by this broker; None where it keeps nothing of the kind."""
 
@@ -341,7 +344,6 @@ class Broker(Looking, ABC):
         """
         raise NotImplementedError
 
-    @abstractmethod
     def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> int | None:
         """Say something to all who listen on this exchange now; there may be none. Raises `BrokerUnavailable`.
 
@@ -349,8 +351,8 @@ class Broker(Looking, ABC):
         Nothing is kept for who comes later, and a listener that is too slow misses some. Returns how many listen, as the
         broker knows it at this moment (one that is dying counts), None where it doesn't tell.
         """
+        return self.talk.say(exchange, message, key=key, kind=kind)
 
-    @abstractmethod
     def subscribe(
         self,
         exchange: str,
@@ -368,6 +370,7 @@ class Broker(Looking, ABC):
         what a listener hasn't fetched for `ttl` seconds is dropped, where the broker can tell; and it keeps a bounded
         number in any case. Raises `BrokerUnavailable`.
         """
+        return self.talk.subscribe(exchange, keys=keys, kind=kind, queue=queue, expires=expires, ttl=ttl)
 
     def publish_once(self, shelf: str, changes: Sequence[Change], *, tell: bool = False) -> list[Answer]:
         """`multi.documents.Keeps.change`, and what each change publishes is sent in the very step that makes it.

@@ -36,7 +36,7 @@ from multi.loop import Loop, Timer
 from multi.message import Message
 from multi.outcome import Publication
 from multi.store import Storage
-from multi.talk import FANOUT, MOST_WAITING, Subscription, check
+from multi.talk import FANOUT, MOST_WAITING, check
 from multi.topology import Topology
 
 #: Seconds between two looks for due times and leases, which rings and timers make unnecessary but for set clocks.
@@ -58,7 +58,7 @@ class MemoryBroker(MemoryLooking, Broker):
     def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, lease: float = 30.0) -> None:
         super().__init__(url, options, lease=lease)
         self._hub = hub(url)
-        self._talk = MemoryTalk(self._hub)
+        self.talk = MemoryTalk(self._hub)
         self.agreements = MemoryAgreements(self._hub)
 
     def publish(self, publications: Sequence[Publication]) -> None:
@@ -87,21 +87,6 @@ class MemoryBroker(MemoryLooking, Broker):
 
     def check(self) -> None:
         self._hub.guard()
-
-    def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> int | None:
-        return self._talk.say(exchange, message, key=key, kind=kind)
-
-    def subscribe(
-        self,
-        exchange: str,
-        *,
-        keys: Sequence[str] = ("",),
-        kind: str = FANOUT,
-        queue: str = "",
-        expires: float = 60.0,
-        ttl: float | None = None,
-    ) -> Subscription:
-        return self._talk.subscribe(exchange, keys=keys, kind=kind, queue=queue, expires=expires, ttl=ttl)
 
     def depth(self, queue: str) -> int:
         with self._hub.lock:

@@ -55,10 +55,8 @@ from multi.errors import (
     MultiError,
 )
 from multi.loop import Loop
-from multi.message import Message
 from multi.outcome import Publication
 from multi.store import Storage
-from multi.talk import FANOUT, Subscription
 
 #: Messages per transaction when many are published: about 10 ms, so that lanes get in between.
 _BATCH = 1000
@@ -85,7 +83,7 @@ class SQLiteBroker(SQLiteLooking, SQLiteDocuments, Broker):
         self.path, query = location(url, self.options)
         self._settings = {**self.options, **query}
         self._database = self.database(str(self._settings.get("create", "")), BrokerUnavailable, BrokerRefused)
-        self._talk = SQLiteTalk(self._database)
+        self.talk = SQLiteTalk(self._database)
         self.agreements = SQLiteAgreements(self._database)
 
     def database(self, create: str, failure: type[MultiError], refusal: type[MultiError], **waiting: Any) -> Database:
@@ -144,21 +142,6 @@ class SQLiteBroker(SQLiteLooking, SQLiteDocuments, Broker):
         with self._database.write() as connection:
             # a write, so that a read-only or full disk shows now
             connection.execute("INSERT OR REPLACE INTO facts VALUES ('checked', ?)", (str(os.getpid()),))
-
-    def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> int | None:
-        return self._talk.say(exchange, message, key=key, kind=kind)
-
-    def subscribe(
-        self,
-        exchange: str,
-        *,
-        keys: Sequence[str] = ("",),
-        kind: str = FANOUT,
-        queue: str = "",
-        expires: float = 60.0,
-        ttl: float | None = None,
-    ) -> Subscription:
-        return self._talk.subscribe(exchange, keys=keys, kind=kind, queue=queue, expires=expires, ttl=ttl)
 
     def depth(self, queue: str) -> int:
         with self._database.read() as connection:

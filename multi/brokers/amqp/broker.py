@@ -21,10 +21,8 @@ from multi.connections.amqp.management import Management
 from multi.connections.amqp.talk import AMQPTalk
 from multi.errors import BrokerRefused, BrokerUnavailable, ConfigurationError, MultiError
 from multi.loop import Loop
-from multi.message import Message
 from multi.outcome import Publication
 from multi.store import Storage
-from multi.talk import FANOUT, Subscription
 from multi.topology import Topology
 
 T = TypeVar("T")
@@ -64,7 +62,7 @@ class AMQPBroker(AMQPLooking, Broker):
             moves="confirmed",
             bindings=self.management is not None,
         )
-        self._talk = AMQPTalk(self.addresses, self.management)
+        self.talk = AMQPTalk(self.addresses, self.management)
         self._lock = threading.Lock()
         self._link: Link | None = None
         self._outbox: Outbox | None = None
@@ -145,23 +143,8 @@ class AMQPBroker(AMQPLooking, Broker):
         names = self.known.queues if queues is None else queues
         return HandedBack(dead=sum(self.replay(queue) for queue in list(names)) if dead else 0)
 
-    def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> int | None:
-        return self._talk.say(exchange, message, key=key, kind=kind)
-
-    def subscribe(
-        self,
-        exchange: str,
-        *,
-        keys: Sequence[str] = ("",),
-        kind: str = FANOUT,
-        queue: str = "",
-        expires: float = 60.0,
-        ttl: float | None = None,
-    ) -> Subscription:
-        return self._talk.subscribe(exchange, keys=keys, kind=kind, queue=queue, expires=expires, ttl=ttl)
-
     def close(self) -> None:
-        self._talk.close()
+        self.talk.close()
         self._after_fork()
         with self._lock:
             link, self._link, self._outbox = self._link, None, None

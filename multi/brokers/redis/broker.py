@@ -26,7 +26,6 @@ from multi.loop import Loop
 from multi.message import Message
 from multi.outcome import Publication
 from multi.store import Storage
-from multi.talk import Subscription
 from multi.topology import FANOUT
 
 #: Messages sent in one command.
@@ -54,7 +53,7 @@ class RedisBroker(RedisLooking, Broker):
         self._address = Address.from_url(url, self.options)
         self._keys = Keys.from_options(self.options)
         self._connections = PerThread(self._address)
-        self._talk = RedisTalk(self._address, self._keys, self._connections)
+        self.talk = RedisTalk(self._address, self._keys, self._connections)
         self.agreements = RedisAgreements(self._keys.prefix, self._call)
         self._exchanges: Exchanges | None = None
 
@@ -203,21 +202,6 @@ class RedisBroker(RedisLooking, Broker):
         if dead:
             found.dead = sum(self.replay(queue) for queue in (counting.dead_queues() if queues is None else queues))
         return found
-
-    def say(self, exchange: str, message: Message, *, key: str = "", kind: str = FANOUT) -> int | None:
-        return self._talk.say(exchange, message, key=key, kind=kind)
-
-    def subscribe(
-        self,
-        exchange: str,
-        *,
-        keys: Sequence[str] = ("",),
-        kind: str = FANOUT,
-        queue: str = "",
-        expires: float = 60.0,
-        ttl: float | None = None,
-    ) -> Subscription:
-        return self._talk.subscribe(exchange, keys=keys, kind=kind, queue=queue, expires=expires, ttl=ttl)
 
     def _call(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
         replies = self._connections.get().pipeline_again(commands)
