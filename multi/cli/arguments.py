@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem
 from multi.errors import ConfigurationError, MultiError
 from multi.nodes import commandline
 from multi.nodes.commandline import Given, Line, Scope
-from multi.nodes.options import CELERYS, EVERY, LAUNCHING, NAMING, OPTIONS, SCREEN, by_spelling
+from multi.nodes.options import BEATS, CELERYS, EVERY, LAUNCHING, NAMING, OPTIONS, SCREEN, by_spelling
 
 #: How an option is given for some of the nodes only.
 _SINGLE = [
@@ -147,7 +147,8 @@ class NodesCommand(click.Command):
             "Options": set[str](),
             "Names": {option.name for option in NAMING} | {"hostname"},
             "Options of the worker": {option.name for option in OPTIONS} - {"hostname", *(one.name for one in SCREEN)},
-            "Options that only Celery's worker and beat have": {option.name for option in CELERYS},
+            "Options of a beat": {option.name for option in BEATS},
+            "Options that only Celery's worker has": {option.name for option in CELERYS},
         }
         if not self.passes_on:
             groups["Also"] = groups.pop("Options of the worker")

@@ -122,7 +122,7 @@ beat = BeatCommand(
 
 def start(values: dict[str, Any]) -> int:
     """Check, prepare and run; returns the exit code."""
-    check_scheduler(values["scheduler"], "-S")
+    check_options(values)
     if values["executable"] and os.path.abspath(values["executable"]) != sys.executable:
         workers._replace_interpreter(values["executable"])
     name = node_name(values["hostname"] or "celerybeat")
@@ -208,6 +208,11 @@ def serve(
     return service.run()
 
 
+def check_options(values: dict[str, Any]) -> None:
+    """Refuse what makes no sense."""
+    check_scheduler(values["scheduler"], "-S")
+
+
 def check_scheduler(named: str | None, where: str) -> None:
     """Refuse a scheduler of another program's, whose entries nobody would send."""
     if not named or named in KNOWN:
@@ -220,7 +225,7 @@ def check_scheduler(named: str | None, where: str) -> None:
         what = "it is made for Celery's beat, and multi has a scheduler of its own"
     raise ConfigurationError(
         f"{where}: {named!r} can't run here: {what}. Leave it out and have the entries in beat_schedule, or add them at run time "
-        "(app.schedule.set, multi schedule set); or go on with Celery's beat: multi start beat --kind beat --engine celery"
+        "(app.schedule.set, multi schedule set); or go on with Celery's beat, as a node with --kind beat --engine celery"
     )
 
 

@@ -101,19 +101,30 @@ def _of_hosts(description: Description) -> list[Problem]:
 
 
 def said_of(spec: NodeSpec, *, anywhere: bool = False) -> str:
-    """What the worker's own parser has to say about the options that it would get. (Of another interpreter's multi nothing is
+    """What the node's own parser has to say about the options that it would get. (Of another interpreter's multi nothing is
     known; with `anywhere` it is taken to be like this one.)"""
     if spec.engine != "multi" or spec.command or not (anywhere or spec.executable == sys.executable):
         return ""
-    from multi.cli.worker import check_options, worker
-
     try:
-        check_options(worker.make_context("multi worker", [*table.words(spec.options), *spec.rest]).params)
-    except click.UsageError as error:
-        return error.format_message()
+        check_words(spec.kind, [*table.words(spec.options), *spec.rest])
     except ConfigurationError as error:
         return str(error)
     return ""
+
+
+def check_words(kind: str, words: list[str]) -> None:
+    """Have `multi worker` or `multi beat` parse its options. Raises `ConfigurationError` for what it can't do."""
+    try:
+        if kind == "beat":
+            from multi.cli import beat
+
+            beat.check_options(beat.beat.make_context("multi beat", words).params)
+        else:
+            from multi.cli import worker
+
+            worker.check_options(worker.worker.make_context("multi worker", words).params)
+    except click.UsageError as error:
+        raise ConfigurationError(error.format_message()) from None
 
 
 def _count(number: int, what: str) -> str:

@@ -21,11 +21,11 @@ from multi.controller.node import Node
 from multi.errors import ConfigurationError, NodeNotFound
 from multi.nodes import commandline, names
 from multi.nodes.commandline import Given, Line, Scope
-from multi.nodes.engines.multi import is_workers_only
+from multi.nodes.engines.multi import is_beats_only, is_workers_only
 from multi.nodes.names import Label, Naming, NodeName
 from multi.nodes.options import BY_NAME, Value, by_name, by_spelling
 from multi.nodes.policy import signal_number
-from multi.nodes.spec import NodeSpec, kept_environment, logical_cwd
+from multi.nodes.spec import BEAT, NodeSpec, kept_environment, logical_cwd
 
 __all__ = [
     "ENDS",
@@ -52,8 +52,6 @@ _NEVER_EMPTY = frozenset(
         *("cmd", "engine", "user", "uid", "group", "gid", "env-file", "env"),
     }
 )
-#: A node of this name is a scheduler, unless something else is said of it.
-BEAT = "beat"
 ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL)
 
 
@@ -225,6 +223,8 @@ class Request:
         for node in nodes:
             scopes = [self._line.common, *self._scopes_of(node)]
             mine = [given for given in foreign if any(given in scope for scope in scopes)]
+            if self._kind_of(node) == "beat":
+                mine = [given for given in mine if not is_beats_only(_name(given))]
             if not self._passes_on and (strange := self._never_told(node, mine)):
                 command = self._ctx.command
                 own = command.own_spellings(self._ctx) if isinstance(command, NodesCommand) else {}
@@ -237,6 +237,9 @@ class Request:
                     text = commandline.no_option(mine[0].spelling, {})
                     if "did you mean" not in text and mine[0].spelling != "--json":
                         text += "; what is an option of your Celery project's own goes through with --engine celery"
+                    raise ConfigurationError(f"{mine[0].word}: {text}")
+                if is_beats_only(_name(mine[0])):
+                    text = "only a beat has this option; leave it out, or give --kind beat"
                     raise ConfigurationError(f"{mine[0].word}: {text}")
                 raise ConfigurationError(f"{mine[0].word}: only Celery has this option; give it with --engine celery")
 
@@ -291,7 +294,9 @@ class Request:
         if self._is_beat_among_others(node, {**own, "kind": None}):
             # what is said of all of them is meant for the workers where only these have it
             mine = commandline.values(self._scopes_of(node), "beat")
-            values = {option: value for option, value in values.items() if option in mine or not is_workers_only(option)}
+            values = {
+                option: value for option, value in values.items() if option in mine or not is_workers_only(option)
+            }
         if any(given.spelling in ("-n", "--hostname") for scope in self._scopes_of(node) for given in scope):
             raise ConfigurationError(f"{node}: its host is part of its name: write {name.short}@HOST")
         return commandline.expanded(values, name)
@@ -313,6 +318,11 @@ class Request:
             shape["engine"]
             or ("command" if shape["kind"] == "command" or (command and not command[0].startswith("-")) else "multi")
         )
+
+    def _kind_of(self, node: Node) -> str:
+        """The kind that it has, or is to have by this command line."""
+        kept = None if "app" in self.options_of(node) else node.spec()
+        return str(self.own_of(node).get("kind") or (kept.kind if kept is not None else "worker"))
 
     def _is_for_another(self, node: Node) -> bool:
         """Whether words are given that only the engine understands which its worker has turned out to be of."""

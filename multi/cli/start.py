@@ -173,7 +173,9 @@ def tell(
 
 
 def check_values(request: Request, specs: list[tuple[Node, NodeSpec]]) -> None:
-    """Let the worker's own parser look at what is given, before anything is done to a node that runs."""
+    """Let the parser of workers, or of beats, look at what is given, before anything is done to a node that runs."""
+    from multi.cli.check import check_words
+
     checked: list[list[str]] = []
     for node, spec in specs:
         options = request.options_of(spec.name)
@@ -183,9 +185,10 @@ def check_values(request: Request, specs: list[tuple[Node, NodeSpec]]) -> None:
         words = table.words(options)
         if spec.executable == sys.executable:
             words += request.rest  # of another interpreter's multi nothing is known
-        if spec.engine == "multi" and words and words not in checked and request.engine_of(node) == "multi":
-            checked.append(words)
-            _check_words(words)
+        seen = [spec.kind, *words]
+        if spec.engine == "multi" and words and seen not in checked and request.engine_of(node) == "multi":
+            checked.append(seen)
+            check_words(spec.kind, words)
         if spec.engine == "celery" and (new := _new_options(request, node, spec)) and new not in checked:
             checked.append(new)
             if why := rehearsal.refusal(spec):
@@ -199,15 +202,6 @@ def _new_options(request: Request, node: Node, spec: NodeSpec) -> list[str]:
     kept = node.spec()
     had = kept.options if kept is not None else {}
     return [name for name in request.options_of(spec.name) if name.startswith("-") and name not in had]
-
-
-def _check_words(words: list[str]) -> None:
-    from multi.cli.worker import check_options, worker
-
-    try:
-        check_options(worker.make_context("multi worker", words).params)
-    except click.UsageError as error:
-        raise ConfigurationError(f"{error.format_message()}") from None
 
 
 def specification(request: Request, node: Node, *, anew: bool | None = None) -> tuple[NodeSpec, NodeSpec | None]:

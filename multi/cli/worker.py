@@ -270,7 +270,9 @@ def check_options(values: dict[str, Any]) -> list[str]:
     if not values["beat"]:
         for name in ("schedule_filename", "scheduler"):
             if values[name] is not None:
-                raise ConfigurationError(f"{spelling[name]} is for the scheduler inside a worker: give -B, too, or leave it out")
+                raise ConfigurationError(
+                    f"{spelling[name]} is for the scheduler inside a worker: give -B, too, or leave it out"
+                )
     if values["pool"] is not None:
         kind = find_pool(values["pool"])
         for name in ("time_limit", "soft_time_limit") if kind.loop == "threads" else ():

@@ -21,7 +21,7 @@ from multi.nodes.description import ERROR, WARNING, Described, Description, Prob
 from multi.nodes.description.positions import Path
 from multi.nodes.description.wording import in_keys
 from multi.nodes.names import expand
-from multi.nodes.spec import NodeSpec
+from multi.nodes.spec import BEAT, NodeSpec
 
 _OLDEST = (3, 11)
 #: What says what a node is: with an error in one of them nothing more can be said of its engine.
@@ -146,6 +146,9 @@ class _Examination:
                     )
         if not app and spec.engine == "multi" and spec.kind == "worker" and not self._has_app(spec, found):
             self.add(node, "app", 'no app is named: say where it is, as in app = "proj.tasks"')
+        if spec.name.short == BEAT and spec.kind == "worker" and spec.given_kind is None and not spec.command:
+            text = 'is a worker, since an engine is given: kind = "beat" makes it a scheduler, kind = "worker" leaves it one'
+            self.add(node, "kind", text, WARNING)
         if spec.engine == "celery" and "celery" not in found.modules:
             text = f"Celery is not installed for {spec.executable}; name the interpreter of the project"
             self.add(node, "python", text)

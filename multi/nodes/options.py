@@ -28,7 +28,7 @@ class Option(NamedTuple):
     choices: tuple[str, ...] = ()  # that the shell offers; what else is understood tells the worker
     also: tuple[str, ...] = ()  # further spellings that Celery has
     is_list: bool = False  # given repeatedly, it means all the values
-    kinds: tuple[str, ...] = ("worker",)  # of node that have it in Celery
+    kinds: tuple[str, ...] = ("worker",)  # of node that have it
 
     @property
     def name(self) -> str:
@@ -81,7 +81,12 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--heartbeat-interval",), "SECONDS", "The time between its heartbeats, which are events (2)."),
     Option(("--autoscale",), "MAX,MIN", "Let the number that runs at once follow the load, between these."),
     Option(("-B", "--beat"), None, "Run the scheduler inside this worker."),
-    Option(("-s", "--schedule-filename"), "FILE", "The file of the scheduler.", also=("--schedule",)),
+    Option(
+        ("-s", "--schedule-filename"),
+        "FILE",
+        "The file of Celery's beat; multi's reads in it when entries ran last.",
+        also=("--schedule",),
+    ),
     Option(("--scheduler",), "CLASS", "The class of the scheduler."),
     Option(("-f", "--logfile"), "FILE", "The log file; %n, %h and the like are filled in.", "node"),
     Option(("--pidfile",), "FILE", "Where to write the process id; %n, %h and the like are filled in.", "node"),
@@ -91,12 +96,16 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--executable",), "PYTHON", "The interpreter to run the worker with.", "node"),
 )
 
-#: What only Celery's own worker and beat have.
-CELERYS: tuple[Option, ...] = (
-    Option(("--pool-start-method",), "METHOD", "How Celery's prefork makes children.", choices=("fork", "spawn")),
-    Option(("--max-interval",), "SECONDS", "The longest sleep of Celery's beat.", kinds=("beat",)),
+#: What a beat has, Celery's or multi's, and no worker.
+BEATS: tuple[Option, ...] = (
+    Option(("--max-interval",), "SECONDS", "A beat looks at the clock at least so often.", kinds=("beat",)),
     Option(("--enable-remote-control",), None, "Celery's beat answers pings.", kinds=("beat",)),
     Option(("--no-enable-remote-control",), None, "Celery's beat answers no pings.", kinds=("beat",)),
+)
+
+#: What only Celery's own worker has.
+CELERYS: tuple[Option, ...] = (
+    Option(("--pool-start-method",), "METHOD", "How Celery's prefork makes children.", choices=("fork", "spawn")),
 )
 
 #: How the names are made that a command line stands for; none of them reaches a worker.
@@ -121,8 +130,8 @@ SCREEN: tuple[Option, ...] = (
 BY_NAME: dict[str, Option] = {option.name: option for option in OPTIONS}
 BY_SPELLING: dict[str, Option] = {spelling: option for option in OPTIONS for spelling in option.spellings}
 
-#: With Celery's; what a command line for nodes may hold.
-EVERY: tuple[Option, ...] = (*OPTIONS, *CELERYS)
+#: With a beat's and Celery's; what a command line for nodes may hold.
+EVERY: tuple[Option, ...] = (*OPTIONS, *BEATS, *CELERYS)
 _NAMED: dict[str, Option] = {option.name: option for option in EVERY}
 _SPELLED: dict[str, Option] = {spelling: option for option in EVERY for spelling in (*option.spellings, *option.also)}
 _OF_BEAT = {"-S": _NAMED["scheduler"]}  # to a worker it is the file of its state

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 VERSION = 1
 KINDS = ("worker", "beat", "command")
+#: A node of this name, or a table of nodes, is a scheduler unless something else is said of it.
+BEAT = "beat"
 #: What is kept beside the command line, by the names under which it is kept and given.
 _MORE = (
     *("kind", "engine", "singleton", "command", "user", "group", "env_files", "limits", "nice", "hooks"),

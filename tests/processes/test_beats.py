@@ -224,6 +224,7 @@ def test_a_node_that_is_called_beat_is_a_scheduler_unless_it_is_said_to_be_somet
         return [line.partition(" -m multi ")[2].partition(" -f ")[0] for line in lines]
 
     assert shown("beat") == ["beat -A proj -n beat@" + host]
+    assert shown("beat", "--max-interval", "5") == ["beat -A proj --max-interval=5 -n beat@" + host]
     # what is said of all nodes is meant for those that have such an option
     worker = "worker -A proj -c 2 -n w1@" + host
     assert shown("w1", "beat", "-c", "2") == [worker, "beat -A proj -n beat@" + host]

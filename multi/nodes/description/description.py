@@ -19,7 +19,7 @@ from multi.nodes.description.reading import Tables, read
 from multi.nodes.description.special import Need
 from multi.nodes.engines.celery import OF_BEAT
 from multi.nodes.options import Value
-from multi.nodes.spec import NodeSpec
+from multi.nodes.spec import BEAT, NodeSpec
 
 #: Tables that are added to, where others are replaced.
 _ADDED = ("env", "limits", "hooks", "stop", "log")
@@ -201,7 +201,7 @@ class _Builder:
         table.pop("count", None)
         above = table.pop("inherits", None)
         if above is None:
-            return table
+            return self._shaped(section, table)
         at = ("nodes", section, "inherits")
         way = [*way, section]
         if above in way:
@@ -216,7 +216,17 @@ class _Builder:
                 self.report.add(at, f'there is no table of nodes "{above}"{known}')
             return None
         values = self._inherited(above, way)
-        return None if values is None else _merged(values, table)
+        return None if values is None else self._shaped(section, _merged(values, table))
+
+    def _shaped(self, section: str, own: dict[str, Any]) -> dict[str, Any]:
+        """The values of a table that is called beat make a scheduler, unless they say something else."""
+        if (
+            section != BEAT
+            or "engine" in self.tables.defaults
+            or any(one in own for one in ("kind", "engine", "command"))
+        ):
+            return own
+        return {**own, "kind": "beat"}
 
     def _spec(self, short: str, section: str, own: dict[str, Any]) -> NodeSpec:
         values = _merged(self._defaults(own), own)

@@ -8,6 +8,7 @@ from typing import Any
 
 from multi.nodes.description.keys import NODE, NODE_KEYS, OPTION
 from multi.nodes.engines.celery import OF_BEAT
+from multi.nodes.spec import BEAT
 
 Values = dict[str, Any]
 
@@ -84,6 +85,8 @@ def together(nodes: Mapping[str, Values]) -> dict[str, Values]:
             sections[stem] = {"count": len(numbers), **members[0]}
         else:
             sections[node] = values
+    if BEAT in sections and not any(one in sections[BEAT] for one in ("kind", "engine", "command")):
+        sections[BEAT] = {"kind": "worker", **sections[BEAT]}  # by its name alone it would be a scheduler
     return sections
 
 

@@ -29,6 +29,12 @@ def is_workers_only(name: str) -> bool:
     return option is not None and option.whose == "worker" and name not in OF_BEAT
 
 
+def is_beats_only(name: str) -> bool:
+    """Whether a worker of multi's has no such option."""
+    option = table.by_name(name)
+    return option is not None and option.kinds == ("beat",)
+
+
 class MultiEngine(Engine):
     """Its worker opens the app that `-A` names; where that is a Celery app, it goes on as Celery's own worker."""
 
@@ -44,6 +50,10 @@ class MultiEngine(Engine):
                 raise ConfigurationError(
                     f"{spec.name}: {' '.join(table.words(taken))}: a beat has no such option; leave it out"
                 )
+        elif taken := {name: value for name, value in spec.options.items() if is_beats_only(name)}:
+            raise ConfigurationError(
+                f"{spec.name}: {' '.join(table.words(taken))}: only a beat has this option; leave it out, or give --kind beat"
+            )
         stop_signal(spec)
 
     def argv(self, spec: NodeSpec, log_pattern: str | None) -> list[str]:
