@@ -305,6 +305,9 @@ class Broker(Looking, ABC):
     def check(self) -> None:
         """Connect once; raises `BrokerUnavailable` with address, cause and remedy, never a password."""
 
+    def prepare(self) -> None:
+        """Have what is missing made when it is first needed, as `watch` does: for who works all the time, not for clients."""
+
     @abstractmethod
     def depth(self, queue: str) -> int:
         """How many messages wait in `queue`, parked and claimed ones not counted."""

@@ -91,6 +91,9 @@ class SQLiteBroker(SQLiteLooking, SQLiteDocuments, Broker):
         synchronous = str(self._settings.get("synchronous", "normal"))
         return Database(self.path, failure, refusal, create=create, synchronous=synchronous, **waiting)
 
+    def prepare(self) -> None:
+        self._database.create = self._database.create or "file"
+
     def publish(self, publications: Sequence[Publication]) -> None:
         made = rows(SQLiteBindings(self.topology).spread(self._database, publications, strict=True))
         for start in range(0, len(made), _BATCH):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -14,7 +15,7 @@ from multi import log
 from multi.beat import migration
 from multi.cli import worker as workers
 from multi.cli.screen import complain
-from multi.errors import AppIsCelerys, ConfigurationError, MultiError
+from multi.errors import AppIsCelerys, BackendUnavailable, ConfigurationError, MultiError
 from multi.nodes.options import Option, by_spelling
 from multi.worker import privileges
 from multi.worker.names import expand, node_name
@@ -185,6 +186,7 @@ def serve(
     """Run the scheduler of an app that is ready; the exit code. Raises `ConfigurationError` for a schedule that is none."""
     from multi.app.schedules.entries import entries_of
     from multi.app.timetable.shelves import shelf
+    from multi.backends.base import Backend
     from multi.beat.beat import Beat
     from multi.beat.service import Service
 
@@ -195,7 +197,11 @@ def serve(
             "broker with -b or broker_url, or none for the embedded one"
         )
     entries = entries_of(app)
+    app.broker.prepare()
     place = shelf(app)
+    if isinstance(place.keeps, Backend):
+        with contextlib.suppress(BackendUnavailable):  # tried again, and told, when it is needed
+            place.keeps.prepare()
     service = Service(
         Beat(app, place, entries, max_interval=max_interval, former=former_runs(app, file)),
         reload=reload,

@@ -307,7 +307,7 @@ class Database:
             )
         if not self.create and not os.path.exists(self.path):
             raise self._failure(
-                f"{self.path} doesn't exist; a worker makes it when it starts (multi worker, multi start). "
+                f"{self.path} doesn't exist; a worker makes it when it starts, or a scheduler (multi start). "
                 "Is the path right?"
             )
 

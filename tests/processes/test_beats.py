@@ -51,7 +51,8 @@ def entry(project: Project, name: str) -> dict[str, Any]:
 
 
 def test_schedulers_are_nodes_and_when_one_is_killed_the_other_goes_on(nodes: Nodes) -> None:
-    nodes.project.write("proj.py", PROJECT)
+    # a file that isn't there yet: a scheduler may be the first to come
+    nodes.project.write("proj.py", PROJECT.replace('App("proj")', 'App("proj", broker="sqlite:///proj.db")'))
     nodes.run("start", "beat", "-A", "proj", "-l", "INFO")
     nodes.run("start", "b2", "-A", "proj", "-l", "INFO", "--kind", "beat")
     found = [nodes.status(name) for name in ("beat", "b2")]
