@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,6 +24,7 @@ class Heard:
         """Of each message its routing key, its headers and its properties."""
         self.state: State = self._app.events.State()
         self.over = threading.Event()
+        self._probes = 0
 
     @contextmanager
     def listening(self) -> Iterator[Heard]:
@@ -32,7 +34,8 @@ class Heard:
             received = receiver._receive
 
             def receive(body: Any, message: Any, *rest: Any) -> Any:
-                self.messages.append((message.delivery_info["routing_key"], message.headers, message.properties))
+                if (key := message.delivery_info["routing_key"]) != "heard.probe":
+                    self.messages.append((key, message.headers, message.properties))
                 return received(body, message, *rest)
 
             receiver._receive = receive
@@ -40,10 +43,18 @@ class Heard:
                 thread = threading.Thread(target=self._drain, args=(own,), daemon=True)
                 thread.start()
                 try:
+                    until(self._hears_itself, 30, what="that Celery's receiver hears anything")
                     yield self
                 finally:
                     self.over.set()
                     thread.join()
+
+    def _hears_itself(self) -> bool:
+        """Whether an event of ours has come: kombu subscribes when it reads for the first time."""
+        with self._app.events.default_dispatcher() as dispatcher:
+            dispatcher.send("heard-probe")
+        time.sleep(0.01)
+        return bool(self._probes)
 
     def _drain(self, connection: Any) -> None:
         while not self.over.is_set():
@@ -53,6 +64,9 @@ class Heard:
                 pass
 
     def _event(self, event: dict[str, Any]) -> None:
+        if event["type"] == "heard-probe":
+            self._probes += 1
+            return
         self.events.append(event)
         self.state.event(dict(event))
 
