@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from multi import App, chain, crontab, group, schedule
+from multi import App, BeatLazyFunc, chain, crontab, group, schedule
 from multi.app.schedules.entries import entries_of, read
 from multi.app.schedules.entry import Entry
 from multi.errors import ConfigurationError
@@ -45,11 +45,18 @@ def test_entries_are_read_from_the_setting() -> None:
             "number": {
                 "task": "proj.tasks.add",
                 "schedule": 30.0,
+                "args": (1,),
                 "relative": True,
                 "options": {"queue": "x", "expires": 5},
             },
-            "line": {"task": "proj.tasks.add", "schedule": "30 7 * * mon", "tz": "Asia/Tokyo", "missed": "all"},
-            "off": {"task": "proj.tasks.add", "schedule": 1, "enabled": False, "args": None, "kwargs": None},
+            "line": {
+                "task": "proj.tasks.add",
+                "args": (1,),
+                "schedule": "30 7 * * mon",
+                "tz": "Asia/Tokyo",
+                "missed": "all",
+            },
+            "off": {"task": "proj.tasks.add", "schedule": 1, "enabled": False, "args": None, "kwargs": {"a": 1}},
         },
     )
     entries, notes = read(app)
@@ -171,10 +178,11 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
                 "value": {"task": "proj.tasks.add", "schedule": 1, "options": {"priority": 1000}},
                 "callable": {"task": print, "schedule": 1},
                 7: {"task": "proj.tasks.add", "schedule": 1},
+                " ": {"task": "proj.tasks.add", "schedule": 1},
             }
         )
     )
-    assert text.startswith("beat_schedule: 18 things are wrong:")
+    assert text.startswith("beat_schedule: 19 things are wrong:")
     for line in (
         "'keys': 'shedule' is no key of an entry; did you mean 'schedule'?",
         "'keys': schedule is missing",
@@ -194,6 +202,7 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
         "'value': options: priority",
         "'callable': task is <built-in function print>; it is the name of a task",
         "7: the name of an entry is a text",
+        "' ': the name of an entry is empty; give it one",
     ):
         assert line in text
 
@@ -240,6 +249,23 @@ def test_a_task_that_is_not_here_is_remarked_with_the_nearest_name(caplog: pytes
             "it is sent all the same, should a worker of another app have it"
         ),
     ]
+
+
+def test_arguments_that_do_not_fit_are_remarked_before_anything_is_sent() -> None:
+    app = an_app(
+        beat_schedule={
+            "without": {"task": "proj.tasks.add", "schedule": 1},
+            "too": {"task": "proj.tasks.add", "schedule": 1, "enabled": False, "args": None, "kwargs": None},
+            "another": {"task": "proj.tasks.report", "schedule": 1, "kwargs": {"night": 1}},
+            "lazy": {"task": "proj.tasks.report", "schedule": 1, "args": (BeatLazyFunc(datetime.now),)},
+        }
+    )
+    entries, notes = read(app)
+    assert len(entries) == 4
+    missing, unknown = notes
+    assert missing.startswith("the entries 'without', 'too' can't be sent: ")
+    assert "missing 1 required positional argument: 'a'" in missing
+    assert unknown.startswith("the entry 'another' can't be sent: ")
 
 
 def test_ten_thousand_entries_are_read_in_a_moment() -> None:

@@ -152,6 +152,23 @@ def test_what_makes_no_entry_is_refused(app: App, given: dict[str, Any], said: s
     assert names(app) == ["daily", "ten"]
 
 
+@pytest.mark.parametrize("name", ["", "  "])
+def test_an_entry_has_a_name(app: App, name: str) -> None:
+    with pytest.raises(ConfigurationError, match="the name of an entry is empty; give it one"):
+        app.schedule.set(name, TASK, 5)
+    assert names(app) == ["daily", "ten"]
+
+
+def test_arguments_that_do_not_fit_are_refused_where_the_task_is_known(app: App) -> None:
+    @app.task(name="proj.add")
+    def add(a: int, b: int) -> None: ...
+
+    with pytest.raises(ConfigurationError, match="the entry 'new': its task can't be called so: .*'b'"):
+        app.schedule.set("new", add, 5, args=[1])
+    assert names(app) == ["daily", "ten"]
+    assert app.schedule.set("new", "elsewhere.add", 5, args=[1]).args == (1,)
+
+
 def test_a_schedule_that_cant_be_written_down_belongs_into_the_code(app: App) -> None:
     class Own(schedule):
         def __init__(self, when: object) -> None:

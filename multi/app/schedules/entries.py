@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from multi.app.schedules.entry import Entry, made
+from multi.app.schedules.entry import Entry, made, misfit, nameless
 from multi.errors import ConfigurationError
 from multi.log import get_logger
 
@@ -48,10 +48,10 @@ def read(app: App) -> Read:
     wrong: list[tuple[str, str]] = []
     given: dict[str, Any] = {}
     for name, one in settings.items():
-        if isinstance(name, str) and name:
-            given[name] = one
+        if trouble := nameless(name):
+            wrong.append((repr(name), trouble))
         else:
-            wrong.append((repr(name), "the name of an entry is a text"))
+            given[name] = one
     for name, one, is_named in app.added_entries:
         if name in given and not _same(given[name], one):
             remedy = (
@@ -69,7 +69,7 @@ def read(app: App) -> Read:
             entries[name] = entry
     if wrong:
         raise ConfigurationError(_together(wrong))
-    return Read(entries, _unregistered(app, entries))
+    return Read(entries, [*_unregistered(app, entries), *_misfits(app, entries)])
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -94,10 +94,24 @@ def _unregistered(app: App, entries: Mapping[str, Entry]) -> list[str]:
         hint = (
             f"did you mean {near[0]!r}?" if near else "it is sent all the same, should a worker of another app have it"
         )
-        which = f"the entry {names[0]!r} sends" if len(names) == 1 else f"the entries {', '.join(map(repr, names[:3]))}"
-        more = "" if len(names) == 1 else f"{f' and {len(names) - 3} more' if len(names) > 3 else ''} send"
-        notes.append(f"{which}{more} {task!r}, which is no task of this app; {hint}")
+        sends = "sends" if len(names) == 1 else "send"
+        notes.append(f"{_which(names)} {sends} {task!r}, which is no task of this app; {hint}")
     return notes
+
+
+def _misfits(app: App, entries: Mapping[str, Entry]) -> list[str]:
+    """A line for each way in which entries can't be sent: they stop no others."""
+    found: dict[str, list[str]] = {}
+    for entry in entries.values():
+        if why := misfit(app, entry):
+            found.setdefault(why, []).append(entry.name)
+    return [f"{_which(names)} can't be sent: {why}" for why, names in found.items()]
+
+
+def _which(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return f"the entry {names[0]!r}"
+    return f"the entries {', '.join(map(repr, names[:3]))}" + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def from_signature(

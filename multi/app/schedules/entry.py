@@ -38,6 +38,25 @@ class Entry:
     """False: it is known, but nothing is sent until somebody resumes it."""
 
 
+def nameless(name: object) -> str:
+    """What is wrong with the name of an entry; "" if nothing is."""
+    if not isinstance(name, str):
+        return "the name of an entry is a text"
+    return "" if name.strip() else "the name of an entry is empty; give it one that tells what it is for"
+
+
+def misfit(app: App, entry: Entry) -> str:
+    """Why its task can't be called with its arguments, as the call itself would say; "" if it can, or nobody here knows."""
+    task = app._tasks.get(entry.task)
+    if task is None or not task.typing or not app.strict_typing:
+        return ""
+    try:
+        task.check_arguments(entry.args, entry.kwargs)
+    except TypeError as error:
+        return str(error)
+    return ""
+
+
 def made(app: App, name: str, given: object) -> tuple[Entry | None, list[str]]:
     """The entry that a dictionary describes, and all that is wrong with it; no entry if anything is."""
     if isinstance(given, Entry):

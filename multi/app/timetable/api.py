@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from multi import clock
-from multi.app.schedules.entry import Entry, made
+from multi.app.schedules.entry import Entry, made, misfit, nameless
 from multi.app.schedules.lazy import evaluated
 from multi.app.timetable.document import ADDED, CODE, Document, define, read, restore, write
 from multi.app.timetable.runs import is_ahead, moment
@@ -126,6 +126,8 @@ class Timetable:
         given = {
             key: value for key, value in {"task": task, "schedule": schedule, **given}.items() if value is not None
         }
+        if trouble := nameless(name):
+            raise ConfigurationError(f"{name!r}: {trouble}")
         own = self._own()
 
         def change(document: Document | None) -> Document:
@@ -142,6 +144,8 @@ class Timetable:
             entry, wrong = made(self._app, name, {**known, **given})
             if entry is None:
                 raise ConfigurationError(f"the entry {name!r}: {'; '.join(wrong)}")
+            if why := misfit(self._app, entry):
+                raise ConfigurationError(f"the entry {name!r}: its task can't be called so: {why}")
             what = define(entry)
             if what.schedule is None or not what.body:
                 raise ConfigurationError(
