@@ -41,6 +41,8 @@ Wanted = Callable[[Message], bool]
 Send = Callable[[list[Message]], None]
 #: Messages that are with `Send` at a time, and seconds for which nobody else gets them.
 BATCH, HOLD = 100, 120.0
+#: What the tags of claims begin with that are made to hand messages over.
+HAND = "hand over "
 
 
 class Looking:
@@ -75,6 +77,11 @@ class Looking:
         is declared.
         """
         raise NotImplementedError
+
+    def unfinished(self, queues: Collection[str]) -> tuple[int, float]:
+        """How many messages of these queues `hand_over` holds in other processes, be they dead or at work; and the seconds
+        after which all that dead ones held can be had again, at most."""
+        return 0, 0.0
 
     def unpark(self, queues: Collection[str] | None = None) -> int:
         """Put what is parked into these queues (None: into all) though it isn't due; how many. A worker that gets one parks it

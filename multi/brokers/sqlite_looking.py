@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterable
 
-from multi.brokers.looking import BATCH, CLAIMED, PARKED, WAITING, Binding, Looking, Seen, Send, Wanted
+from multi.brokers.looking import BATCH, CLAIMED, HAND, PARKED, WAITING, Binding, Looking, Seen, Send, Wanted
 from multi.brokers.packing import unpack
 from multi.brokers.sqlite_queue import call, wake
 from multi.connections.sqlite import Database, now
@@ -83,12 +83,12 @@ class SQLiteLooking(Looking):
             # what one of us held that has died
             connection.execute(
                 "UPDATE messages SET state = 0, fence = NULL, until = ? WHERE state = 1 AND queue = ? AND until <= ? "
-                "AND fence LIKE 'hand over %'",
+                f"AND fence LIKE '{HAND}%'",
                 (time.time(), queue, now()),
             )
             (last,) = connection.execute("SELECT max(id) FROM messages").fetchone()
         while limit is None or done < limit:
-            fence = f"hand over {os.urandom(12).hex()}"
+            fence = f"{HAND}{os.urandom(12).hex()}"
             with self._database.write() as connection:
                 some = connection.execute(
                     "SELECT rank, id, envelope FROM messages WHERE state = 0 AND queue = ? AND (rank, id) > (?, ?) "
@@ -128,6 +128,17 @@ class SQLiteLooking(Looking):
             raise
         with self._database.write() as connection:
             connection.execute("DELETE FROM messages WHERE fence = ? AND state = 1", (fence,))
+
+    def unfinished(self, queues: Collection[str]) -> tuple[int, float]:
+        count, last = 0, 0.0
+        with self._database.read() as connection:
+            for queue in queues:
+                found, until = connection.execute(
+                    f"SELECT count(*), max(until) FROM messages WHERE state = 1 AND queue = ? AND fence LIKE '{HAND}%'",
+                    (queue,),
+                ).fetchone()
+                count, last = count + found, max(last, until or 0.0)
+        return count, max(0.0, last - now()) if count else 0.0
 
     def unpark(self, queues: Collection[str] | None = None) -> int:
         with self._database.write() as connection:

@@ -188,6 +188,22 @@ class Looking(Rig):
         assert names(found) == ["a", "b", "c"]
         assert [each.starts for each in found] == [0, 0, 0]
 
+    def test_what_is_being_handed_over_is_no_workers(self, broker: Broker) -> None:
+        needs(broker, "moves", "shared")
+        send(broker, message("a"), message("b"))
+        seen = []
+
+        def look(messages: list[Message]) -> None:
+            count, seconds = broker.unfinished([QUEUE])
+            seen.append((count, 0 < seconds <= broker.hold, broker.unfinished(["other"])))
+            assert broker.counts([QUEUE])[0].consumers in (0, None)
+            assert not broker.abilities.foreign or broker.consumers() == []
+
+        assert broker.hand_over(QUEUE, look) == 2
+        # a server that gives back what dead ones held at once has nothing to tell
+        assert seen == [(2, True, (0, 0.0)) if CLAIMED in broker.abilities.peeks else (0, False, (0, 0.0))]
+        assert broker.unfinished([QUEUE]) == (0, 0.0)
+
     def test_what_a_dead_process_was_handing_over_is_not_lost(self, broker: Broker) -> None:
         needs(broker, "moves", "shared")
         sent = send(broker, *[message() for _ in range(5)])

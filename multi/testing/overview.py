@@ -60,7 +60,9 @@ class Overview(Rig):
         ]
 
     def test_queues_that_nobody_named_are_found_by_what_lies_in_them(self, broker: Broker, node: MakeNode) -> None:
-        send(broker, message(), queue="elsewhere")
+        send(broker, message(priority=9), queue="elsewhere")
+        waiting = {each.name: each.waiting for each in broker.counts([])}
+        assert waiting == ({} if broker.abilities.push else {"elsewhere": 1})
         worker = node(broker, ["elsewhere"])
         lane = worker.lane()
         lane.settle(ended(lane.one(), "bury", reason="test"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -29,6 +30,23 @@ class TestBroker(BrokerContract):
         redis.connect()
         redis.call("LPUSH", queue, raw)
         redis.close()
+
+    def test_lists_of_others_in_the_same_database_are_no_queues(self, broker: Broker, redis_url: str) -> None:
+        old = {"body": '{"task": "t", "id": "1", "args": [], "kwargs": {}}', "properties": {"delivery_tag": "1"}}
+        reply = {"body": '{"ok": "pong"}', "headers": {"clock": 1}, "properties": {"delivery_tag": "2"}}
+        redis = Redis(Address.from_url(redis_url, {}))
+        redis.connect()
+        for name, text in (
+            ("protocol 1", json.dumps(old)),
+            ("1.reply.celery.pidbox", json.dumps(reply)),
+            ("mails", '{"body": "x"}'),
+            ("texts", "\0"),
+            (b"\xff", json.dumps(old)),
+        ):
+            redis.call("LPUSH", name, text)
+        redis.call("HSET", "hash", "a", json.dumps(old))
+        redis.close()
+        assert [(each.name, each.waiting) for each in broker.counts(["celery"])] == [("celery", 0), ("protocol 1", 1)]
 
 
 class TestBackend(BackendContract):

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
+import msgspec
+
 from multi.brokers.base import Consumer, HandedBack, QueueCounts
+from multi.brokers.looking import HAND
 from multi.brokers.redis.scripts import FOREIGN, RESTORE, SOURCES, UNPARK
 from multi.connections.redis import envelope
 from multi.connections.redis.keys import INBOX, Keys
+from multi.errors import DecodeError
 
 #: Carries out commands and returns their answers.
 Call = Callable[[Sequence[Sequence[Any]]], list[Any]]
 #: So much is looked at in one step, so that Redis serves others in between.
 _AT_ONCE = 500
+#: Keys that a search walks over in one step.
+_SEARCHED = 5000
+#: Messages of a list of which one has to be a task, so that it is taken for a queue.
+_LOOKED_AT = 3
 
 
 class Counting:
@@ -26,9 +34,10 @@ class Counting:
         self._call = call
 
     def counts(self, queues: Iterable[str]) -> list[QueueCounts]:
+        queues = list(queues)
         parked, claimed, dead = self._parked(), self._claimed(), self._dead()
         consumers = Counter(queue for _, queue in {(each.name, each.queue) for each in self.consumers(None)})
-        others = sorted({*parked, *claimed, *dead, *consumers})
+        others = sorted({*parked, *claimed, *dead, *consumers, *self._filled(set(queues))})
         names = list(dict.fromkeys((*queues, *(name for name in others if name))))
         lists = [self._keys.lists(name) for name in names]
         lengths = iter(self._call([("LLEN", key) for each in lists for key in each]) if names else ())
@@ -53,7 +62,7 @@ class Counting:
         if leases:
             claims = self._call([("HMGET", keys.claims, *leases)])[0]
             for (tag, score), claim in zip(leases.items(), claims, strict=True):
-                if claim is not None:
+                if claim is not None and not tag.startswith(HAND.encode()):
                     places.append((tag.decode(), claim.partition(b"\0")[2].decode(), float(score)))
         found: dict[tuple[str, str], float] = {}
         for owner, source, until in places:
@@ -70,16 +79,48 @@ class Counting:
     def dead_queues(self) -> list[str]:
         """The queues that have dead letters."""
         start = self._keys.dead
-        pattern = re.sub(r"([*?\[\]\\])", r"\\\1", start) + "*"
-        found: set[str] = set()
-        cursor: Any = b"0"
-        while True:
-            cursor, keys = self._call([("SCAN", cursor, "MATCH", pattern, "COUNT", 5000)])[0]
-            found.update(key.decode().removeprefix(start) for key in keys)
-            if cursor == b"0":
-                return sorted(found)
+        return sorted({key.removeprefix(start) for keys in self._search(start) for key in keys})
+
+    def handing(self, queues: Collection[str]) -> tuple[int, float]:
+        """See `Looking.unfinished`."""
+        keys = self._keys
+        held = self._pairs(self._call([("ZRANGE", keys.leases, 0, -1, "WITHSCORES")])[0])
+        tags = [tag for tag in held if tag.startswith(HAND.encode())]
+        found = []
+        for start in range(0, len(tags), _AT_ONCE):
+            some = tags[start : start + _AT_ONCE]
+            for tag, claim in zip(some, self._call([("HMGET", keys.claims, *some)])[0], strict=True):
+                if claim is not None and keys.queue_of(claim.partition(b"\0")[2].decode()) in queues:
+                    found.append(float(held[tag]))
+        return len(found), max(0.0, max(found) - self._now()) if found else 0.0
 
     # -- counting
+
+    def _filled(self, known: Collection[str]) -> set[str]:
+        """The queues, beside those that are known, in which tasks wait: nothing but their lists tells of some of them."""
+        keys = self._keys
+        found: set[str] = set()
+        for names in self._search(keys.prefix, "TYPE", "list"):
+            lists = [
+                name for name in names if keys.queue_of(name) not in known and not name.startswith(keys.prefix + INBOX)
+            ]
+            for start in range(0, len(lists), _AT_ONCE):
+                some = lists[start : start + _AT_ONCE]
+                texts = self._call([("LRANGE", name, -_LOOKED_AT, -1) for name in some])
+                found.update(
+                    keys.queue_of(name) for name, each in zip(some, texts, strict=True) if any(map(_is_task, each))
+                )
+        return found
+
+    def _search(self, start: str, *kind: str) -> Iterator[list[str]]:
+        """The names of keys that begin so, in portions; one may come twice."""
+        pattern = re.sub(r"([*?\[\]\\])", r"\\\1", start) + "*"
+        cursor: Any = b"0"
+        while True:
+            cursor, names = self._call([("SCAN", cursor, "MATCH", pattern, "COUNT", _SEARCHED, *kind)])[0]
+            yield [text for name in names if (text := _readable(name))]
+            if cursor == b"0":
+                return
 
     def _dead(self) -> Counter[str]:
         queues = self.dead_queues()
@@ -191,3 +232,26 @@ class Counting:
     @staticmethod
     def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
         return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _readable(name: bytes) -> str:
+    """A key of somebody else's in the same database may be no text."""
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        return ""
+
+
+def _is_task(text: bytes) -> bool:
+    """Whether it is the message of a task, told by its headers or, of protocol 1, by its body."""
+    try:
+        message = envelope.decode(text)
+    except DecodeError:
+        return False
+    if "task" in message.headers:
+        return True
+    try:
+        body = msgspec.json.decode(message.body)
+    except msgspec.DecodeError:
+        return False
+    return isinstance(body, dict) and "task" in body and "args" in body

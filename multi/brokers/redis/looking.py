@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from multi.brokers.looking import BATCH, CLAIMED, PARKED, WAITING, Binding, Looking, Seen, Send, Wanted
+from multi.brokers.looking import BATCH, CLAIMED, HAND, PARKED, WAITING, Binding, Looking, Seen, Send, Wanted
 from multi.brokers.redis.counting import Counting
 from multi.brokers.redis.scripts import GIVE, MOVE, RESTORE, TAKE
 from multi.connections.redis import envelope
@@ -21,8 +21,6 @@ _AT_ONCE = 200
 #: Messages that Redis walks over in one step: a few milliseconds.
 _WALK = 40_000
 _BINDINGS = "_kombu.binding."
-#: What the tags of claims begin with that are made to hand messages over.
-_HAND = "hand over "
 
 
 class RedisLooking(Looking):
@@ -96,7 +94,7 @@ class RedisLooking(Looking):
         keys = self._keys
         seconds, microseconds = self._call([("TIME",)])[0]
         over = self._call([("ZRANGEBYSCORE", keys.leases, "-inf", int(seconds) + int(microseconds) / 1e6)])[0]
-        tags = [tag for tag in over if tag.startswith(_HAND.encode())]
+        tags = [tag for tag in over if tag.startswith(HAND.encode())]
         for start in range(0, len(tags), _AT_ONCE):
             some = tags[start : start + _AT_ONCE]
             claims, entries = self._call([("HMGET", keys.claims, *some), ("HMGET", keys.unacked, *some)])
@@ -125,7 +123,7 @@ class RedisLooking(Looking):
     def _hand(self, queue: str, source: str, send: Send, texts: Sequence[bytes]) -> int:
         keys = self._keys
         # a long tag, as those of lanes
-        prefix = f"{_HAND}{envelope.next_tag()}".ljust(64, "-") + ":"
+        prefix = f"{HAND}{envelope.next_tag()}".ljust(64, "-") + ":"
         places = (source, keys.unacked, keys.unacked_index, keys.leases, keys.claims)
         suffix = b',"",' + msgspec.json.encode(queue) + b"]"
         taken = self._call([("EVAL", TAKE.source, len(places), *places, self.hold, suffix, prefix, *texts)])[0]
@@ -143,6 +141,9 @@ class RedisLooking(Looking):
         commands = (("HDEL", keys.unacked), ("ZREM", keys.unacked_index), ("ZREM", keys.leases), ("HDEL", keys.claims))
         self._call([("MULTI",), *((*command, *tags) for command in commands), ("HDEL", keys.starts, *ids), ("EXEC",)])
         return len(chosen)
+
+    def unfinished(self, queues: Collection[str]) -> tuple[int, float]:
+        return Counting(self._keys, self._call).handing(queues)
 
     def unpark(self, queues: Collection[str] | None = None) -> int:
         return Counting(self._keys, self._call).unpark(queues)
