@@ -12,7 +12,7 @@ import click
 from multi.cli import known_tasks
 from multi.cli.awaited import Awaited, timeout_option, wait_for
 from multi.cli.group import DONE
-from multi.cli.places import Place, open_place, place_options, screen_of
+from multi.cli.places import Place, open_place, place_options, refuse_empty, screen_of
 from multi.cli.remembered import complete_queues, complete_tasks
 from multi.cli.screen import complain
 from multi.errors import ConfigurationError, MultiError
@@ -156,6 +156,10 @@ def call(
     args, kwargs = given.pop("args"), given.pop("kwargs")
     names = ("countdown", "eta", "expires", "serializer", "queue", "exchange", "routing_key", "priority", "task_id")
     options = {key: value for key in names if (value := given.pop(key)) is not None}
+    refuse_empty(name, "the name of no task")
+    refuse_empty(options.get("task_id"), "the id of no task")
+    refuse_empty(options.get("queue"), "the name of no queue")
+    refuse_empty(options.get("serializer"), "the name of no serializer")
     if "countdown" in options and "eta" in options:
         raise ConfigurationError("--countdown and --eta both say when; give one of them")
     if timeout is not None and not wait:

@@ -12,7 +12,7 @@ import click
 
 from multi.brokers.base import DeadLetter
 from multi.cli.group import DONE, FAILED
-from multi.cli.places import Place, confirmed, open_place, place_options, queue_option, screen_of, split
+from multi.cli.places import Place, confirmed, open_place, place_options, queue_option, refuse_empty, screen_of, split
 from multi.cli.screen import Screen, ago, complain
 from multi.errors import ConfigurationError
 from multi.nodes.policy import parse_span
@@ -212,6 +212,8 @@ def _act(
 
 def _choose(place: Place, ids: Sequence[str], given: dict[str, Any]) -> Chosen:
     """The letters that all filters let pass."""
+    for each in ids:
+        refuse_empty(each, "the id of no task")  # else it would be the beginning of every id
     now = time.time()
     older = _span(given, "older_than")
     newer = _span(given, "newer_than")

@@ -116,6 +116,28 @@ _WITHOUT_DESCRIPTION = frozenset(
     }
 )
 
+#: Sections whose commands have nodes do something, which goes on without them.
+_STEERING = (
+    "Run nodes",
+    "Describe nodes in multi.toml",
+    "Have systemd or supervisord run nodes",
+    "Deploy to hosts",
+)
+_LEFT = {name for section in _STEERING for name in SECTIONS[section]} | {"adopt"}
+
+
+class _Commands(LazyGroup):
+    """Says of a command that is interrupted what goes on without it."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, click.Abort):
+            goes_on = "; nodes go on with what they were told, see `multi status`"
+            complain("interrupted" + goes_on * (ctx.invoked_subcommand in _LEFT))
+            ctx.exit(INTERRUPTED)
+
+
 EXAMPLES = """\b
 Examples:
   multi start w1 w2 -A proj -l INFO      start two nodes of the app in proj
@@ -159,7 +181,7 @@ def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
 
 
 @click.group(
-    cls=LazyGroup,
+    cls=_Commands,
     table=COMMANDS,
     sections=SECTIONS,
     elsewhere=ELSEWHERE,
@@ -210,7 +232,7 @@ def run(arguments: list[str]) -> int:
         error.show()
         return error.exit_code
     except click.Abort:
-        complain("interrupted; nodes go on with what they were told, see `multi status`")
+        complain("interrupted")
         return INTERRUPTED
     except MultiError as error:
         complain(str(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import msgspec
 
 from multi import urls
 from multi.brokers.looking import BATCH, PARKED, Wanted
-from multi.cli.group import DONE, INTERRUPTED
+from multi.cli.group import DONE, FORCED, INTERRUPTED
 from multi.cli.places import app_options, screen_of, split, the_app
 from multi.cli.remembered import complete_queues, complete_tasks
 from multi.cli.screen import Screen, complain
@@ -76,7 +77,8 @@ def migrate(
     multi migrate -A proj -a -Q celery,emails:mail redis://old:6379/0 redis://new:6379/0
     multi migrate -a -F redis://old:6379/0 redis://new:6379/0
 
-    Exit codes: 0 done, 1 a broker can't be reached, 2 wrong usage or configuration.
+    Exit codes: 0 done, 1 a broker can't be reached, 2 wrong usage or configuration, 5 done, but something is left that a killed
+    migrate holds: it comes back, and wants this once more.
     """
     if forever and not ack_messages:
         raise ConfigurationError("-F without -a would send the same messages again and again; give -a")
@@ -88,8 +90,7 @@ def migrate(
         raise ConfigurationError(f"{here.masked} is both where messages come from and where they go")
     for broker in (here, there):
         broker.check()
-    chosen = (lambda one: str(one.headers.get("task")) in wanted) if wanted else None
-    journey = Journey(here, there, renamed, chosen)
+    journey = Journey(here, there, renamed, wanted)
     names = list(renamed) or _queues(here, list(app.topology.declared))
     screen = screen_of(ctx)
     journey.tell = _teller(screen, journey, as_json)
@@ -102,10 +103,13 @@ def migrate(
                 _copy(journey, names, limit, ending)
         finally:
             screen.settle()
-            _tell(screen, journey, names, as_json, ack_messages)
+            unfinished = _tell(screen, journey, names, as_json, ack_messages)
         if ending.asked and not forever:
             complain("interrupted; give it once more for what is left")
             code = INTERRUPTED
+        else:
+            _remark(journey, names, limit)
+            code = FORCED if unfinished else DONE
     for broker in (here, there):
         broker.close()
     ctx.exit(code)
@@ -114,16 +118,23 @@ def migrate(
 class Journey:
     """What goes from one broker to the other, and how far it is."""
 
-    def __init__(self, here: Broker, there: Broker, renamed: dict[str, str], wanted: Wanted | None) -> None:
+    def __init__(self, here: Broker, there: Broker, renamed: dict[str, str], tasks: set[str]) -> None:
         self.here, self.there = here, there
         self.renamed = renamed
-        self.wanted = wanted
+        #: the tasks that are meant, all if empty; and those of them that were met
+        self.tasks, self.met = tasks, set[str]()
+        self.wanted: Wanted | None = self._is_wanted if tasks else None
         self.counts: dict[str, int] = {}
         self.tell: Callable[[], None] = lambda: None
 
     @property
     def total(self) -> int:
         return sum(self.counts.values())
+
+    def _is_wanted(self, message: Message) -> bool:
+        name = str(message.headers.get("task"))
+        self.met.update({name} & self.tasks)
+        return name in self.tasks
 
     def sender(self, queue: str) -> Callable[[list[Message]], None]:
         """What brings messages of a queue into the other broker."""
@@ -282,14 +293,16 @@ def _teller(screen: Screen, journey: Journey, as_json: bool) -> Callable[[], Non
     return tell
 
 
-def _tell(screen: Screen, journey: Journey, names: list[str], as_json: bool, taken: bool) -> None:
-    counts = {each.name: each for each in journey.here.counts(names)}
-    dead = sum(each.dead for each in counts.values())
-    claimed = sum(each.claimed or 0 for each in counts.values())
+def _tell(screen: Screen, journey: Journey, names: list[str], as_json: bool, taken: bool) -> int:
+    """What has become of it; how many messages a run holds that has not come to its end."""
+    counts = [each for each in journey.here.counts(names) if each.name in names]
+    dead = sum(each.dead for each in counts)
+    unfinished, seconds = journey.here.unfinished(names)
+    claimed = max(0, sum(each.claimed or 0 for each in counts) - unfinished)
     if as_json:
         told = {"migrated": journey.total, "queues": journey.counts, "taken": taken, "dead": dead, "claimed": claimed}
-        click.echo(json.dumps(told))
-        return
+        click.echo(json.dumps(told | {"unfinished": unfinished}))
+        return unfinished
     for name, count in journey.counts.items():
         other = journey.renamed.get(name, name)
         screen.show(f"{name}{f' → {other}' if other != name else ''}: {count}")
@@ -298,6 +311,33 @@ def _tell(screen: Screen, journey: Journey, names: list[str], as_json: bool, tak
     if not taken and journey.total:
         complain("they are still where they were, too, and run twice if both have workers; -a takes them away")
     if dead:
-        complain(f"{dead} dead letters stay in {journey.here.masked}; multi dlq shows them")
+        stay = "dead letter stays" if dead == 1 else "dead letters stay"
+        complain(f"{dead} {stay} in {journey.here.masked}; multi dlq shows what has died")
     if claimed:
-        complain(f"{claimed} are held by workers of {journey.here.masked} and stay with them")
+        held = "is held by a worker" if claimed == 1 else "are held by workers"
+        complain(f"{claimed} {held} of {journey.here.masked}, and not brought along")
+    if unfinished:
+        complain(
+            f"{unfinished} of {journey.here.masked} are left: a multi migrate holds them that was killed, or is at work "
+            f"elsewhere. What a killed one holds is back within {math.ceil(seconds)} s: give this once more then"
+        )
+    return unfinished
+
+
+def _remark(journey: Journey, names: list[str], limit: int | None) -> None:
+    """What somebody may have meant that was not there."""
+    if not journey.renamed and not journey.here.abilities.bindings:
+        were = "was" if len(names) == 1 else "were"
+        complain(
+            f"{journey.here.masked} doesn't tell which queues it has: only {', '.join(names)} {were} looked into; name them "
+            "with -Q a,b"
+        )
+    if limit is not None and journey.total >= limit:
+        return  # not all was looked at
+    some = " of these tasks" if journey.tasks else ""
+    if empty := [name for name in journey.renamed if not journey.counts.get(name)]:
+        complain(f"nothing{some} waited in {', '.join(empty)}")
+    if journey.tasks and (missing := sorted(journey.tasks - journey.met)):
+        complain(
+            f"no message of {', '.join(missing)} was found; -T takes whole names of tasks, as they stand in multi peek"
+        )

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from multi.cli.group import DONE
-from multi.cli.places import open_place, place_options, screen_of
+from multi.cli.places import open_place, place_options, refuse_empty, screen_of
 from multi.cli.progress import bar
 from multi.cli.remembered import complete_queues, complete_tasks
 from multi.errors import ConfigurationError, UnsupportedOption
@@ -58,6 +58,8 @@ def move(
 
     Exit codes: 0 done, 1 the broker can't be reached, 2 wrong usage or configuration.
     """
+    for name in (source, target):
+        refuse_empty(name, "the name of no queue")
     if source == target:
         raise ConfigurationError(f"{source} is both where they come from and where they go; name two queues")
     place = open_place(ctx, given)

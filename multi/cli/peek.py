@@ -12,7 +12,7 @@ from multi.brokers.base import DeadLetter
 from multi.brokers.looking import CLAIMED, PARKED, WAITING, Seen
 from multi.cli.group import DONE
 from multi.cli.known_tasks import import_tasks
-from multi.cli.places import Place, open_place, place_options, screen_of
+from multi.cli.places import Place, open_place, place_options, refuse_empty, screen_of
 from multi.cli.remembered import complete_queues
 from multi.cli.screen import Screen, ago
 from multi.errors import ConfigurationError, UnsupportedOption
@@ -48,6 +48,7 @@ def peek(
 
     Exit codes: 0 shown, 1 the broker can't be reached, 2 wrong usage or configuration.
     """
+    refuse_empty(queue, "the name of no queue")
     if len(set(places)) > 1:
         raise ConfigurationError("--parked, --claimed and --dead say where to look; give one of them")
     where = places[0] if places else WAITING

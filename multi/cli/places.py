@@ -151,6 +151,12 @@ def split(queues: str | None) -> list[str] | None:
     return found
 
 
+def refuse_empty(value: str | None, what: str) -> None:
+    """Raises `ConfigurationError` for '', as a shell makes it of a variable that isn't set; None is fine."""
+    if value is not None and not value.strip():
+        raise ConfigurationError(f"{value!r} is {what}: is a variable empty?")
+
+
 def confirmed(question: str, yes: bool) -> bool:
     """Whether the user means it. Raises `ConfigurationError` where nobody can be asked."""
     if yes:

@@ -11,7 +11,17 @@ import click
 
 from multi.brokers.base import Consumer, HandedBack
 from multi.cli.group import DONE, FAILED, FORCED
-from multi.cli.places import Place, before, confirmed, open_place, place_options, queue_option, screen_of, split
+from multi.cli.places import (
+    Place,
+    before,
+    confirmed,
+    open_place,
+    place_options,
+    queue_option,
+    refuse_empty,
+    screen_of,
+    split,
+)
 from multi.cli.remembered import complete_queues
 from multi.cli.screen import Screen, ago, complain
 from multi.errors import ConfigurationError
@@ -149,6 +159,8 @@ def purge(
     multi queues purge emails images
     multi queues purge emails --dry-run
     """
+    for name in names:
+        refuse_empty(name, "the name of no queue")
     place = open_place(ctx, given)
     wanted = list(dict.fromkeys(names))
     depths = {name: place.broker.depth(name) for name in wanted}

@@ -10,7 +10,7 @@ import click
 from multi.cli import known_tasks
 from multi.cli.awaited import PENDING, Awaited, of, timeout_option, wait_for
 from multi.cli.group import UNKNOWN
-from multi.cli.places import Place, open_place, place_options, screen_of
+from multi.cli.places import Place, open_place, place_options, refuse_empty, screen_of
 from multi.cli.remembered import complete_tasks
 from multi.cli.screen import complain
 from multi.errors import ConfigurationError
@@ -54,8 +54,7 @@ def result(
     """
     if timeout is not None and not wait:
         raise ConfigurationError("--timeout is how long --wait waits; give both")
-    if not task_id.strip():
-        raise ConfigurationError("'' is the id of no task: is a variable empty?")
+    refuse_empty(task_id, "the id of no task")
     place = open_place(ctx, given, whose="task")
     screen = screen_of(ctx)
     handle = _handle(ctx, given, place, task_id, task)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from multi.cli.group import DONE
-from multi.cli.places import open_place, place_options, screen_of
+from multi.cli.places import open_place, place_options, refuse_empty, screen_of
 from multi.errors import ConfigurationError, MultiError
 
 _SIGNALS = ("TERM", "INT", "QUIT", "HUP", "ABRT", "KILL", "USR1")
@@ -51,8 +51,8 @@ def revoke(
     if signal_name is not None and not terminate:
         raise ConfigurationError("--signal is how --terminate ends what runs; give both")
     wanted = list(dict.fromkeys(ids))
-    if not all(each.strip() for each in wanted):
-        raise ConfigurationError("'' is the id of no task: is a variable empty?")
+    for each in wanted:
+        refuse_empty(each, "the id of no task")
     place = open_place(ctx, given, whose="tasks")
     states = {each: _state(place.app, each) for each in wanted}
     try:

@@ -83,8 +83,9 @@ def test_messages_of_celerys_migrate_to_rabbitmq_and_back(
         assert message.headers["task"] == "fleet.add"
         assert message.payload[:2] == [[0, 1], {"text": "é"}]
         message.requeue()
-    back = json.loads(project.multi("migrate", "-a", rabbitmq_url, redis_url, "--json").stdout)
-    assert back["migrated"] == 5
+    back = project.multi("migrate", "-a", rabbitmq_url, redis_url, "--json")
+    assert json.loads(back.stdout)["migrated"] == 5
+    assert "doesn't tell which queues it has: only celery was looked into; name them with -Q" in back.stderr
     with kombu.Connection(redis_url) as connection:
         found = connection.SimpleQueue("celery")
         taken = [found.get(timeout=10) for _ in range(5)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from multi.brokers.base import Broker
 from multi.brokers.sqlite import SQLiteBroker
 from multi.cli.group import run
 from multi.outcome import Publication
-from multi.testing.rig import message
+from multi.testing.rig import in_child, message
 
 PROJECT = """\
 from multi import App
@@ -251,6 +252,27 @@ def test_messages_are_moved(say: Say, broker: Broker) -> None:
     assert say("move", "celery", "celery")[0] == 2
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("move", "celery", ""),
+        ("move", " ", "celery"),
+        ("peek", ""),
+        ("call", "shop.mail", "-a", '["you"]', "--task-id", ""),
+        ("call", "shop.mail", "-a", '["you"]', "--queue", ""),
+        ("queues", "purge", "", "-y"),
+        ("dlq", "purge", "", "-y"),
+        ("dlq", "show", ""),
+    ],
+)
+def test_a_name_that_is_empty_is_refused(say: Say, broker: Broker, words: tuple[str, ...]) -> None:
+    fill(broker, "a")
+    code, out, err = say(*words)
+    assert (code, out) == (2, "")
+    assert "is a variable empty?" in err
+    assert [(each.name, each.waiting) for each in broker.counts([])] == [("celery", 1)]
+
+
 def test_purging_wants_to_be_confirmed_and_says_what_it_drops(say: Say, broker: Broker) -> None:
     fill(broker, "a", "b")
     fill(broker, "c", queue="mail")
@@ -311,6 +333,46 @@ def test_messages_migrate_with_and_without_being_taken_away(say: Say, broker: Br
     assert [each.waiting + (each.parked or 0) for each in broker.counts(["celery", "mail"])] == [0, 0]
     assert (other.depth("celery"), other.depth("mail")) == (2, 1)
     other.close()
+
+
+def test_what_a_killed_migration_holds_is_told_as_that(say: Say, broker: Broker, tmp_path: Path) -> None:
+    def die() -> None:
+        broker.hand_over("celery", lambda messages: os._exit(0))
+
+    fill(broker, "a", "b")
+    fill(broker, "c", queue="mail")
+    broker.close()
+    in_child(die)
+    other = f"sqlite:///{tmp_path}/other.db?create=all"
+    code, out, err = say("migrate", "-a", "-Q", "celery", broker.url, other)
+    assert (code, out.partition(" ")[0]) == (5, "0")
+    assert "2 of" in err
+    assert re.search(
+        r"a multi migrate holds them that was killed.* is back within 1[12]\d s: give this once more then", err
+    )
+    assert "workers" not in err
+    assert json.loads(say("queues", "--json", "-Q", "celery")[1])[0]["claimed"] == 2
+    code, out, err = say("migrate", "-a", "-Q", "mail", broker.url, other, "--json")
+    told = json.loads(out)
+    assert (code, err, told["migrated"], told["claimed"], told["unfinished"]) == (0, "", 1, 0, 0)
+
+
+def test_what_was_meant_and_is_not_there_is_told(say: Say, broker: Broker, tmp_path: Path) -> None:
+    other = f"sqlite:///{tmp_path}/other.db?create=all"
+    fill(broker, "a")
+    code, _, err = say("migrate", "-Q", "nothere,celery", "-T", "contract.task,shop.mial", broker.url, other)
+    assert code == 0
+    assert "nothing of these tasks waited in nothere\n" in err
+    assert "no message of shop.mial was found" in err
+    assert say("migrate", "-a", "-n", "1", "-Q", "celery,mail", broker.url, other)[1:] == (
+        f"celery: 1\n1 went from {broker.url} to {other}\n",
+        "",
+    )
+
+
+def test_an_interrupted_command_speaks_of_nodes_only_where_it_steers_them(say: Say, tmp_path: Path) -> None:
+    (tmp_path / "interrupts.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
+    assert say("-A", "interrupts", "queues", app=False) == (130, "", "multi: interrupted\n")
 
 
 def test_a_journey_that_can_not_be_is_refused(say: Say, broker: Broker, tmp_path: Path) -> None:
