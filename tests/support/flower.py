@@ -24,8 +24,10 @@ class Flower:
         self.url = f"http://127.0.0.1:{port}"
         with self.log.open("w") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "celery", "-A", "fleet", "flower", f"--port={port}", "--address=127.0.0.1"]
-                + ["--inspect_timeout=5000"],
+                [
+                    *(sys.executable, "-m", "celery", "-A", "fleet", "flower", f"--port={port}", "--address=127.0.0.1"),
+                    "--inspect_timeout=5000",
+                ],
                 cwd=FLEET,
                 env={**fleet.environment("celery", {}), "FLOWER_UNAUTHENTICATED_API": "true"},
                 stdin=subprocess.DEVNULL,
