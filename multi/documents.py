@@ -37,6 +37,9 @@ class Keeps(Protocol):
     def documents(self, shelf: str, names: Iterable[str] | None = None) -> tuple[int, dict[str, bytes]]:
         """The revision, and the documents of these names that there are (None: all)."""
 
+    def shelves(self) -> list[str]:
+        """The names of the shelves that have documents, in order. It may look through all that is kept: for people."""
+
     def revision(self, shelf: str) -> int:
         """How often a change was one to be told."""
 

@@ -84,6 +84,10 @@ class Backend(ABC):
         """See `multi.documents.Keeps`. Where `keeps` is true; raises `BackendUnavailable`."""
         raise NotImplementedError
 
+    def shelves(self) -> list[str]:
+        """See `multi.documents.Keeps`. Where `keeps` is true; raises `BackendUnavailable`."""
+        raise NotImplementedError
+
     def revision(self, shelf: str) -> int:
         """See `multi.documents.Keeps`. Where `keeps` is true; raises `BackendUnavailable`."""
         raise NotImplementedError

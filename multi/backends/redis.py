@@ -90,6 +90,9 @@ class RedisBackend(Backend):
         replies = [self._call(command) for command in kept.ask(self._keyprefix, shelf, wanted)]
         return kept.found(wanted, replies)
 
+    def shelves(self) -> list[str]:
+        return kept.shelves(self._keyprefix, self._call)
+
     def revision(self, shelf: str) -> int:
         return self.documents(shelf, ())[0]
 

@@ -387,6 +387,10 @@ class Broker(Looking, ABC):
         """See `multi.documents.Keeps`. Where `once` is declared."""
         raise NotImplementedError
 
+    def shelves(self) -> list[str]:
+        """See `multi.documents.Keeps`. Where `once` is declared."""
+        raise NotImplementedError
+
     def revision(self, shelf: str) -> int:
         """See `multi.documents.Keeps`. Where `once` is declared."""
         raise NotImplementedError

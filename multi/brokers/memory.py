@@ -76,6 +76,11 @@ class MemoryBroker(MemoryLooking, Broker):
         self._hub.guard()
         return self._hub.documents(shelf, names)
 
+    def shelves(self) -> list[str]:
+        self._hub.guard()
+        with self._hub.lock:
+            return sorted(name for name, kept in self._hub.shelves.items() if kept)
+
     def revision(self, shelf: str) -> int:
         self._hub.guard()
         return self._hub.documents(shelf, ())[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,8 +21,11 @@ from multi.nodes.policy import parse_span
 
 if TYPE_CHECKING:
     from multi.app.timetable.api import Shown, Timetable
+    from multi.app.timetable.shelves import Shelf
 
 F = TypeVar("F", bound=Callable[..., Any])
+#: Names a schedule where there is no project at hand.
+_NAMING = "MULTI_BEAT_SCHEDULE_NAME"
 NAME = click.argument("name", shell_complete=complete_entries)
 NAMES = click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_entries)
 JSON = click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
@@ -46,13 +50,18 @@ def schedule() -> None:
 @JSON
 @click.pass_context
 def list_(ctx: click.Context, /, *, as_json: bool, **given: Any) -> None:
-    """All entries: their tasks, when they ran and will run, and how often they were sent.
+    """All entries: their tasks, when they ran and will run, and how often they were sent. With -b alone: whose schedules are
+    kept there.
 
     \b
     multi schedule list
     multi schedule list -A proj --json
+    multi schedule list -b redis://localhost
     """
-    place, table = _open(ctx, given)
+    place, table = _open(ctx, given, any_schedule=True)
+    if not _is_said(place):
+        _list_schedules(ctx, table.place, as_json)
+        _end(ctx, place)
     found = table.list()
     remember_entries(ctx.meta[KEPT_NAMES], [each.name for each in found])
     if as_json:
@@ -278,16 +287,48 @@ def _when(every: str | None, cron: str | None, solar: str | None) -> Any:
     return sun(event, latitude, longitude)
 
 
-def _open(ctx: click.Context, given: dict[str, Any]) -> tuple[Place, Timetable]:
+def _open(ctx: click.Context, given: dict[str, Any], *, any_schedule: bool = False) -> tuple[Place, Timetable]:
     place = open_place(ctx, given, whose="schedule")
     if place.is_projects:
         import_tasks(ctx, place)
-    elif not place.app.conf.beat_schedule_name:
-        raise ConfigurationError(
-            "whose schedule? A broker may keep those of several projects: name the app with -A, or the schedule (its app's name) "
-            "with the variable MULTI_BEAT_SCHEDULE_NAME"
-        )
+    elif not _is_said(place):
+        shelf = place.app.schedule.place
+        if shelf.local:
+            raise ConfigurationError(
+                f"whose schedule? None is kept in {place.broker.masked} itself: name the app with -A, or where its results are "
+                "with --result-backend"
+            )
+        if not any_schedule:
+            from multi.app.timetable.shelves import schedules
+
+            known = schedules(shelf)
+            raise ConfigurationError(
+                f"whose schedule? Name the app with -A, or one of those that {shelf.where} keeps with the variable {_NAMING}: "
+                + (", ".join(known) if known else "there are none")
+            )
     return place, place.app.schedule
+
+
+def _is_said(place: Place) -> bool:
+    """Whether it is known whose schedule is meant: without a project only the name tells."""
+    return place.is_projects or bool(place.app.conf.beat_schedule_name)
+
+
+def _list_schedules(ctx: click.Context, shelf: Shelf, as_json: bool) -> None:
+    from multi.app.timetable.shelves import schedules
+
+    known = schedules(shelf)
+    if as_json:
+        click.echo(json.dumps([{"schedule": name, "entries": count} for name, count in known.items()]))
+        return
+    screen = screen_of(ctx)
+    if not known:
+        screen.line(f"no schedule is kept in {shelf.where}")
+        return
+    screen.table(("SCHEDULE", "ENTRIES"), [[name, str(count)] for name, count in known.items()], right=(1,))
+    screen.line(
+        f"one of them: {_NAMING}={shlex.quote(next(iter(known)))} multi schedule list -b …; or name its app with -A"
+    )
 
 
 def _each(

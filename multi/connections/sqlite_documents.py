@@ -57,6 +57,13 @@ def documents(connection: sqlite3.Connection, shelf: str, names: Iterable[str] |
     return number, found
 
 
+def shelves(connection: sqlite3.Connection) -> list[str]:
+    """Those that have documents."""
+    if not _made(connection, "documents"):
+        return []
+    return [name for (name,) in connection.execute("SELECT DISTINCT shelf FROM documents ORDER BY shelf")]
+
+
 def revision(connection: sqlite3.Connection, shelf: str) -> int:
     """The shelf's revision."""
     if not _made(connection, "revisions"):
@@ -77,6 +84,10 @@ class SQLiteDocuments:
     def documents(self, shelf: str, names: Iterable[str] | None = None) -> tuple[int, dict[str, bytes]]:
         with self._database.read() as connection:
             return documents(connection, shelf, names)
+
+    def shelves(self) -> list[str]:
+        with self._database.read() as connection:
+            return shelves(connection)
 
     def revision(self, shelf: str) -> int:
         with self._database.read() as connection:

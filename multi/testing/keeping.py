@@ -63,6 +63,13 @@ class Keeping:
         assert shelves.documents(SHELF, [])[1] == {}
         assert shelves.documents("other")[1] == {"a": b"other's"}
 
+    def test_the_shelves_that_have_documents_are_told(self, shelves: Keeps) -> None:
+        assert shelves.shelves() == []
+        for name in ("beat:b", SHELF, "beat:ü"):
+            shelves.change(name, [Change("a", None, b"1")])
+        shelves.change(SHELF, [Change("a", b"1", None)])
+        assert shelves.shelves() == ["beat:b", "beat:ü"]
+
     def test_the_revision_counts_what_was_told_and_made(self, shelves: Keeps) -> None:
         shelves.change(SHELF, [Change("a", None, b"1")])
         assert shelves.revision(SHELF) == 0

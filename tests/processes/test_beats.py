@@ -166,7 +166,6 @@ def scheduler_of(worker: int) -> list[int]:
         (("worker", "-A", "wrong", "-B"), "day_of_week"),
         (("schedule", "show", "quik", "-A", "proj"), "did you mean 'quick'?"),
         (("schedule", "set", "x", "-A", "proj", "--every", "1s"), "task is missing"),
-        (("schedule", "list", "-b", "sqlite:////tmp/q.db"), "whose schedule?"),
         (("schedule", "set", "x", "-A", "proj", "--cron", "99 * * * *", "-t", "proj.note"), "minute"),
         (("schedule", "set", "x", "-A", "proj", "--every", "1s", "--cron", "* * * * *"), "give one of them"),
         (("schedule", "set", "x", "-A", "proj", "--solar", "noon"), "as in sunset,47.37,8.54"),
@@ -215,6 +214,19 @@ def test_the_schedule_is_told_in_tables_and_json_with_the_next_runs_in_the_proje
     }
     offered = proj.popen(env=completing).communicate(timeout=60)[0]
     assert offered.splitlines() == ["plain,quick"]
+
+
+def test_without_the_project_the_schedules_are_told_that_are_kept_in_a_broker(proj: Project) -> None:
+    place = proj.multi("schedule", "list", "-A", "proj").stdout.splitlines()[-1].removeprefix("kept in ")
+    proj.multi("schedule", "pause", "quick", "-A", "proj")
+    told = proj.multi("schedule", "list", "-b", place).stdout
+    assert [line.split() for line in told.splitlines()[:2]] == [["SCHEDULE", "ENTRIES"], ["proj", "1"]]
+    assert "MULTI_BEAT_SCHEDULE_NAME=proj" in told
+    assert json.loads(proj.multi("schedule", "list", "-b", place, "--json").stdout) == [
+        {"schedule": "proj", "entries": 1}
+    ]
+    refused = proj.multi("schedule", "show", "quick", "-b", place, code=2).stderr
+    assert "whose schedule?" in refused and refused.rstrip().endswith("MULTI_BEAT_SCHEDULE_NAME: proj")
 
 
 def test_a_node_that_is_called_beat_is_a_scheduler_unless_it_is_said_to_be_something_else(proj: Project) -> None:

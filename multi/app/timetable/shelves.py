@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from multi.app.app import App
 
 
+#: How the names of shelves begin that hold schedules.
+_PREFIX = "beat:"
+
+
 class Shelf(msgspec.Struct):
     """The place of an app's schedule: `keeps` has its documents under `name`.
 
@@ -37,7 +41,7 @@ class Shelf(msgspec.Struct):
 
 def shelf(app: App) -> Shelf:
     """Where the schedule of this app is: in its broker, else in its result backend, else in the project's own file."""
-    name = f"beat:{app.conf.beat_schedule_name or _called(app)}"
+    name = f"{_PREFIX}{app.conf.beat_schedule_name or _called(app)}"
     broker = app.broker
     if broker.abilities.once:
         return Shelf(name, broker, True, broker.masked)
@@ -53,6 +57,15 @@ def shelf(app: App) -> Shelf:
     except ConfigurationError as error:
         raise ConfigurationError(f"there is no place for the schedule: {error}") from None
     return Shelf(name, keeps, False, url, True)
+
+
+def schedules(place: Shelf) -> dict[str, int]:
+    """The names of all schedules that are kept where this one is, and how many entries each has."""
+    return {
+        name.removeprefix(_PREFIX): len(place.keeps.documents(name)[1])
+        for name in place.keeps.shelves()
+        if name.startswith(_PREFIX)
+    }
 
 
 def _called(app: App) -> str:

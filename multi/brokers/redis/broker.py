@@ -100,6 +100,9 @@ class RedisBroker(RedisLooking, Broker):
         wanted = None if names is None else list(names)
         return kept.found(wanted, self._call(kept.ask(self._keys.prefix, shelf, wanted)))
 
+    def shelves(self) -> list[str]:
+        return kept.shelves(self._keys.prefix, lambda command: self._call([command])[0])
+
     def revision(self, shelf: str) -> int:
         return self.documents(shelf, ())[0]
 

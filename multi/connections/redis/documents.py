@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 
 from multi.connections.redis.words import Reply, Word
 from multi.documents import Answer, Change
@@ -85,6 +86,19 @@ def ask(prefix: str, shelf: str, names: Iterable[str] | None) -> list[tuple[Word
         return [first, ("HGETALL", _shelf(prefix, shelf))]
     wanted = list(names)
     return [first, ("HMGET", _shelf(prefix, shelf), *wanted)] if wanted else [first]
+
+
+def shelves(prefix: str, call: Callable[[tuple[Word, ...]], Reply]) -> list[str]:
+    """Those that have documents, looked for among all keys."""
+    start = _shelf(prefix, "")
+    pattern = re.sub(r"([*?\[\]\\])", r"\\\1", start) + "*"
+    names: set[str] = set()
+    cursor: Word = b"0"
+    while True:
+        cursor, keys = call(("SCAN", cursor, "MATCH", pattern, "COUNT", 5000))
+        names.update(key.decode().removeprefix(start) for key in keys)
+        if cursor == b"0":
+            return sorted(names)
 
 
 def found(names: Iterable[str] | None, replies: Sequence[Reply]) -> tuple[int, dict[str, bytes]]:
