@@ -57,10 +57,13 @@ def state_dir(folder: str | None) -> str:
 def project_folder(defined_in: str | None) -> str | None:
     """The folder that holds the top package, or the module, in which the app is made; None for an app without a file.
 
-    Installed packages are each a project of its own, though many lie in one folder.
+    Installed packages are each a project of its own, though many lie in one folder. A name that ends in a slash is the
+    folder itself: a command's, whose app belongs to no project.
     """
     if not defined_in or defined_in.startswith("<"):
         return None
+    if defined_in.endswith(os.sep):
+        return os.path.realpath(defined_in)
     top = os.path.realpath(defined_in)
     folder = os.path.dirname(top)
     while os.path.exists(os.path.join(folder, "__init__.py")) and os.path.dirname(folder) != folder:

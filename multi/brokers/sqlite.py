@@ -86,6 +86,11 @@ class SQLiteBroker(SQLiteLooking, SQLiteDocuments, Broker):
         self.talk = SQLiteTalk(self._database)
         self.agreements = SQLiteAgreements(self._database)
 
+    @property
+    def masked(self) -> str:
+        """With the whole path, which the URL need not have."""
+        return super().masked if self.url.startswith("sqlite:////") else f"sqlite:///{self.path}"
+
     def database(self, create: str, failure: type[MultiError], refusal: type[MultiError], **waiting: Any) -> Database:
         """A new connection to the file."""
         synchronous = str(self._settings.get("synchronous", "normal"))

@@ -86,7 +86,7 @@ def migrate(
     app = the_app(ctx, given)
     wanted = {name for name in (tasks or "").split(",") if name}
     here, there = _open(app, source, "SRC_URL"), _open(app, target, "DST_URL", create=True)
-    if _same(source, target):
+    if _same(source, target) or here.masked == there.masked:
         raise ConfigurationError(f"{here.masked} is both where messages come from and where they go")
     for broker in (here, there):
         broker.check()
@@ -108,7 +108,7 @@ def migrate(
             complain("interrupted; give it once more for what is left")
             code = INTERRUPTED
         else:
-            _remark(journey, names, limit)
+            _remark(journey, names, limit, ack_messages)
             code = FORCED if unfinished else DONE
     for broker in (here, there):
         broker.close()
@@ -179,7 +179,7 @@ def _take(
 ) -> None:
     """Hand over what waits; once more for what comes meanwhile, until nothing has come for so long."""
     here = journey.here
-    if PARKED in here.abilities.peeks:
+    if here.abilities.delay:
         here.unpark(names)
     last = time.monotonic()
     while not ending.asked:
@@ -324,13 +324,17 @@ def _tell(screen: Screen, journey: Journey, names: list[str], as_json: bool, tak
     return unfinished
 
 
-def _remark(journey: Journey, names: list[str], limit: int | None) -> None:
+def _remark(journey: Journey, names: list[str], limit: int | None, taken: bool) -> None:
     """What somebody may have meant that was not there."""
     if not journey.renamed and not journey.here.abilities.bindings:
         were = "was" if len(names) == 1 else "were"
         complain(
             f"{journey.here.masked} doesn't tell which queues it has: only {', '.join(names)} {were} looked into; name them "
             "with -Q a,b"
+        )
+    if not taken and PARKED not in journey.here.abilities.peeks:
+        complain(
+            f"what is parked in {journey.here.masked} wasn't copied, since it shows nothing of it; -a brings it along"
         )
     if limit is not None and journey.total >= limit:
         return  # not all was looked at

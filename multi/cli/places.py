@@ -109,8 +109,6 @@ def open_place(ctx: click.Context, given: dict[str, Any], *, whose: str = "queue
 
 def the_app(ctx: click.Context, given: dict[str, Any]) -> App:
     """The app that -A names, before or behind the command; one without a project where none is named."""
-    from multi.app.app import App
-
     said = before(ctx)
     wanted = {name: given.get(name) or said.get(name) for name in _PLACING}
     if wanted["workdir"]:
@@ -127,7 +125,16 @@ def the_app(ctx: click.Context, given: dict[str, Any]) -> App:
         else:
             app.conf.check()
             return app
-    return App("multi", set_as_current=False)
+    return without_project()
+
+
+def without_project() -> App:
+    """An app for brokers that are named to a command. Relative files of SQLite are those of the folder that it works in."""
+    from multi.app.app import App
+
+    app = App("multi", set_as_current=False)
+    app._defined_in = os.path.join(os.getcwd(), "")
+    return app
 
 
 def screen_of(ctx: click.Context) -> Screen:
@@ -167,12 +174,11 @@ def confirmed(question: str, yes: bool) -> bool:
 
 
 def _app(wanted: dict[str, Any], whose: str) -> App:
-    from multi.app.app import App
     from multi.app.find import find
 
     if not wanted["app"] and wanted["broker"]:
         # the way back must not need an app of ours, which may be Celery's again by now
-        return App("multi", set_as_current=False)
+        return without_project()
     try:
         app = find(wanted["app"])
     except AppIsCelerys as error:

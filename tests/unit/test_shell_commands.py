@@ -432,3 +432,26 @@ def test_names_are_completed_from_what_was_seen_before(
     assert completed("-A", "shop_of_calls", "call", "shop.m") == ["shop.mail"]
     assert completed("peek", "-A", "shop_of_calls", "c") == ["celery"]
     assert completed("purge", "-A", "shop_of_calls", "-Q", "x,ce") == ["x,celery"]
+
+
+# relative files -------------------------------------------------------------------------------------------------------
+
+
+def test_a_relative_file_that_is_named_without_an_app_is_one_of_the_folder_that_the_command_works_in(
+    say: Say, broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker.publish([Publication("celery", message())])
+    shown = f"sqlite:///{tmp_path}/queue.db"
+    code, out, err = say("queues", "list", "-b", "sqlite:///queue.db", "--json", app=False)
+    assert (code, err, [each["waiting"] for each in json.loads(out)]) == (0, "", [1])
+    code, _, err = say("migrate", "-a", "sqlite:///queue.db", broker.url, app=False)
+    assert code == 2
+    assert f"{shown} is both" in err  # the same file under its two names
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(elsewhere)
+    code, out, err = say("migrate", "-a", broker.url, "sqlite:///new.db", app=False)
+    assert (code, err) == (0, "")
+    assert f"1 went from {shown} to sqlite:///{elsewhere}/new.db" in out
+    assert (elsewhere / "new.db").exists()
+    code, out, _ = say("queues", "list", "-b", "sqlite:///new.db", "--workdir", str(elsewhere), "--json", app=False)
+    assert (code, [each["waiting"] for each in json.loads(out)]) == (0, [1])
