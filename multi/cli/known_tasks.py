@@ -11,7 +11,7 @@ from multi.app import described
 from multi.cli.places import KEPT_NAMES, Place
 from multi.cli.remembered import remember
 from multi.cli.screen import complain
-from multi.errors import ConfigurationError
+from multi.errors import AppImportFailed, ConfigurationError
 from multi.masking import mask_arguments
 
 #: Seconds that workers have to answer.
@@ -23,9 +23,21 @@ SIGNATURE = described.PARAMETERS
 Registered = dict[str, dict[str, dict[str, str]]]
 
 
-def import_tasks(ctx: click.Context, place: Place) -> bool:
-    """Import the modules that the app's tasks are in, and keep their names for completion. What is wrong with them is told,
-    and False returned."""
+def import_tasks(ctx: click.Context, place: Place) -> None:
+    """Import the modules that the app's tasks are in, and keep their names for completion. What is wrong with them is told, and
+    the command goes on."""
+    try:
+        need_tasks(ctx, place)
+    except AppImportFailed as error:
+        complain(
+            f"the project's tasks can't be imported, so none of them is known here: {error.__cause__}\n{error.cause_text}"
+        )
+    except ConfigurationError as error:
+        complain(f"the project's tasks can't be imported, so none of them is known here: {error}")
+
+
+def need_tasks(ctx: click.Context, place: Place) -> None:
+    """The same, for a command that is nothing without them: raises `AppImportFailed` or another `ConfigurationError`."""
     from multi.app.find import project_traceback
     from multi.app.modules import import_all
 
@@ -33,13 +45,13 @@ def import_tasks(ctx: click.Context, place: Place) -> bool:
     try:
         import_all(app)
         app.finalize()
+    except ConfigurationError:
+        raise
     except (Exception, SystemExit) as error:  # whatever the project's own code raises
-        complain(f"the project's tasks can't be imported, so none of them is known here: {error}")
-        if not isinstance(error, ConfigurationError):
-            complain(mask_arguments(project_traceback(error)))
-        return False
+        text = mask_arguments(project_traceback(error))
+        said = f"the project's tasks can't be imported: {type(error).__name__}: {error}"
+        raise AppImportFailed(f"{said}\n{text}", text, error) from error
     remember(ctx.meta[KEPT_NAMES], app, place.queues)
-    return True
 
 
 def ask_workers(place: Place, timeout: float = TIMEOUT, destination: Sequence[str] | None = None) -> Registered:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from multi.cli.group import DONE, FAILED
-from multi.cli.known_tasks import import_tasks
+from multi.cli.known_tasks import need_tasks
 from multi.cli.places import Place, open_place, place_options, screen_of
 from multi.cli.screen import complain
 from multi.errors import ConfigurationError, MissingExtra
@@ -50,7 +50,8 @@ def shell(
     multi shell -A proj --python
     multi shell -A proj -c 'print(add.delay(2, 2).get(timeout=10))'
 
-    Exit codes: 0 ended, 1 the project can't be imported, or CODE has failed, 2 wrong usage or configuration.
+    Exit codes: 0 ended, 1 CODE has failed, or the project while it was imported, 2 wrong usage or configuration, no such app, or
+    a module that is missing or isn't valid Python. CODE may end with another one of its own.
     """
     if len(set(kinds)) > 1:
         raise ConfigurationError("-I, -B and -P each name a shell; give one of them")
@@ -59,8 +60,8 @@ def shell(
     if not sys.path or sys.path[0] != "":
         sys.path.insert(0, os.getcwd())
     place = open_place(ctx, given, whose="app")
-    if place.is_projects and not import_tasks(ctx, place):
-        ctx.exit(FAILED)
+    if place.is_projects:
+        need_tasks(ctx, place)
     names = _names(place, without_tasks)
     if code is not None:
         ctx.exit(_run(code, names))

@@ -10,7 +10,7 @@ import click
 
 from multi.cli import known_tasks
 from multi.cli.asking import complete_workers
-from multi.cli.group import DONE, FAILED, UNKNOWN
+from multi.cli.group import DONE, UNKNOWN
 from multi.cli.places import Place, open_place, place_options, screen_of
 from multi.cli.screen import Screen, complain
 from multi.errors import ConfigurationError
@@ -46,8 +46,8 @@ def tasks(
     multi tasks -A proj --task 'proj.reports.*' --json
     multi tasks w1
 
-    Exit codes: 0 shown, 1 the project can't be imported or the broker can't be reached, 2 wrong usage or configuration, 4 no
-    worker of this name answers.
+    Exit codes: 0 shown, 1 the broker can't be reached or the project fails while it is imported, 2 wrong usage or configuration,
+    no such app, or a module that is missing or isn't valid Python, 4 no worker of this name answers.
     """
     place = open_place(ctx, given, whose="tasks")
     if worker is None:
@@ -55,8 +55,7 @@ def tasks(
             raise ConfigurationError(
                 "-b alone names no app, which could tell its tasks: give -A, or the name of a worker to be asked"
             )
-        if not known_tasks.import_tasks(ctx, place):
-            ctx.exit(FAILED)
+        known_tasks.need_tasks(ctx, place)
         rows = _of_app(place)
     else:
         answered = _of_worker(place, worker, timeout or known_tasks.TIMEOUT)

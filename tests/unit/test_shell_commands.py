@@ -208,7 +208,7 @@ def test_a_project_that_can_not_be_imported_is_told_without_our_traceback(say: S
         PROJECT.format(url="memory://") + "app.conf.include = ['shop_of_nothing']\n"
     )
     code, _, err = say("tasks", "-b", f"sqlite:///{tmp_path}/queue.db")
-    assert code == 1
+    assert code == 2
     assert "'shop_of_nothing'" in err
     assert "Traceback" not in err
 
@@ -432,6 +432,27 @@ def test_names_are_completed_from_what_was_seen_before(
     assert completed("-A", "shop_of_calls", "call", "shop.m") == ["shop.mail"]
     assert completed("peek", "-A", "shop_of_calls", "c") == ["celery"]
     assert completed("purge", "-A", "shop_of_calls", "-Q", "x,ce") == ["x,celery"]
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("(bad", 2),
+        ("import no_such_module_anywhere", 2),
+        ("raise RuntimeError('not now')", 1),
+        ("from multi import App\napp = App('x', include=['nowhere_at_all'], set_as_current=False)", 2),
+    ],
+    ids=["syntax", "import", "fault", "include"],
+)
+def test_what_needs_the_projects_tasks_tells_by_its_code_whether_trying_again_may_help(
+    say: Say, tmp_path: Path, text: str, code: int
+) -> None:
+    (tmp_path / "faulty_project.py").write_text(text)
+    for words in (["tasks"], ["shell", "-c", "pass"]):
+        found, _, err = say(*words, "-A", "faulty_project", app=False)
+        sys.modules.pop("faulty_project", None)
+        assert (words, found) == (words, code), err
+        assert "can't be imported" in err or "nowhere_at_all" in err
 
 
 # relative files -------------------------------------------------------------------------------------------------------
