@@ -16,13 +16,13 @@ from multi.worker.panel.state import NoReply, State, nok, ok, own_control
 logger = get_logger("multi.worker")
 
 
-def _count(name: str, value: Any) -> int:
+def _count(name: str, value: Any, least: int = 0) -> int:
     try:
         number = int(value)
     except (TypeError, ValueError):
         number = -1
-    if isinstance(value, bool) or number < 0 or number != float(value):
-        raise ValueError(f"{name}={value!r} should be a whole number from 0 on")
+    if isinstance(value, bool) or number < least or number != float(value):
+        raise ValueError(f"{name}={value!r} should be a whole number from {least} on")
     return number
 
 
@@ -31,7 +31,7 @@ def pool_grow(state: State, n: Any = 1, **_: Any) -> dict[str, Any]:
     """Have so many more tasks run at once."""
     if state.worker.autoscaler is not None:
         return nok("pool_grow is not supported with autoscale. Adjust autoscale range instead.")
-    state.worker.size.resize(state.worker.size.capacity + _count("n", n))
+    state.worker.size.resize(state.worker.size.capacity + _count("n", n, least=1))
     return ok("pool will grow")
 
 
@@ -40,7 +40,7 @@ def pool_shrink(state: State, n: Any = 1, **_: Any) -> dict[str, Any]:
     """Have so many fewer tasks run at once, by a warm end of children."""
     if state.worker.autoscaler is not None:
         return nok("pool_shrink is not supported with autoscale. Adjust autoscale range instead.")
-    state.worker.size.resize(state.worker.size.capacity - _count("n", n))
+    state.worker.size.resize(state.worker.size.capacity - _count("n", n, least=1))
     return ok("pool will shrink")
 
 

@@ -7,6 +7,7 @@ from secrets import token_hex
 from typing import Any
 
 from multi.app import rates
+from multi.app.options import check_values
 from multi.app.pacing import place
 from multi.errors import MultiError
 from multi.log import get_logger
@@ -56,7 +57,9 @@ def time_limit(state: State, task_name: str | None = None, hard: Any = None, sof
     assert task_name is not None
     if state.worker.pool.loop == "threads" and (soft or hard):
         return nok("no time limit is enforced in the pool threads, as no thread can be ended by force; -P prefork can")
-    state.worker.directives.limit_time(state.app, task_name, _limit("soft", soft), _limit("hard", hard))
+    limits = {"soft_time_limit": _limit("soft", soft), "time_limit": _limit("hard", hard)}
+    check_values(limits)  # a soft one above the hard one would never come
+    state.worker.directives.limit_time(state.app, task_name, limits["soft_time_limit"], limits["time_limit"])
     logger.info("New time limits for tasks of type %s: soft=%s hard=%s", task_name, soft, hard)
     return ok("time limits set successfully")
 
