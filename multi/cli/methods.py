@@ -14,7 +14,8 @@ INSPECT, CONTROL = "inspect", "control"
 class Method(NamedTuple):
     """One command: its arguments in their order with what reads each, and the name of that which takes all further words.
 
-    `least` is how many words it needs.
+    `least` is how many words it needs, `named` what stands as name=value alone. With `pairs` its further words are name=value
+    themselves.
     """
 
     name: str
@@ -26,6 +27,8 @@ class Method(NamedTuple):
     least: int = 0
     alias: str | None = None
     visible: bool = True
+    named: Sequence[tuple[str, Callable[[str], Any]]] = ()
+    pairs: bool = False
 
 
 def _truth(text: str) -> bool:
@@ -33,6 +36,16 @@ def _truth(text: str) -> bool:
     if text.lower() not in found:
         raise ValueError(text)
     return found[text.lower()]
+
+
+def _value(text: str) -> Any:
+    """JSON, or else the text."""
+    import json
+
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _rate(text: str) -> str:
@@ -90,7 +103,7 @@ _ALL = (
     Method("report", INSPECT, "A text for a bug report."),
     Method("reserved", INSPECT, "The tasks that are taken and not begun.", alias="dump_reserved"),
     Method("revoked", INSPECT, "The ids of revoked tasks.", alias="dump_revoked"),
-    Method("scheduled", INSPECT, "The tasks that wait in a worker for their time.", alias="dump_schedule"),
+    Method("scheduled", INSPECT, "The tasks that wait for their time (multi's: in the broker).", alias="dump_schedule"),
     Method("stats", INSPECT, "Figures: pool, broker, totals by task, resources."),
     Method("add_consumer", CONTROL, "Consume from a queue, too.", "<queue> [exchange [type [routing_key]]]", _QUEUE, None, 1),
     Method("autoscale", CONTROL, "Keep between min and max children.", "<max> [min]", (("max", int), ("min", int)), None, 1),
@@ -99,16 +112,24 @@ _ALL = (
     Method(
         "election",
         CONTROL,
-        "Have Celery's workers elect one among them.",
+        "Have one worker of all send a task: the topic is task, the action its signature as JSON.",
         "<id> <topic> [action]",
-        (("id", str), ("topic", str), ("action", str)),
+        (("id", str), ("topic", str), ("action", _value)),
         None,
         2,
     ),
     Method("enable_events", CONTROL, "Send an event for each step of tasks."),
     Method("heartbeat", CONTROL, "Send a heartbeat now."),
     Method("pool_grow", CONTROL, "Run more children.", "[n=1]", (("n", int),)),
-    Method("pool_restart", CONTROL, "Replace the children.", "[module]...", (), "modules"),
+    Method(
+        "pool_restart",
+        CONTROL,
+        "Replace the children; modules are imported before, with reload=yes once more.",
+        "[module]... [reload=no]",
+        (),
+        "modules",
+        named=(("reload", _truth),),
+    ),
     Method("pool_shrink", CONTROL, "Run fewer children.", "[n=1]", (("n", int),)),
     Method(
         "rate_limit",
@@ -128,6 +149,7 @@ _ALL = (
         (),
         "headers",
         1,
+        pairs=True,
     ),
     Method("shutdown", CONTROL, "End when what runs is done."),
     Method("terminate", CONTROL, "End tasks that run, and revoke them.", "<signal> <id>...", (("signal", str),), "task_id", 2),
@@ -167,7 +189,7 @@ def find(name: str, kind: str, known: Mapping[str, Method]) -> Method:
 def arguments(method: Method, words: Sequence[str]) -> dict[str, Any]:
     """The arguments that these words stand for: in their order, or as name=value. Raises `ConfigurationError`."""
     found: dict[str, Any] = {}
-    names = dict(method.args)
+    names = {**dict(method.args), **dict(method.named)}
     left = list(method.args)
     rest: list[str] = []
     for word in words:
@@ -175,6 +197,10 @@ def arguments(method: Method, words: Sequence[str]) -> dict[str, Any]:
         if equals and name in names and name not in found:
             found[name] = _read(method, name, value, names[name])
             left = [each for each in left if each[0] != name]
+        elif equals and name == method.variadic and not method.pairs:
+            rest.append(value)
+        elif equals and method.named:
+            raise ConfigurationError(f"{method.name}: {word!r} is none of its arguments; it takes {method.signature}")
         elif left:
             name, reads = left.pop(0)
             found[name] = _read(method, name, word, reads)
@@ -207,8 +233,6 @@ def _read(method: Method, name: str, word: str, reads: Callable[[str], Any] | No
 
 def free_arguments(words: Sequence[str]) -> dict[str, Any]:
     """Arguments of a command that isn't known here: name=value, the values as JSON or else as texts."""
-    import json
-
     found: dict[str, Any] = {}
     for word in words:
         name, equals, value = word.partition("=")
@@ -216,8 +240,5 @@ def free_arguments(words: Sequence[str]) -> dict[str, Any]:
             raise ConfigurationError(
                 f"{word!r}: the arguments of a command that isn't known here are written name=value"
             )
-        try:
-            found[name] = json.loads(value)
-        except ValueError:
-            found[name] = value
+        found[name] = _value(value)
     return found

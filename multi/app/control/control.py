@@ -237,5 +237,5 @@ class Control(Lacks):
         return self.broadcast("heartbeat", {}, destination, **options)
 
     def election(self, id: str, topic: str, action: Any = None, connection: Any = None) -> None:
-        """Have Celery's workers elect one among them, which then does `action`."""
+        """Have one worker of all act: with `topic` "task" it sends the task whose signature is `action`."""
         self.broadcast("election", {"id": id, "topic": topic, "action": action}, connection=connection)

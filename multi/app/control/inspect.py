@@ -90,7 +90,7 @@ class Inspect:
         return self._request("active", safe=safe)
 
     def scheduled(self) -> Any:
-        """The tasks that wait in a worker for their time: a list of `{"eta", "priority", "request"}` for each."""
+        """The tasks that wait for their time, with multi in the broker: a list of `{"eta", "priority", "request"}` for each."""
         return self._request("scheduled")
 
     def reserved(self) -> Any:
