@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ast import literal_eval
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import Any
@@ -250,7 +251,7 @@ class Settings(MutableMapping[str, Any]):
     def table(self, with_defaults: bool = False, censored: bool = True) -> dict[str, Any]:
         """The settings that are given, or all; what is secret is masked."""
         shown = self.shown(with_defaults, censored)
-        return {name: value if repr(value := self._known(name)) == text else text for name, text in shown.items()}
+        return {name: _masked(self._known(name), text) for name, text in shown.items()}
 
     def humanize(self, with_defaults: bool = False, censored: bool = True) -> str:
         """`table` as lines of text."""
@@ -267,6 +268,17 @@ class Settings(MutableMapping[str, Any]):
 
         shown = {name: self._known(name) for name in TABLE if self.is_set(name)}
         return f"<Settings {mask(repr(shown))}>"
+
+
+def _masked(value: Any, text: str) -> Any:
+    """A setting as its masked `repr` has it: a value of the same kind where that can be read, else the text."""
+    if repr(value) == text:
+        return value
+    try:
+        found = literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+    return found if type(found) is type(value) else text
 
 
 def _together(errors: list[ConfigurationError]) -> ConfigurationError:

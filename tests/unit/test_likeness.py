@@ -68,6 +68,11 @@ def test_the_settings_are_shown_without_their_secrets() -> None:
         assert "geheim" not in text and "redis://:**@h" in text
     assert "worker_concurrency: 3" in shown.conf.humanize().splitlines()
     assert shown.conf.table()["worker_concurrency"] == 3
+    assert shown.conf.table()["broker_url"] == "redis://:**@h"
+    shown.conf.broker_url = "amqp://u:geheim@h//;amqp://v:geheim@h2//"
+    shown.conf.broker_transport_options = {"sentinel_kwargs": {"password": "geheim"}}
+    assert shown.conf.table()["broker_url"] == "amqp://u:**@h//;amqp://v:**@h2//"
+    assert shown.conf.table()["broker_transport_options"] == "{'sentinel_kwargs': {'password': ***}}"
     assert shown.conf.table(censored=False)["redis_password"] == "geheim"
     assert "worker_pool" in shown.conf.table(with_defaults=True) and "worker_pool" not in shown.conf.table()
     assert "python" in shown.bugreport()
