@@ -9,17 +9,19 @@ from multi.errors import NodeError
 
 #: How a successor learns which descriptor holds the file of its predecessor.
 HEIRLOOM = "MULTI_PIDFILE"
+_REMEDY = "this node runs already; stop it first, or give this one another name and --pidfile"
 
 
 class PidFile:
     """Held by a lock for as long as this process lives, so that a leftover file is told from a living worker's.
 
     The number in it alone proves nothing: after a crash it may belong to any other process. Children don't keep the
-    lock. Only what this process has written is removed.
+    lock. Only what this process has written is removed. `remedy` is for who finds it held.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, remedy: str = _REMEDY) -> None:
         self.path = os.path.abspath(path)
+        self._remedy = remedy
         self._fd = -1
         self._owner = 0
 
@@ -98,10 +100,7 @@ class PidFile:
 
     def _held(self, pid: int | None) -> NodeError:
         who = f"process {pid}, which is running" if pid is not None else "a running process"
-        return NodeError(
-            f"the pid file {self.path} belongs to {who}: "
-            "this node runs already; stop it first, or give this one another name and --pidfile"
-        )
+        return NodeError(f"the pid file {self.path} belongs to {who}: {self._remedy}")
 
     def _close(self) -> None:
         if self._fd >= 0:

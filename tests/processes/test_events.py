@@ -178,6 +178,7 @@ def test_in_a_pipe_events_are_lines_or_json_and_a_camera_goes_to_the_background(
         assert "--camera broken.Camera: ZeroDivisionError" in failed.stderr and "/multi/" not in failed.stderr
         refused = project.multi(*events, "-c", "cameras.Camera", "--pidfile", "camera.pid", code=1)
         assert f"belongs to process {pid}" in refused.stderr
+        assert "that camera runs already; stop it first, or name another file" in refused.stderr
     finally:
         os.kill(pid, signal.SIGTERM)
         for process in listening:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 logger = get_logger("multi.camera")
 
+_REMEDY = "it should be one made of multi.Polaroid"
+
 
 def find(name: str) -> Any:
     """The class or function that makes a camera, by `module.Name` or `module:Name`. Raises `ConfigurationError`."""
@@ -33,10 +35,15 @@ def find(name: str) -> Any:
     for part in attribute.split("."):
         found = getattr(found, part, None)
     if not callable(found):
-        raise ConfigurationError(
-            f"--camera {name}: {module} has no class {attribute}; it should be one made of multi.Polaroid"
-        )
+        raise ConfigurationError(f"--camera {name}: {module} has no class {attribute}; {_REMEDY}")
+    if isinstance(found, type) and not _is_camera(found):
+        raise ConfigurationError(f"--camera {name}: that class is no camera; {_REMEDY}")
     return found
+
+
+def _is_camera(found: Any) -> bool:
+    """Whether it has what a camera is used by: one made of Celery's Polaroid has it, too."""
+    return all(callable(getattr(found, method, None)) for method in ("on_shutter", "__enter__", "__exit__"))
 
 
 def _failed(name: str, error: Exception) -> ConfigurationError:
@@ -56,6 +63,8 @@ def run(app: App, name: str, *, frequency: float, maxrate: str | None, enable: b
         camera: Polaroid = kind(state, app=app, freq=frequency, maxrate=maxrate)
     except Exception as error:  # as above
         raise _failed(name, error) from error
+    if not _is_camera(camera):
+        raise ConfigurationError(f"--camera {name}: what it makes is no camera but {type(camera).__name__}; {_REMEDY}")
     feed = Feed(app, state.event, enable=enable, tell=logger.warning)
     ready = [Notifier.from_env()]
 

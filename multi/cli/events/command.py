@@ -58,7 +58,7 @@ def events(ctx: click.Context, /, **given: Any) -> None:
 def _run(ctx: click.Context, given: dict[str, Any]) -> int:
     _check(given)
     chosen = Filter(given["chosen"])
-    if given["camera"]:
+    if given["camera"] is not None:
         return _camera(ctx, given)
     place = open_place(ctx, given, whose="events")
     from multi.cli import live
@@ -79,11 +79,13 @@ def _check(given: dict[str, Any]) -> None:
     ways = [
         spelling
         for spelling, name in (("--dump", "dump"), ("--json", "as_json"), ("--camera", "camera"))
-        if given[name]
+        if given[name] or given[name] == ""
     ]
     if len(ways) > 1:
         raise ConfigurationError(f"{ways[0]} and {ways[1]} are two ways to show events; give one of them")
-    if not given["camera"]:
+    if given["camera"] == "":
+        raise ConfigurationError("--camera names no class; it is written module.Camera or module:Camera")
+    if given["camera"] is None:
         for name in _OF_CAMERAS:
             if given[name]:
                 raise ConfigurationError(f"--{name} is for a camera; name one with --camera module.Camera")
@@ -108,7 +110,9 @@ def _camera(ctx: click.Context, given: dict[str, Any]) -> int:
 
     level = LEVELS[(given["loglevel"] or "WARNING").upper()]
     logfile = os.path.abspath(given["logfile"]) if given["logfile"] else None
-    pidfile = PidFile(given["pidfile"]) if given["pidfile"] else None  # its path is that of before --workdir
+    remedy = "that camera runs already; stop it first, or name another file with --pidfile"
+    # its path is that of before --workdir
+    pidfile = PidFile(given["pidfile"], remedy) if given["pidfile"] else None
     try:
         if given["detach"]:
             from multi.worker.detach import detach
