@@ -54,10 +54,9 @@ def here(project: Project, tmp_path: Path) -> Iterator[Bench]:
         yield found
 
 
-@pytest.fixture(params=["redis", "sqlite", "amqp"])
+@pytest.fixture(params=["redis", "sqlite"])
 def made(request: pytest.FixtureRequest, project: Project, tmp_path: Path) -> Iterator[Bench]:
-    fixture = {"redis": "redis_url", "amqp": "rabbitmq_url"}.get(request.param)
-    url = request.getfixturevalue(fixture) if fixture else f"sqlite:///{tmp_path}/queue.db"
+    url = request.getfixturevalue("redis_url") if request.param == "redis" else f"sqlite:///{tmp_path}/queue.db"
     with working(project, url) as found:
         yield found
 
@@ -87,6 +86,8 @@ def test_limits_that_are_set_at_run_time_hold_for_children_there_are_and_for_lat
     assert tell(here, "time_limit", task_name=name, hard=0.3) == {"ok": "time limits set successfully"}
     here.let_go("first")
     assert first.get(timeout=20) == "first"
+    refused = tell(here, "time_limit", task_name=name, soft=60, hard=50)
+    assert "soft_time_limit (60.0) should not be above time_limit (50.0)" in refused["error"]
     children = worker.children()
     for turn in range(3):  # each of them ends its child
         with pytest.raises(TimeLimitExceeded):
@@ -128,7 +129,9 @@ def test_the_pool_grows_shrinks_and_is_made_anew(here: Bench) -> None:
     until(lambda: len(worker.children()) == 1, 20)
     assert "the last one stays" in tell(here, "pool_shrink", n=1)["error"]
     assert "there is room for 17" in tell(here, "pool_grow", n=1000)["error"]
-    assert "should be a whole number" in tell(here, "pool_grow", n=-1)["error"]
+    for command in ("pool_grow", "pool_shrink"):
+        for number in (-1, 0):
+            assert "should be a whole number from 1 on" in tell(here, command, n=number)["error"]
     # the one that runs is spared
     (child,) = worker.children()
     here.project.write(
@@ -208,6 +211,26 @@ def test_queues_come_and_go(made: Bench) -> None:
     assert "of one type only" in tell(made, "add_consumer", queue="third", exchange="by-topic")["error"]
     assert "name of a queue" in tell(made, "add_consumer", queue="")["error"]
     assert made.tasks.add.apply_async((4, 2), queue="first").get(timeout=20) == 6
+
+
+def test_over_rabbitmq_queues_come_and_go_and_the_pool_follows_them(project: Project, rabbitmq_url: str) -> None:
+    # exchanges, bindings, the end of a consumer and the length of a queue are the server's there
+    with working(project, rabbitmq_url) as made:
+        worker = made.start("-Q", "first", "--autoscale", "2,1", run_dir=True)
+        assert tell(
+            made, "add_consumer", queue="second", exchange="by-topic", exchange_type="topic", routing_key="a.#"
+        ) == {"ok": "add consumer second"}
+        made.tasks.hold.apply_async(("0",), queue="first")
+        made.tasks.hold.apply_async(("1",), exchange="by-topic", routing_key="a.b")
+        made.tasks.add.apply_async((1, 2), queue="first")
+        settled(worker, 2)
+        assert tell(made, "cancel_consumer", queue="second") == {"ok": "no longer consuming from second"}
+        until(lambda: [each["name"] for each in tell(made, "active_queues")] == ["first"], 20)
+        made.tasks.add.apply_async((3, 2), exchange="by-topic", routing_key="a.c")
+        for number in range(2):
+            made.let_go(str(number))
+        assert made.tasks.add.apply_async((4, 2), queue="first").get(timeout=20) == 6
+        until(lambda: made.app.broker.depth("second") == 1, 20)
 
 
 def test_the_pool_follows_its_load_between_its_limits(made: Bench) -> None:
