@@ -85,7 +85,7 @@ class Looking:
 
     def unpark(self, queues: Collection[str] | None = None) -> int:
         """Put what is parked into these queues (None: into all) though it isn't due; how many. A worker that gets one parks it
-        again. Where `parked` is among `peeks`."""
+        again. Where `delay` is declared."""
         raise NotImplementedError
 
     def bindings(self) -> list[Binding]:

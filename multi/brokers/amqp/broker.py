@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from multi.brokers.amqp import letters, topology
-from multi.brokers.amqp.looking import AMQPLooking
+from multi.brokers.amqp.looking import AMQPLooking, refuse_quorum_letters
 from multi.brokers.amqp.outbox import Outbox, nobody
 from multi.brokers.amqp.watch import AMQPWatch
 from multi.brokers.base import Abilities, Broker, Consumer, DeadLetter, HandedBack, QueueCounts, Watch, WatchEvents
@@ -116,12 +116,18 @@ class AMQPBroker(AMQPLooking, Broker):
         return self._ask(lambda link: link.run(_purge(link, queue)))
 
     def dead(self, queue: str) -> list[DeadLetter]:
-        return self._ask(lambda link: link.run(letters.read(link.session, queue)))
+        def look(link: Link) -> list[DeadLetter]:
+            refuse_quorum_letters(link, queue)
+            return link.run(letters.read(link.session, queue))
+
+        return self._ask(look)
 
     def replay(self, queue: str, ids: Iterable[str] | None = None) -> int:
         wanted = None if ids is None else set(ids)
 
         def send(link: Link) -> int:
+            if wanted is not None:
+                refuse_quorum_letters(link, queue)
             outbox = Outbox(link.session, self.known, quorum=self.quorum_delay)
             return letters.replay(link, outbox, queue, wanted, self.confirm_timeout)
 
@@ -129,7 +135,13 @@ class AMQPBroker(AMQPLooking, Broker):
 
     def purge_dead(self, queue: str, ids: Iterable[str] | None = None) -> int:
         wanted = None if ids is None else set(ids)
-        return self._ask(lambda link: link.run(letters.drop(link.session, queue, wanted)))
+
+        def drop(link: Link) -> int:
+            if wanted is not None:
+                refuse_quorum_letters(link, queue)
+            return link.run(letters.drop(link.session, queue, wanted))
+
+        return self._ask(drop)
 
     def counts(self, queues: Iterable[str]) -> list[QueueCounts]:
         return self._ask(lambda link: [link.run(_counts(link, queue)) for queue in dict.fromkeys(queues)])

@@ -6,7 +6,7 @@ To look is to be given messages and to give them back: they return to their plac
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from multi.brokers.amqp import topology
@@ -28,6 +28,8 @@ _DIFFERENT = re.compile(
     r"inequivalent arg '(?P<name>x-[\w-]+)'.* current is (?:the value )?'(?P<value>[^']*)'(?: of type '(?P<kind>\w+)')?"
 )
 _ARGUMENTS = 12
+#: What the server writes into the headers on a message's way through the chain.
+_WAY = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count")
 
 
 class AMQPLooking(Looking):
@@ -64,10 +66,19 @@ class AMQPLooking(Looking):
 
         return self._ask(send)
 
+    def unpark(self, queues: Collection[str] | None = None) -> int:
+        def send(link: Link) -> int:
+            outbox = Outbox(link.session, self.known, quorum=self.quorum_delay)
+            levels = range(topology.LEVELS)
+            return sum(_unpark(link, outbox, level, queues, self.confirm_timeout) for level in levels)
+
+        return self._ask(send)
+
     def bindings(self) -> list[Binding]:
         if self.management is None:
             return super().bindings()
-        return sorted({Binding(*row) for row in self.management.bindings()})
+        rows = {Binding(*row) for row in self.management.bindings()}
+        return sorted(each for each in rows if not each.queue.startswith((topology.DEAD, topology.DELAY)))
 
     def hand_over(self, queue: str, send: Send, *, limit: int | None = None, wanted: Wanted | None = None) -> int:
         return self._ask(lambda link: _hand_over(link, queue, send, limit, wanted))
@@ -120,6 +131,36 @@ def _batches(
         link.run(_close(channel))
 
 
+def _unpark(link: Link, outbox: Outbox, level: int, queues: Collection[str] | None, timeout: float) -> int:
+    """What waits on one level of the chain; its routing key ends with the queue that it is for.
+
+    What is for others is given back: should the server drop it for that one day, it only goes to the next level.
+    """
+    name = f"{topology.DELAY}{level}"
+    found = link.run(topology.exists(link.session, name))
+    left = found[0] if found is not None else 0
+    done = 0
+    channel: Channel | None = None
+    while left > 0:
+        taken = link.run(_take(link, name, min(BATCH, left), channel))
+        if taken is None or not taken[1]:
+            break
+        channel, arrivals = taken
+        left -= len(arrivals)
+        chosen: dict[str, list[Arrival]] = {}
+        for each in arrivals:
+            queue = str(each.args[3]).split(".", topology.LEVELS)[-1]
+            if queues is None or queue in queues:
+                headers = each.properties.get("application_headers") or {}
+                clean = {key: value for key, value in headers.items() if not str(key).startswith(_WAY)}
+                bare = each._replace(properties={**each.properties, "application_headers": clean})
+                chosen.setdefault(queue, []).append(bare)
+        done += sum(_send(link, outbox, channel, queue, some, timeout) for queue, some in chosen.items())
+    if channel is not None:
+        link.run(_close(channel))
+    return done
+
+
 def _send(link: Link, outbox: Outbox, channel: Channel, target: str, chosen: list[Arrival], timeout: float) -> int:
     failures: list[str] = []
     told = sent = 0
@@ -143,13 +184,24 @@ def _send(link: Link, outbox: Outbox, channel: Channel, target: str, chosen: lis
     return sent
 
 
-def _refuse_quorum(link: Link, queue: str, what: str) -> None:
+def _refuse_quorum(link: Link, queue: str, what: str, remedy: str = "") -> None:
     """What is given back to a quorum queue counts, and is dropped in the end."""
     if link.run(_is_quorum(link, queue)):
         raise UnsupportedOption(
             f"{queue} is a quorum queue: {what} as a delivery, and RabbitMQ drops a message that was delivered too often "
-            "(x-delivery-limit, 20 by default in RabbitMQ 4)"
+            f"(x-delivery-limit, 20 by default in RabbitMQ 4){remedy}"
         )
+
+
+def refuse_quorum_letters(link: Link, queue: str) -> None:
+    """Where the dead letters of `queue` lie in a quorum queue, which we don't make, some of them can't be looked at or chosen."""
+    _refuse_quorum(
+        link,
+        topology.DEAD + queue,
+        "a look at its letters counts",
+        f"; multi queues handback --dead -Q {queue} sends all of them again, multi queues purge {topology.DEAD}{queue} drops "
+        "them, and the next one comes to a classic queue if that one is deleted (rabbitmqctl delete_queue)",
+    )
 
 
 def _is_quorum(link: Link, queue: str) -> Steps[bool]:

@@ -90,9 +90,14 @@ def _place(each: binding) -> tuple[str, str, str]:
 
 
 def declare_dead(session: Session, queue: str) -> Steps[None]:
-    """See to it that the dead letters of `queue` have a place."""
+    """See to it that the dead letters of `queue` have a place.
+
+    That is a classic queue also where others are quorum queues by default: to look at letters is to take them and give
+    them back, and a quorum queue drops what was given back too often.
+    """
     if (yield from exists(session, DEAD + queue)) is None:
-        yield from _declare_queue(session, DEAD + queue, Queue(DEAD + queue))
+        declared = Queue(DEAD + queue, queue_arguments={"x-queue-type": "classic"})
+        yield from _declare_queue(session, DEAD + queue, declared)
 
 
 def declare_delay(session: Session, level: int, quorum: bool) -> Steps[None]:
