@@ -21,6 +21,7 @@ from multi.app.timetable.shelves import Shelf
 from multi.beat.agenda import Agenda, Item
 from multi.beat.messages import NotWanted, message
 from multi.beat.sending import AtOnce, Claimed, Sending
+from multi.beat.telling import Telling
 from multi.documents import Answer, Change
 from multi.errors import BackendUnavailable, BrokerRefused, BrokerUnavailable, MultiError, Unroutable
 from multi.log import get_logger, mask_passwords
@@ -86,7 +87,7 @@ class Beat:
         self._behind = 0.0
         self._pause = 0.0
         self._away = ""
-        self._told: set[str] = set()
+        self.telling = Telling(self._late, app.timezone)
 
     # -- what is called ------------------------------------------------------------------------------------------------
 
@@ -157,10 +158,7 @@ class Beat:
             answers = self.shelf.keeps.change(self.shelf.name, found.changes, tell=True) if found else []
             if all(answer.done for answer in answers):
                 break
-        for name in found.gone:
-            logger.warning("Scheduler: %s is no longer in the code and is sent no more", name)
-        for name in found.other:
-            logger.info("Scheduler: %s is other than before in the code", name)
+        self.telling.merged(found)
 
     def _look(self) -> None:
         revision = self.shelf.keeps.revision(self.shelf.name)
@@ -194,7 +192,7 @@ class Beat:
         document = read(value)
         if document is None:
             self.items.pop(name, None)
-            self._tell(name, "was written by another version of multi, and is left to it")
+            self.telling.once(name, "was written by another version of multi, and is left to it")
             return
         old = self.items.get(name)
         if old is not None and old.document.what == document.what:
@@ -202,21 +200,16 @@ class Beat:
         else:
             entry = restore(name, document.what, self.entries, self.app)
             if entry is None:
-                self._tell(name, "can only be sent by a scheduler whose code has it, with the same arguments")
+                self.telling.once(name, "can only be sent by a scheduler whose code has it, with the same arguments")
         item = self.items[name] = Item(name, value, document, entry)
         self.agenda.place(item, self._due(item, now))
 
     def _start_anew(self, now: float) -> None:
         """The clock was set back: when everything is due is another question now."""
-        logger.warning("Scheduler: the clock was set back by %.0f s", self._seen - now)
+        self.telling.set_back(self._seen - now, [*self.items.values()], now)
         self._look_at = now
         for item in self.items.values():
             self.agenda.place(item, self._due(item, now))
-
-    def _tell(self, name: str, what: str) -> None:
-        if name not in self._told:
-            self._told.add(name)
-            logger.warning("Scheduler: %s %s", name, what)
 
     def _due(self, item: Item, now: float) -> float | None:
         document, entry = item.document, item.entry
@@ -322,6 +315,7 @@ class Beat:
             logger.warning(
                 "Scheduler: runs of %s were missed; missed=%r: %d sent now", item.name, entry.missed, len(found.runs)
             )
+        self.telling.made_up(item.name, entry, found.runs, now)
         runs, publications, trouble = self._messages(item, entry, found.runs)
         changed = msgspec.structs.replace(document, at=found.at, by=self._mark(), trouble=trouble)
         if runs:
@@ -381,8 +375,7 @@ class Beat:
         self.agenda.place(item, self._due(item, self.now()) if took_over or document.claim is not None else following)
         if change.publications:
             self.sent += len(change.publications)
-            for _ in change.publications:
-                logger.info("Scheduler: Sending due task %s (%s)", item.name, document.what.task)
+            self.telling.sent(item.name, document.what.task, len(change.publications))
             self._tell_sent(change.publications)
 
     def _failed(self, item: Item, now: float, error: Unroutable) -> None:

@@ -14,6 +14,8 @@ from datetime import UTC, date, datetime, time, timedelta, timezone
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from multi.errors import ConfigurationError
+
 #: What Celery's shelve may have put behind the name, by the library that it found.
 SUFFIXES = ("", ".db", ".dat")
 #: What may be made again: times, and their zones.
@@ -59,6 +61,14 @@ def is_there(path: str) -> bool:
     return any(os.path.isfile(path + suffix) for suffix in SUFFIXES)
 
 
+def check(path: str | None) -> None:
+    """Raise `ConfigurationError` for what can be no such file."""
+    if path and os.path.isdir(path):
+        raise ConfigurationError(
+            f"-s {path} is a folder; name the file in it, as in -s {os.path.join(path, 'celerybeat-schedule')}"
+        )
+
+
 def last_runs(path: str) -> dict[str, tuple[float, int]]:
     """Last run (seconds since the epoch) and count of each entry. Raises `ValueError` for what can't be read."""
     try:
@@ -68,6 +78,8 @@ def last_runs(path: str) -> dict[str, tuple[float, int]]:
         raise ValueError(f"{path} can't be read: {error}") from None
     except OSError as error:
         raise ValueError(f"{path} can't be read: {error.strerror or error}") from None
+    except Exception as error:  # nor is a library of these careful with a file that was cut off
+        raise ValueError(f"{path} can't be read: it is damaged ({type(error).__name__}: {error})") from None
     if value is None:
         return {}
     try:

@@ -7,10 +7,11 @@ import signal
 import socket
 import sys
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING
 
-from multi import log, signals, stacks
-from multi.beat.beat import Beat
+from multi import __version__, log, signals, stacks
+from multi.beat.beat import LOOK, Beat
 from multi.loop import Loop
 from multi.notify import Notifier
 from multi.rundir import RunDir
@@ -54,6 +55,11 @@ class Service:
             generation = self.rundir.generation if self.rundir is not None else 1
             self.page.node(pid=os.getpid(), started=time.time(), generation=generation, pool="beat", concurrency=0)
         logger.info("beat: Starting...")
+        app = self.beat.app
+        logger.info(
+            "beat: multi %s, app %s, broker %s, entries in the code: %d; looks at the clock every %g s at least",
+            *(__version__, app.main, app.broker.masked, len(self.beat.entries), min(self.beat.longest, LOOK)),
+        )
         if self.beat.shelf.local:
             logger.warning(
                 "beat: neither the broker nor a result backend can keep the schedule: it is kept in %s, so only schedulers on "
@@ -118,7 +124,9 @@ class Service:
         count = len(self.beat.items)
         text = f"{count} {'entry' if count == 1 else 'entries'}"
         if (found := self.beat.next) is not None:
-            text += f", next {found[1]} at {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(found[0]))}"
+            text += (
+                f", next {found[1]} at {datetime.fromtimestamp(found[0], self.beat.app.timezone):%Y-%m-%d %H:%M:%S %Z}"
+            )
         return text
 
     # -- signals -------------------------------------------------------------------------------------------------------

@@ -237,6 +237,7 @@ def check_scheduler(named: str | None, where: str) -> None:
 
 def former_runs(app: Any, file: str | None) -> dict[str, tuple[float, int]]:
     """What the file of Celery's beat says, if there is one."""
+    migration.check(file)
     path = file or app.conf.beat_schedule_filename
     if not path or not migration.is_there(path):
         if file:

@@ -139,7 +139,13 @@ def next_(ctx: click.Context, /, name: str | None, *, count: int, as_json: bool,
         ]
         screen_of(ctx).table((f"TIME ({zone})", "UTC", "", "ENTRY"), rows)
     else:
-        screen_of(ctx).line("nothing is due any more" if name is None else f"{name} is paused, or never due again")
+        if name is None:
+            text = "nothing is due any more"
+        elif table.get(name).paused:
+            text = f"{name} is paused"
+        else:
+            text = f"{name} is never due again, or its schedule tells no run beforehand"
+        screen_of(ctx).line(text)
     _end(ctx, place)
 
 
@@ -155,7 +161,10 @@ def run(ctx: click.Context, /, name: str, *, as_json: bool, **given: Any) -> Non
     multi schedule run report
     """
     place, table = _open(ctx, given)
-    sent = table.run(name)
+    try:
+        sent = table.run(name)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"the entry {name!r} can't be sent: {error}") from None
     if as_json:
         click.echo(json.dumps({"entry": name, "id": sent.id}))
     else:

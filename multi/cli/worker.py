@@ -405,10 +405,12 @@ def _run_worker(app: Any, options: WorkerOptions, given: Given, combined: Worker
 def embedded_beat(app: Any, values: dict[str, Any]) -> Callable[[], int]:
     """What -B runs beside the children. Raises `ConfigurationError` for a schedule that is none."""
     from multi.app.schedules.entries import entries_of
+    from multi.beat import migration
     from multi.cli.beat import check_scheduler, serve
 
     check_scheduler(values["scheduler"], "--scheduler")
     check_scheduler(app.conf.beat_scheduler, "the setting beat_scheduler")
+    migration.check(values["schedule_filename"])
     entries_of(app)
     return lambda: serve(app, file=values["schedule_filename"], embedded=True)
 

@@ -106,6 +106,10 @@ def test_every_kind_of_file_is_read_and_a_broken_one_is_told(tmp_path: Path) -> 
     (tmp_path / "text").write_text("no database\n" * 100)
     with pytest.raises(ValueError, match="can't be read"):
         last_runs(str(tmp_path / "text"))
+    index = tmp_path / "cut.dir"
+    index.write_text(index.read_text()[:6])
+    with pytest.raises(ValueError, match="cut can't be read: it is damaged"):
+        last_runs(str(tmp_path / "cut"))
     assert pickle.loads(pickle.dumps(wanted)) == wanted
 
 

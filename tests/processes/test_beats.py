@@ -164,6 +164,12 @@ def scheduler_of(worker: int) -> list[int]:
         (("beat", "-A", "theirs"), "is Celery's own app, whose schedule multi's scheduler doesn't know"),
         (("beat", "-A", "wrong"), "day_of_week"),
         (("worker", "-A", "wrong", "-B"), "day_of_week"),
+        (
+            ("schedule", "run", "bad", "-A", "bad"),
+            "the entry 'bad' can't be sent: t() takes 0 positional arguments but 1 was",
+        ),
+        (("beat", "-A", "proj", "-s", "."), "-s . is a folder; name the file in it, as in -s ./celerybeat-schedule"),
+        (("worker", "-A", "proj", "-B", "-s", "."), "-s . is a folder"),
         (("schedule", "show", "quik", "-A", "proj"), "did you mean 'quick'?"),
         (("schedule", "set", "x", "-A", "proj", "--every", "1s"), "task is missing"),
         (("schedule", "set", "x", "-A", "proj", "--cron", "99 * * * *", "-t", "proj.note"), "minute"),
@@ -180,6 +186,17 @@ def test_what_is_wrong_is_told_before_anything_starts(proj: Project, words: tupl
         from multi import App, crontab
         app = App("wrong")
         app.conf.beat_schedule = {"a": {"task": "wrong.t", "schedule": "* * * * monn"}}
+        """,
+    )
+    proj.write(
+        "bad.py",
+        """
+        from multi import App
+        app = App("bad")
+        app.conf.beat_schedule = {"bad": {"task": "bad.t", "schedule": 5, "args": (1,)}}
+
+        @app.task
+        def t(): ...
         """,
     )
     done = proj.multi(*words, code=2)
@@ -219,6 +236,7 @@ def test_the_schedule_is_told_in_tables_and_json_with_the_next_runs_in_the_proje
 def test_without_the_project_the_schedules_are_told_that_are_kept_in_a_broker(proj: Project) -> None:
     place = proj.multi("schedule", "list", "-A", "proj").stdout.splitlines()[-1].removeprefix("kept in ")
     proj.multi("schedule", "pause", "quick", "-A", "proj")
+    assert proj.multi("schedule", "next", "quick", "-A", "proj").stdout == "quick is paused\n"
     told = proj.multi("schedule", "list", "-b", place).stdout
     assert [line.split() for line in told.splitlines()[:2]] == [["SCHEDULE", "ENTRIES"], ["proj", "1"]]
     assert "MULTI_BEAT_SCHEDULE_NAME=proj" in told

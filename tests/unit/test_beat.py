@@ -116,12 +116,20 @@ def test_a_run_that_is_to_be_skipped_when_it_is_missed_is_sent_if_it_is_late_by_
     assert len(sent(app)) == 1, "beat_missed_after is a minute"
 
 
-def test_many_runs_that_are_all_made_up_for_go_out_in_portions(clock: Clock) -> None:
+def test_many_runs_that_are_all_made_up_for_go_out_in_portions(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     app = app_with(one={"schedule": 1.0, "missed": "all"})
     make_beat(app, clock).start()
     clock.at = START + 1234
-    run_until([make_beat(app, clock)], clock, clock.at)
-    assert len(sent(app)) == documents(app)["one"].count == 1234
+    with caplog.at_level(logging.INFO):
+        run_until([make_beat(app, clock)], clock, clock.at + 1)
+    assert len(sent(app)) == documents(app)["one"].count == 1235
+    told = [text for text in caplog.messages if " one" in text]
+    assert (
+        told[0] == "Scheduler: runs of one were missed from 2023-11-14 22:13:21 UTC on; missed='all': each one is sent"
+    )
+    assert told[1] == "Scheduler: Sending due task one (proj.tick) 100 times"
+    assert "Scheduler: the runs of one that were missed are sent" in told
+    assert len(told) == 16, "a line for each portion"
 
 
 def test_a_crontab_that_is_too_late_isnt_sent_any_more(clock: Clock) -> None:
@@ -170,7 +178,9 @@ def test_a_clock_that_jumps_ahead_counts_as_a_time_without_schedulers(clock: Clo
     assert sum(name == "hourly" for name, _ in sent(app)) == 1
 
 
-def test_a_clock_that_is_set_back_sends_no_time_of_day_twice_and_lets_no_interval_wait(clock: Clock) -> None:
+def test_a_clock_that_is_set_back_sends_no_time_of_day_twice_and_lets_no_interval_wait(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
     app = app_with(ten={"schedule": 10.0}, minutes={"schedule": crontab()})
     beat = make_beat(app, clock)
     run_until([beat], clock, START + 3600)
@@ -180,6 +190,7 @@ def test_a_clock_that_is_set_back_sends_no_time_of_day_twice_and_lets_no_interva
     new = sent(app) - before
     assert [moment - START for name, moment in sorted(new) if name == "ten"] == [1880, 1890, 1900]
     assert not [moment for name, moment in new if name == "minutes"]
+    assert "what was sent until 2023-11-14 23:13:00 UTC isn't sent twice: minutes rest until then" in caplog.text
     run_until([beat], clock, START + 3660)
     assert all(times == 1 for (name, _), times in sent(app).items() if name == "minutes")
     assert sum(name == "minutes" for name, _ in sent(app)) == 61
@@ -277,6 +288,17 @@ def test_two_schedules_of_one_broker_have_names_of_their_own(clock: Clock) -> No
     run_until([make_beat(one, clock), make_beat(two, clock)], clock, START + 4)
     assert {name for name, _ in sent(one)} == {"a", "b"}
     assert (sorted(documents(one)), sorted(documents(two))) == (["a"], ["b"])
+
+
+def test_it_is_told_which_entries_go_on_from_the_file_of_celerys_beat(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    former = dict.fromkeys(("ten", "hourly", "gone"), (START - 3600, 7))
+    app = app_with(ten={"schedule": 10.0}, hourly={"schedule": crontab(minute=0)}, new={"schedule": 10.0})
+    with caplog.at_level(logging.INFO):
+        run_until([make_beat(app, clock, former=former)], clock, START)
+        run_until([make_beat(app, clock, former=former)], clock, START)
+    assert [text.partition("beat: ")[2] for text in caplog.messages if "last runs" in text] == ["ten, hourly"]
 
 
 def test_a_store_that_was_emptied_is_filled_again_from_the_code(clock: Clock) -> None:

@@ -12,12 +12,14 @@ from multi.documents import Change
 
 
 class Merge(msgspec.Struct):
-    """The changes to be made, and the names of entries that are new, other than before, and gone."""
+    """The changes to be made, and the names of entries that are new, other than before, and gone; `former` are those of the
+    new ones whose last runs Celery's file has told."""
 
     changes: list[Change] = []
     new: list[str] = []
     other: list[str] = []
     gone: list[str] = []
+    former: list[str] = []
 
     def __bool__(self) -> bool:
         return bool(self.changes)
@@ -36,7 +38,7 @@ def merge(
     changes leaves its runs as they are. What was added at run time stays, unless the code has taken up its name. `former` are
     last run and count by name that Celery's file tells, for new entries.
     """
-    found = Merge([], [], [], [])
+    found = Merge([], [], [], [], [])
     for name, entry in entries.items():
         what = define(entry)
         value = kept.get(name)
@@ -45,6 +47,8 @@ def merge(
             continue  # another version's: it knows better
         if old is None:
             at, count = (former or {}).get(name, (0.0, 0))
+            if 0 < at <= now:
+                found.former.append(name)
             document = Document(what, at if 0 < at <= now else now, by, ran=min(at, now), count=count)
             document.paused = not what.enabled
             found.changes.append(Change(name, None, write(document)))
