@@ -10,12 +10,12 @@ from typing import Any
 import kombu
 import pytest
 from support.rabbitmq import connect, control
-from support.servers import RabbitMQ
+from support.servers import QUORUM, RabbitMQ
 from support.wait import until
 
 from multi.brokers.amqp import AMQPBroker
 from multi.brokers.amqp.topology import DEAD, DELAY
-from multi.errors import EncodeError
+from multi.errors import EncodeError, UnsupportedOption
 from multi.outcome import Publication
 from multi.testing.nodes import Node, nodes
 from multi.testing.rig import ended, in_child, message, name_of, names, send
@@ -262,3 +262,43 @@ def test_queues_are_declared_as_the_project_says(rabbitmq_server: RabbitMQ, rabb
         and "x-max-priority" in arguments["short"]
     )
     assert "x-max-priority" in arguments["new"]
+
+
+# dead letters where queues are quorum queues
+
+
+def test_dead_letters_lie_in_a_classic_queue_whatever_the_servers_default_is(
+    rabbitmq_server: RabbitMQ, node: MakeNode
+) -> None:
+    broker = AMQPBroker(rabbitmq_server.url(QUORUM))
+    send(broker, message("a"))
+    lane = node(broker).lane()
+    lane.settle(ended(lane.one(), "bury", reason="test"))
+    (found,) = until(lambda: broker.dead(QUEUE), 30, what="a dead letter")
+    for _ in range(25):  # a quorum queue gives a message out twenty times
+        assert [each.id for each in broker.dead(QUEUE)] == [found.id]
+    with connect(broker) as connection:
+        for name, kind in ((DEAD + QUEUE, "classic"), (QUEUE, "quorum")):
+            connection.channel().queue_declare(name, durable=True, auto_delete=False, arguments={"x-queue-type": kind})
+    assert broker.purge_dead(QUEUE, [found.id]) == 1
+    broker.close()
+
+
+def test_dead_letters_in_a_quorum_queue_are_not_worn_out_by_looks(broker: AMQPBroker, node: MakeNode) -> None:
+    arguments = {"x-queue-type": "quorum", "x-delivery-limit": 2}
+    with connect(broker) as connection:
+        connection.channel().queue_declare(DEAD + QUEUE, durable=True, auto_delete=False, arguments=arguments)
+    send(broker, message("a"))
+    worker = node(broker)
+    lane = worker.lane()
+    lane.settle(ended(lane.one(), "bury", reason="test"))
+    until(lambda: broker.counts([QUEUE])[0].dead == 1, 30, what="a dead letter")
+    for look in (
+        lambda: broker.dead(QUEUE),
+        lambda: broker.replay(QUEUE, ["x"]),
+        lambda: broker.purge_dead(QUEUE, ["x"]),
+    ):
+        with pytest.raises(UnsupportedOption, match=f"multi queues handback --dead -Q {QUEUE} sends all of them again"):
+            look()
+    assert broker.hand_back([QUEUE], dead=True).dead == 1
+    assert lane.one().starts == 0

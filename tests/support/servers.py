@@ -23,6 +23,8 @@ from support.wait import until
 #: Databases of one Redis, and virtual hosts of one RabbitMQ: each test gets a fresh one.
 REDIS_DATABASES = 512
 RABBITMQ_HOSTS = 180
+#: A virtual host whose queues are quorum queues where nobody says what they are.
+QUORUM = "quorum"
 
 #: Where Debian puts programs that aren't for everybody's PATH.
 SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
@@ -198,10 +200,11 @@ class RabbitMQ(Server):
         mapper = program("epmd", "erlang-base", "/usr/lib/erlang/erts-*/bin/epmd")
         hosts = ["/", *(f"test{number}" for number in range(self.hosts))]
         everything = {"configure": ".*", "write": ".*", "read": ".*"}
+        quorum = {"name": QUORUM, "default_queue_type": "quorum", "metadata": {"default_queue_type": "quorum"}}
         definitions = {
             "users": [{"name": "guest", "password": "guest", "tags": "administrator", "limits": {}}],
-            "vhosts": [{"name": host} for host in hosts],
-            "permissions": [{"user": "guest", "vhost": host, **everything} for host in hosts],
+            "vhosts": [*({"name": host} for host in hosts), quorum],
+            "permissions": [{"user": "guest", "vhost": host, **everything} for host in (*hosts, QUORUM)],
         }
         (self.folder / "definitions.json").write_text(json.dumps(definitions))
         (self.folder / "plugins").write_text("[].\n")
