@@ -12,7 +12,18 @@ import click
 
 from multi.brokers.base import DeadLetter
 from multi.cli.group import DONE, FAILED
-from multi.cli.places import Place, confirmed, open_place, place_options, queue_option, refuse_empty, screen_of, split
+from multi.cli.places import (
+    YES,
+    Place,
+    confirmed,
+    hold_for_subcommands,
+    open_place,
+    place_options,
+    queue_option,
+    refuse_empty,
+    screen_of,
+    split,
+)
 from multi.cli.screen import Screen, ago, complain
 from multi.errors import ConfigurationError
 from multi.nodes.policy import parse_span
@@ -31,7 +42,9 @@ class Chosen(NamedTuple):
 
 
 @click.group()
-def dlq() -> None:
+@place_options
+@click.pass_context
+def dlq(ctx: click.Context, /, **given: Any) -> None:
     """Dead letters: messages that were set aside because they can't be run, or were begun too often without an end.
 
     \b
@@ -42,6 +55,7 @@ def dlq() -> None:
 
     Exit codes: 0 done, 1 an id that is named isn't there or the broker can't be reached, 2 wrong usage or configuration.
     """
+    hold_for_subcommands(ctx, given)
 
 
 def _filters(command: F) -> F:
@@ -145,7 +159,7 @@ def replay(
 @IDS
 @ALL
 @DRY_RUN
-@click.option("-y", "--yes", is_flag=True, help="Don't ask.")
+@YES
 def purge(
     ctx: click.Context,
     /,

@@ -10,18 +10,22 @@ from typing import Any
 import click
 
 from multi.cli.asking import Asking, asking_options
+from multi.cli.places import hold_for_subcommands, place_options
 from multi.errors import ConfigurationError
 from multi.urls import mask
 
 
 @click.group()
-def graph() -> None:
+@place_options
+@click.pass_context
+def graph(ctx: click.Context, /, **given: Any) -> None:
     """Draw the workers that answer, and what they are connected to.
 
     \b
     multi graph workers -A proj | dot -Tsvg > workers.svg
     multi graph workers --json
     """
+    hold_for_subcommands(ctx, given)
 
 
 @graph.command()

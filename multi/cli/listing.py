@@ -9,17 +9,20 @@ import click
 
 from multi.brokers.looking import Binding
 from multi.cli.group import DONE
-from multi.cli.places import Place, open_place, place_options, screen_of
+from multi.cli.places import Place, hold_for_subcommands, open_place, place_options, screen_of
 from multi.cli.screen import complain
 
 
 @click.group(name="list")
-def list_() -> None:
+@place_options
+@click.pass_context
+def list_(ctx: click.Context, /, **given: Any) -> None:
     """What the broker has written down.
 
     \b
     multi list bindings
     """
+    hold_for_subcommands(ctx, given)
 
 
 @list_.command()

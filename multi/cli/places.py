@@ -75,6 +75,9 @@ def queue_option(meaning: str) -> Callable[[F], F]:
     return click.option("-Q", "--queues", metavar="A,B", help=meaning, shell_complete=complete_queues)
 
 
+#: Both words of it: Celery's commands have --force, others --yes.
+YES = click.option(*("-y", "--yes", "-f", "--force"), "yes", is_flag=True, help="Don't ask.")
+
 #: In a command's context: where the names of its app are kept for completion.
 KEPT_NAMES = "multi.names"
 #: What says where an app's broker and results are, before or behind the command.
@@ -83,6 +86,17 @@ _PLACING = ("app", "broker", "result_backend", "config", "workdir")
 
 def open_place(ctx: click.Context, given: dict[str, Any], *, whose: str = "queues") -> Place:
     """Import the app and find its broker; `whose` is what is wanted of it, in the error. Raises `ConfigurationError`."""
+    app, queues, is_projects = meant_app(ctx, given, whose=whose)
+    known = [queue.name for queue in app.topology.queues.values() if not queue.per_node]
+    broker = app.worker_broker
+    if not broker.abilities.shared:
+        raise ConfigurationError(f"{broker.masked} lives in a single process: no command can look into it")
+    return Place(app, broker, list(dict.fromkeys((*known, *queues))), is_projects)
+
+
+def meant_app(ctx: click.Context, given: dict[str, Any], *, whose: str) -> tuple[App, list[str], bool]:
+    """The app with the settings that are given, the queues that multi.toml's nodes consume from, and whether the app is a
+    project's. Raises `ConfigurationError`."""
     said = before(ctx)
     wanted = {name: given.get(name) or said.get(name) for name in _PLACING}
     queues: list[str] = []
@@ -99,12 +113,7 @@ def open_place(ctx: click.Context, given: dict[str, Any], *, whose: str = "queue
         os.environ["CELERY_RESULT_BACKEND"] = str(wanted["result_backend"])
     if wanted["config"]:
         os.environ["CELERY_CONFIG_MODULE"] = str(wanted["config"])
-    app = _app(wanted, whose)
-    known = [queue.name for queue in app.topology.queues.values() if not queue.per_node]
-    broker = app.worker_broker
-    if not broker.abilities.shared:
-        raise ConfigurationError(f"{broker.masked} lives in a single process: no command can look into it")
-    return Place(app, broker, list(dict.fromkeys((*known, *queues))), bool(wanted["app"]) or not wanted["broker"])
+    return _app(wanted, whose), queues, bool(wanted["app"]) or not wanted["broker"]
 
 
 def the_app(ctx: click.Context, given: dict[str, Any]) -> App:
@@ -141,6 +150,11 @@ def screen_of(ctx: click.Context) -> Screen:
     """Standard output, as the options before the command want it."""
     said = before(ctx)
     return Screen(quiet=bool(said.get("quiet")), color=not said.get("no_color"))
+
+
+def hold_for_subcommands(ctx: click.Context, given: dict[str, Any]) -> None:
+    """Let a group's options count as if they stood before it."""
+    before(ctx).update({name: value for name, value in given.items() if value})
 
 
 def before(ctx: click.Context) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from multi.cli.group import DONE, FAILED
-from multi.cli.places import open_place, place_options, screen_of, split
+from multi.cli.places import YES, open_place, place_options, screen_of, split
 from multi.cli.remembered import complete_queues
 from multi.errors import ConfigurationError
 
@@ -19,12 +19,12 @@ from multi.errors import ConfigurationError
     "-Q", "--queues", metavar="A,B", help="Only these queues; else all of the app.", shell_complete=complete_queues
 )
 @click.option("-X", "--exclude-queues", metavar="A,B", help="All of the app but these.", shell_complete=complete_queues)
-@click.option("-f", "--force", is_flag=True, help="Don't ask.")
+@YES
 @click.option("--dry-run", is_flag=True, help="Show how many messages wait; drop none.")
 @click.option("--json", "as_json", is_flag=True, help="The counts as JSON.")
 @place_options
 @click.pass_context
-def purge(ctx: click.Context, /, *, force: bool, dry_run: bool, as_json: bool, **given: Any) -> None:
+def purge(ctx: click.Context, /, *, yes: bool, dry_run: bool, as_json: bool, **given: Any) -> None:
     """Drop the messages that wait in the app's queues, for good. Asks first.
 
     What is parked until it is due, held by workers, or dead stays.
@@ -46,7 +46,7 @@ def purge(ctx: click.Context, /, *, force: bool, dry_run: bool, as_json: bool, *
     screen = screen_of(ctx)
     depths = {name: place.broker.depth(name) for name in wanted}
     total = sum(depths.values())
-    if total and not (force or dry_run) and not _confirmed(depths):
+    if total and not (yes or dry_run) and not _confirmed(depths):
         screen.line("nothing is dropped")
         ctx.exit(FAILED)
     counts = depths if dry_run else {name: place.broker.purge(name) if depths[name] else 0 for name in wanted}

@@ -12,9 +12,10 @@ import click
 from multi.brokers.base import Consumer, HandedBack
 from multi.cli.group import DONE, FAILED, FORCED
 from multi.cli.places import (
+    YES,
     Place,
-    before,
     confirmed,
+    hold_for_subcommands,
     open_place,
     place_options,
     queue_option,
@@ -59,7 +60,7 @@ def queues(ctx: click.Context, /, **given: Any) -> None:
                 f"the options of multi queues {ctx.invoked_subcommand} stand behind that word, as in: multi queues "
                 f"{ctx.invoked_subcommand} -Q a,b"
             )
-    before(ctx).update({name: value for name, value in given.items() if value})
+    hold_for_subcommands(ctx, given)
 
 
 @queues.command(name="list")
@@ -147,7 +148,7 @@ def _watch(screen: Screen, place: Place, wanted: list[str] | None, as_json: bool
 @place_options
 @click.argument("names", metavar="QUEUE...", nargs=-1, required=True, shell_complete=complete_queues)
 @click.option("--dry-run", is_flag=True, help="Show how many messages wait; drop none.")
-@click.option("-y", "--yes", is_flag=True, help="Don't ask.")
+@YES
 @click.option("--json", "as_json", is_flag=True, help="The counts as JSON.")
 @click.pass_context
 def purge(

@@ -3,80 +3,57 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from multi import log
 from multi.cli.group import DONE, exit_code
-from multi.cli.screen import Screen
-from multi.errors import MultiError
-
-if TYPE_CHECKING:
-    from multi.app.app import App
+from multi.cli.places import before, meant_app, place_options, screen_of
+from multi.errors import AppNotFound, MultiError
 
 
 @click.command()
-@click.option("-A", "--app", metavar="APP", help="An app, as for `multi worker`: its places and settings are told too.")
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
+@place_options
 @click.pass_context
-def report(ctx: click.Context, /, app: str | None, *, as_json: bool) -> None:
+def report(ctx: click.Context, /, *, as_json: bool, **given: Any) -> None:
     """Versions, the system, and the settings of an app with their secrets masked: what belongs into a bug report.
+
+    The app is that of -A, else that of multi.toml; where there is neither, all but the app is told.
 
     \b
     multi report
     multi report -A proj --json
+
+    Exit codes: 0 told, 1 the project fails while it is imported, 2 wrong usage or configuration; all is told that can be.
     """
-    before = ctx.obj if isinstance(ctx.obj, dict) else {}
     from multi.app import reporting
     from multi.app.modules import import_all
 
     told = reporting.report()
-    name = app or before.get("app")
+    named = given.get("app") or before(ctx).get("app")
     code = DONE
-    if name:
-        try:
-            found = _found(name, before)
-            told |= reporting.report(found)
-            import_all(found)
-            told["app"]["tasks"] = str(len(found.tasks))
-        except (
-            Exception
-        ) as error:  # a project's own code while it is imported, too: one more thing that belongs into the report
-            told["app"] = {"name": name, **told.get("app", {}), "error": log.mask_passwords(_said(error))}
+    try:
+        app, _, is_projects = meant_app(ctx, given, whose="settings")
+        told = reporting.report(app) | told  # the folder is where the command was given
+        if is_projects:
+            import_all(app)
+        told["app"]["tasks"] = str(len(app.tasks))
+    except (Exception, SystemExit) as error:
+        # a project's own code while it is imported, too: one more thing that belongs into the report
+        if named or not isinstance(error.__cause__, AppNotFound):
+            name = {"name": named} if named else {}
+            told["app"] = {**name, **told.get("app", {}), "error": log.mask_passwords(_said(error))}
             code = exit_code(error)
     if as_json:
         click.echo(json.dumps(told, indent=1, default=str))
         ctx.exit(code)
-    screen = Screen()
+    screen = screen_of(ctx)
     for line in reporting.lines(told):
-        screen.line(line)
+        screen.show(line)
     ctx.exit(code)
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     return str(error) if isinstance(error, MultiError) else f"{type(error).__name__}: {error}"
-
-
-#: Options before the subcommand, the variable by which the app is told, and those that would stand before it.
-_VARIABLES = {
-    "config": ("CELERY_CONFIG_MODULE",),
-    "broker": ("CELERY_BROKER_URL", "MULTI_BROKER_URL"),
-    "result_backend": ("CELERY_RESULT_BACKEND", "MULTI_RESULT_BACKEND"),
-}
-
-
-def _found(name: str, before: dict[str, Any]) -> App:
-    """The app, with the settings that a worker would have which is started with the same options."""
-    from multi.app.find import find
-
-    for option, variables in _VARIABLES.items():
-        if before.get(option):
-            for variable in variables[1:]:
-                os.environ.pop(variable, None)
-            os.environ[variables[0]] = before[option]
-    if (here := os.getcwd()) not in sys.path:
-        sys.path.insert(0, here)
-    return find(name)

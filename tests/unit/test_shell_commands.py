@@ -476,3 +476,53 @@ def test_a_relative_file_that_is_named_without_an_app_is_one_of_the_folder_that_
     assert (elsewhere / "new.db").exists()
     code, out, _ = say("queues", "list", "-b", "sqlite:///new.db", "--workdir", str(elsewhere), "--json", app=False)
     assert (code, [each["waiting"] for each in json.loads(out)]) == (0, [1])
+
+
+# where options stand --------------------------------------------------------------------------------------------------
+
+
+def test_options_that_say_where_stand_before_the_command_behind_it_and_behind_its_last_word(
+    say: Say, broker: Broker, tmp_path: Path
+) -> None:
+    place = ["-b", f"sqlite:///{tmp_path}/other.db", "--result-backend", "sqlite:////nowhere/r.db"]
+    for words in (
+        ["report", "--json", *place, "-A", "shop_of_calls"],
+        [*place, "report", "--json", "-A", "shop_of_calls"],
+    ):
+        code, out, err = say(*words, app=False)
+        told = json.loads(out)["app"]
+        assert (code, err) == (0, "")
+        assert (told["broker"], told["results"]) == (f"sqlite:///{tmp_path}/other.db", "sqlite:////nowhere/r.db")
+    for group, last in (("list", "bindings"), ("queues", "list"), ("dlq", "list")):
+        for words in ([group, "-b", broker.url, last, "--json"], [group, last, "-b", broker.url, "--json"]):
+            code, out, err = say(*words, app=False)
+            assert (words, code, err) == (words, 0, "")
+            assert isinstance(json.loads(out), list)
+
+
+def test_a_report_finds_the_app_as_all_commands_do_or_goes_without(
+    say: Say, broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, out, err = say("report", "--json", app=False)
+    assert (code, err, "app" in json.loads(out)) == (0, "", False)
+    (tmp_path / "multi.toml").write_text('[nodes.w1]\napp = "shop_of_calls"\n')
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(elsewhere)
+    code, out, err = say("report", "--json", app=False)
+    told = json.loads(out)
+    assert (code, err) == (0, "")
+    assert (told["app"]["name"], told["app"]["broker"]) == ("shop", broker.url)
+    assert told["platform"]["directory"] == str(elsewhere)
+    (tmp_path / "multi.toml").write_text("[nodes.w1\n")
+    code, out, _ = say("report", "--json", app=False)
+    told = json.loads(out)
+    assert (code, "python" in told["software"]) == (2, True)
+    assert "multi.toml" in told["app"]["error"]
+
+
+def test_what_drops_messages_is_confirmed_by_force_and_by_yes_alike(say: Say, broker: Broker) -> None:
+    for words in (["purge"], ["queues", "purge", "celery"]):
+        for option in ("-f", "--force", "-y", "--yes"):
+            fill(broker, "shop.charge")
+            assert say(*words, option)[0] == 0
+            assert waiting(broker) == []
