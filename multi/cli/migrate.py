@@ -18,7 +18,7 @@ from multi.cli.group import DONE, FORCED, INTERRUPTED
 from multi.cli.places import app_options, screen_of, split, the_app
 from multi.cli.remembered import complete_queues, complete_tasks
 from multi.cli.screen import Screen, complain
-from multi.errors import ConfigurationError
+from multi.errors import ConfigurationError, UnsupportedOption
 from multi.message import Message
 from multi.outcome import Publication
 
@@ -31,6 +31,8 @@ _LOOK, _TELL = 0.5, 0.2
 _TRANSPORTS = ("delivery_info", "delivery_tag", "body_encoding")
 #: Exchanges of remote control and events, whose queues hold no tasks.
 _TALK = (".pidbox", "celeryev")
+#: So many of those that were left in a queue are looked at, to tell why.
+_LOOKED_AT = 1000
 
 
 @click.command()
@@ -274,7 +276,11 @@ def _queues(broker: Broker, declared: list[str]) -> list[str]:
     found = dict.fromkeys(declared)
     if broker.abilities.bindings:
         found |= dict.fromkeys(
-            each.queue for each in broker.bindings() if not each.exchange.endswith(_TALK) and each.queue
+            each.queue
+            for each in broker.bindings()
+            # some servers tell of each queue that it is bound to the default exchange, too
+            if each.queue and not any(name.endswith(_TALK) for name in (each.exchange, each.queue))
+            if not each.queue.startswith("celeryev.")
         )
     found |= dict.fromkeys(each.name for each in broker.counts(list(found)))
     return list(found)
@@ -299,9 +305,11 @@ def _tell(screen: Screen, journey: Journey, names: list[str], as_json: bool, tak
     dead = sum(each.dead for each in counts)
     unfinished, seconds = journey.here.unfinished(names)
     claimed = max(0, sum(each.claimed or 0 for each in counts) - unfinished)
+    unreadable = _unreadable(journey.here, [each.name for each in counts if each.waiting])
     if as_json:
         told = {"migrated": journey.total, "queues": journey.counts, "taken": taken, "dead": dead, "claimed": claimed}
-        click.echo(json.dumps(told | {"unfinished": unfinished}))
+        told |= {"unfinished": unfinished, "unreadable": {name: len(faults) for name, faults in unreadable.items()}}
+        click.echo(json.dumps(told))
         return unfinished
     for name, count in journey.counts.items():
         other = journey.renamed.get(name, name)
@@ -316,12 +324,31 @@ def _tell(screen: Screen, journey: Journey, names: list[str], as_json: bool, tak
     if claimed:
         held = "is held by a worker" if claimed == 1 else "are held by workers"
         complain(f"{claimed} {held} of {journey.here.masked}, and not brought along")
+    for name, faults in unreadable.items():
+        stays = "can't be read and stays there" if len(faults) == 1 else "can't be read and stay there"
+        complain(
+            f"{len(faults)} in {name} {stays}: {faults[0]}; multi peek {name} shows what it is, and multi move brings such "
+            "messages to another queue as they are"
+        )
     if unfinished:
         complain(
             f"{unfinished} of {journey.here.masked} are left: a multi migrate holds them that was killed, or is at work "
             f"elsewhere. What a killed one holds is back within {math.ceil(seconds)} s: give this once more then"
         )
     return unfinished
+
+
+def _unreadable(broker: Broker, names: list[str]) -> dict[str, list[str]]:
+    """What is wrong with those in these queues that are no messages, which are left where they are."""
+    found = {}
+    for name in names:
+        try:
+            faults = [each.fault for each in broker.peek(name, _LOOKED_AT) if each.message is None]
+        except UnsupportedOption:
+            continue  # nobody may look into it
+        if faults:
+            found[name] = faults
+    return found
 
 
 def _remark(journey: Journey, names: list[str], limit: int | None, taken: bool) -> None:

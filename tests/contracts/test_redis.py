@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from multi.backends.redis import RedisBackend
 from multi.brokers.base import Broker
 from multi.brokers.redis import RedisBroker
+from multi.cli.group import run
 from multi.connections.redis import Address, Redis
 from multi.testing import BackendContract, BrokerContract
 
@@ -30,6 +32,21 @@ class TestBroker(BrokerContract):
         redis.connect()
         redis.call("LPUSH", queue, raw)
         redis.close()
+
+    def test_what_is_no_message_is_left_by_a_migration_and_told(
+        self, redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        redis = Redis(Address.from_url(redis_url, {}))
+        redis.connect()
+        redis.call("RPUSH", "ugly", "garbage", '{"body": 1}')
+        redis.close()
+        words = ["migrate", "-a", "-Q", "ugly", redis_url, f"sqlite:///{tmp_path}/there.db"]
+        assert run(words) == 0
+        out, err = capsys.readouterr()
+        assert out.startswith("0 went from")
+        assert "2 in ugly can't be read and stay there: no message envelope" in err
+        assert run([*words, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["unreadable"] == {"ugly": 2}
 
     def test_lists_of_others_in_the_same_database_are_no_queues(self, broker: Broker, redis_url: str) -> None:
         old = {"body": '{"task": "t", "id": "1", "args": [], "kwargs": {}}', "properties": {"delivery_tag": "1"}}

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from multi.brokers.amqp import AMQPBroker
 from multi.connections.amqp import addresses
 from multi.connections.amqp.management import Management
 from multi.errors import BrokerUnavailable, ConfigurationError
@@ -78,6 +79,19 @@ def test_the_bindings_of_queues_are_told(plugin: str, monkeypatch: pytest.Monkey
     assert ("celery.pidbox", "recorder", "") in found.bindings()
     assert "other.celery.pidbox" not in {queue for _, queue, _ in found.bindings()}
     assert Plugin.asked[0][0] == "/api/bindings/my%20vhost"
+    rows = [
+        *BOUND,
+        *({**BOUND[0], "source": "", "destination": name} for name in ("mail", "multi.delay.3", "multi.dead.mail")),
+    ]
+    monkeypatch.setattr(Plugin, "text", json.dumps(rows).encode())
+    broker = AMQPBroker("amqp://me:secret@h/my%20vhost", {"management": plugin})
+    told = {each.queue for each in broker.bindings()}
+    assert told == {
+        "w1@h.celery.pidbox",
+        "w2@h.celery.pidbox",
+        "recorder",
+        "mail",
+    }  # what is ours alone is nobody's queue
     monkeypatch.setattr(Plugin, "status", 403)
     with pytest.raises(BrokerUnavailable, match="needs the tag"):
         found.bindings()
