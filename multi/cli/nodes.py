@@ -239,7 +239,11 @@ class Request:
                         text += "; what is an option of your Celery project's own goes through with --engine celery"
                     raise ConfigurationError(f"{mine[0].word}: {text}")
                 if is_beats_only(_name(mine[0])):
-                    text = "only a beat has this option; leave it out, or give --kind beat"
+                    several = len(self._line.names) > 1
+                    remedy = (
+                        f"say it of that alone, as in {mine[0].spelling}:beat" if several else "or give --kind beat"
+                    )
+                    text = f"only a beat has this option; leave it out, {'or ' if several else ''}{remedy}"
                     raise ConfigurationError(f"{mine[0].word}: {text}")
                 raise ConfigurationError(f"{mine[0].word}: only Celery has this option; give it with --engine celery")
 

@@ -262,3 +262,5 @@ def test_a_node_that_is_called_beat_is_a_scheduler_unless_it_is_said_to_be_somet
     assert shown("beat", "--kind", "worker", "-c", "2") == ["worker -A proj -c 2 -n beat@" + host]
     told = proj.multi("start", "w1", "beat", "-A", "proj", "-c:beat", "2", code=2).stderr
     assert "a beat has no such option" in told
+    told = proj.multi("start", "w1", "beat", "-A", "proj", "--max-interval", "5", code=2).stderr
+    assert "only a beat has this option; leave it out, or say it of that alone, as in --max-interval:beat" in told
