@@ -159,14 +159,23 @@ class Asking(NamedTuple):
             complain("; ".join(self._missing(name, replies) for name in replies.missing))
         if away := sorted(replies.declined.keys() - replies.names - {*replies.missing}):
             complain("; ".join(f"{name} {_DECLINED[replies.declined[name]]}" for name in away))
+        unknown = self.unknown(replies)
+        return FAILED if replies.missing or unknown or failed else DONE
+
+    def unknown(self, replies: Replies) -> bool:
+        """Whether somebody listens who didn't answer and whose name isn't known; it is told."""
         rest = (replies.silent or 0) - len(replies.missing)
-        if rest > 0:
-            one = rest == 1
-            complain(
-                f"{rest} more {'listens' if one else 'listen'} and didn't answer within {self.timeout:g} s "
-                f"({'its name isn' if one else 'their names aren'}'t known); -t waits longer"
-            )
-        return FAILED if replies.missing or rest > 0 or failed else DONE
+        if rest <= 0:
+            return False
+        one = rest == 1
+        names = "its name isn't known" if one else "their names aren't known"
+        if self.pattern:
+            names += f", so that {'it' if one else 'they'} may be meant or not"
+        complain(
+            f"{rest} more {'listens' if one else 'listen'} and didn't answer within {self.timeout:g} s ({names}); "
+            "-t waits longer"
+        )
+        return True
 
     def _missing(self, name: str, replies: Replies) -> str:
         if name in replies.declined:

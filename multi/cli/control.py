@@ -113,4 +113,6 @@ def _shut_down(asking: Asking, arguments: dict[str, Any]) -> int:
         return asking.end(before)
     if left := sorted((set(asking.destination or ()) | before.names) - told.keys()):
         complain(f"{', '.join(left)} didn't answer; multi inspect ping tells who is there")
-    return FAILED if left or failed else DONE
+    # who didn't answer the question before it may not have heard
+    unknown = asking.unknown(before)
+    return FAILED if left or unknown or failed else DONE

@@ -16,6 +16,7 @@ from support.peers import PONG, SILENCE, Answer, Peer
 from multi import App
 from multi.app.control import Replies, flatten_reply, place_of
 from multi.app.control.request import checked, matches
+from multi.cli.main import main
 from multi.connections import memory
 from multi.errors import DuplicateNodenameWarning, UnsupportedOption
 
@@ -152,6 +153,38 @@ def test_a_pattern_is_over_when_all_have_answered_whose_names_match(app: App, pe
         "w1@h": PONG,
     }
     assert app.control.inspect(pattern="none*", timeout=LONG).stats() is None
+
+
+def test_who_tells_no_name_may_be_meant_by_a_pattern_and_is_counted(app: App, peer: Peers) -> None:
+    peer("w1@h")
+    peer("w2@h", lambda method, arguments: SILENCE)
+    peer("owes@h", lambda method, arguments: PONG if method == "ping" else SILENCE)
+    found = app.control.broadcast("stats", pattern="w*", reply=True, timeout=0.3)
+    assert found is not None
+    assert (found.names, found.missing, found.silent, found.all_there) == ({"w1@h"}, [], 1, False)
+    found = app.control.broadcast("stats", pattern="*", reply=True, timeout=0.3)
+    assert found is not None
+    assert (found.names, found.missing, found.silent) == ({"w1@h"}, ["owes@h"], 2)
+    found = app.control.broadcast("stats", pattern="w*", reply=True, timeout=LONG, limit=1)
+    assert found is not None
+    assert (found.names, found.silent) == ({"w1@h"}, None)
+
+
+def test_commands_tell_who_may_have_been_meant_and_fail(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    url = f"sqlite:///{tmp_path}/queue.db"
+    options = {"create": "all"}
+    app = App("proj", broker=url, broker_transport_options=options, set_as_current=False)
+    broker = ("-b", url, "-t", "0.3")
+    with Peer(app, "w1@h"), Peer(app, "w2@h", lambda method, arguments: SILENCE):
+        for words in (("inspect", "ping"), ("control", "heartbeat"), ("control", "shutdown")):
+            assert main([*words, *broker, "-p", "w*"]) == 1
+            told = capsys.readouterr().err
+            assert (
+                "1 more listens and didn't answer within 0.3 s (its name isn't known, so that it may be meant" in told
+            )
+        assert main(["control", "shutdown", *broker]) == 1
+        assert "1 more listens and didn't answer within 0.3 s (its name isn't known)" in capsys.readouterr().err
+    app.close()
 
 
 def test_so_many_replies_are_enough_and_each_is_told_as_it_comes(app: App, peer: Peers) -> None:

@@ -161,7 +161,7 @@ class Mailbox:
             elif wait is not None and not came:
                 wait(monotonic() - begun)
         for each in questions:
-            _account(each, roll)
+            _account(each, roll, limit)
         return [each.replies for each in questions]
 
 
@@ -195,7 +195,7 @@ def _is_meant(name: str, request: Request) -> bool:
     return not request.pattern or matches(name, request.pattern, request.matcher)
 
 
-def _account(question: Question, roll: Question | None) -> None:
+def _account(question: Question, roll: Question | None, limit: int | None) -> None:
     """Tell who was meant and hasn't replied."""
     replies, request = question.replies, question.request
     there = set[str]()
@@ -208,9 +208,19 @@ def _account(question: Question, roll: Question | None) -> None:
         return
     replies.missing = sorted(name for name in there - replies.names if _is_meant(name, request))
     if request.pattern:
-        replies.silent = len(replies.missing) if replies.all_there else None
+        replies.silent = None if limit and len(replies) >= limit else _silent(replies, roll)
     elif replies.listeners is not None:
         replies.silent = max(len(replies.missing), replies.listeners - replies.heard)
+
+
+def _silent(replies: Replies, roll: Question | None) -> int | None:
+    """How many of those who were meant by a pattern are silent, with all who haven't told their names."""
+    if replies.all_there or replies.listeners == 0:
+        return len(replies.missing)
+    if roll is None or roll.replies.listeners is None or replies.listeners is None:
+        return None
+    known = roll.replies.heard + len(replies.names - roll.replies.names)
+    return len(replies.missing) + max(0, min(roll.replies.listeners, replies.listeners) - known)
 
 
 def _number(given: Any) -> int:
