@@ -17,9 +17,10 @@ class Replies(list[dict[str, Any]]):
 
     `listeners` is how many workers listened when they were asked, None where the broker can't tell that. `missing` are those
     of whom it is known by name that they were meant and didn't reply, and `silent` is the number of them all, with those
-    whose names aren't known (with a pattern these may be others than it means); None where that isn't known either. `there` are those who answered a roll call that followed
-    the request, where there was one, and `all_there` tells whether these are all who listen. `declined` are workers that
-    listen and don't answer, with the reason: "stopping" or "starting".
+    whose names aren't known (with a pattern these may be others than it means); None where that isn't known either.
+    `there` are those who answered a roll call that followed the request, where there was one, and `all_there` tells
+    whether these are all who listen. `declined` are workers that listen and don't answer, with the reason: "stopping" or
+    "starting".
     """
 
     def __init__(self, found: Iterable[dict[str, Any]] = (), listeners: int | None = None) -> None:
