@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from multi import clock
 from multi.cli import known_tasks
 from multi.cli.awaited import Awaited, timeout_option, wait_for
 from multi.cli.group import DONE
@@ -37,7 +38,7 @@ class Json(click.ParamType):  # type: ignore[type-arg]  # older versions of clic
             return value
         option = param.opts[0] if param is not None else "-a"
         try:
-            found = json.loads(value)
+            found = json.loads(value, parse_constant=_refuse_constant)
         except ValueError as error:
             raise ConfigurationError(_where(option, value, error, self.called, self.example)) from None
         if not isinstance(found, self.kind):
@@ -50,6 +51,10 @@ class Json(click.ParamType):  # type: ignore[type-arg]  # older versions of clic
 
 ARRAY = Json(list, "an array", "'[2, 2]'")
 OBJECT = Json(dict, "an object", """'{"x": 2}'""")
+
+
+def _refuse_constant(text: str) -> Any:
+    raise ValueError(f"JSON has no {text}")
 
 
 def _where(option: str, text: str, error: ValueError, called: str, example: str) -> str:
@@ -162,6 +167,7 @@ def call(
     refuse_empty(options.get("serializer"), "the name of no serializer")
     if "countdown" in options and "eta" in options:
         raise ConfigurationError("--countdown and --eta both say when; give one of them")
+    _refuse_late(options)
     if timeout is not None and not wait:
         raise ConfigurationError("--timeout is how long --wait waits; give both")
     place = open_place(ctx, given, whose="task")
@@ -195,6 +201,22 @@ def call(
         click.echo(json.dumps(told, default=str))
     place.app.close()
     ctx.exit(code)
+
+
+def _refuse_late(options: dict[str, Any]) -> None:
+    """What would have expired before it can run isn't sent. A moment without a zone is one in UTC, as in `apply_async`."""
+    now = clock.now().timestamp()
+
+    def at(option: str) -> float:
+        value = options.get(option, 0.0)
+        return now + value if isinstance(value, float | int) else clock.to_epoch(value)
+
+    if "expires" not in options:
+        return
+    if at("expires") <= now:
+        raise ConfigurationError("--expires is past, so it would never run (a moment without a zone is one in UTC)")
+    if at("expires") <= at("eta" if "eta" in options else "countdown"):
+        raise ConfigurationError("--expires comes before it is to run, so it never would; give a later one")
 
 
 def _check(

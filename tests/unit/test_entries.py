@@ -281,3 +281,9 @@ def test_ten_thousand_entries_are_read_in_a_moment() -> None:
     began = time.process_time()
     assert all(entry.schedule.next_after(NOON) for entry in found.values())
     assert time.process_time() - began < 2, "200 µs each: ten times what it takes"
+
+
+def test_a_call_that_is_made_later_shows_its_function_and_not_its_arguments() -> None:
+    shown = [str(BeatLazyFunc(each)) for each in (datetime.now, an_app)]
+    assert shown == ["BeatLazyFunc(datetime.now)", f"BeatLazyFunc({__name__}.an_app)"]
+    assert str(BeatLazyFunc(datetime.now, "secret")) == "BeatLazyFunc(datetime.now, …)"

@@ -186,6 +186,14 @@ class Every(BaseSchedule):
         return moment + timedelta(minutes=self.minutes)
 
 
+class Fortnight(Asked):
+    """Has arguments, and doesn't say how it is called."""
+
+    def __init__(self, day: str) -> None:
+        super().__init__()
+        self.day = day
+
+
 class Nothing(BaseSchedule):
     """Says nothing."""
 
@@ -338,6 +346,8 @@ def test_what_cannot_be_understood_is_an_error_and_imports_nothing(kept: Any, to
         (crontab(0, 0, "sun,sat"), "at 00:00 on sun, sat"),
         (crontab("0-10", 3), "at minutes 0-10 in the hours 3"),
         (Nothing(), "<Nothing>"),
+        (Asked(), "Asked"),
+        (Fortnight("mon"), "Fortnight(day='mon')"),
     ],
 )
 def test_a_schedule_is_told_as_people_say_it(given: BaseSchedule, words: str) -> None:

@@ -15,6 +15,7 @@ import pytest
 from multi.brokers.base import Broker
 from multi.brokers.sqlite import SQLiteBroker
 from multi.cli.group import run
+from multi.control_key import Guard
 from multi.outcome import Publication
 from multi.testing.rig import in_child, message
 
@@ -117,6 +118,14 @@ def test_the_options_of_a_call_reach_the_message(say: Say, broker: Broker) -> No
         (["shop.mail", "-a", '["x"]', "--timeout", "3"], ["--wait"]),
         (["shop.mail", "-a", '["x"]', "--countdown", "3", "--eta", "2036-01-01"], ["--countdown and --eta"]),
         (["shop.mail", "-a", '["x"]', "--eta", "tomorrow"], ["--eta 'tomorrow'", "2026-11-21T10:00:00+01:00"]),
+        (["shop.charge", "-a", "[1, NaN]"], ["-a", "JSON has no NaN"]),
+        (["shop.charge", "-k", '{"x": -Infinity}'], ["-k", "JSON has no -Infinity"]),
+        (["shop.mail", "-a", '["x"]', "--expires", "2020-01-01"], ["--expires is past"]),
+        (["shop.mail", "-a", '["x"]', "--expires", "1h", "--countdown", "2h"], ["--expires comes before"]),
+        (
+            ["shop.mail", "-a", '["x"]', "--expires", "1h", "--eta", "2096-01-01T00:00:00+01:00"],
+            ["--expires comes before"],
+        ),
         (["shop.mail", "-a", '["x"]', "--countdown", "soon"], ["--countdown 'soon'", "10m"]),
         (["shop.mail", "-a", '["x"]', "--serializer", "xml"], ["xml"]),
     ],
@@ -453,6 +462,20 @@ def test_what_needs_the_projects_tasks_tells_by_its_code_whether_trying_again_ma
         sys.modules.pop("faulty_project", None)
         assert (words, found) == (words, code), err
         assert "can't be imported" in err or "nowhere_at_all" in err
+
+
+def test_workers_are_asked_in_the_name_of_who_has_their_key(say: Say, broker: Broker, tmp_path: Path) -> None:
+    key = "a key that nobody guesses"
+    with (tmp_path / "shop_of_calls.py").open("a") as file:
+        file.write(f"app.conf.control_key = {key!r}\n")
+    guard = Guard(key.encode())
+    heard = broker.subscribe("celery.pidbox")
+    for words, code in ((("tasks", "w1@h", "--timeout", "0.05"), 4), (("call", "no.such"), 0)):
+        assert say(*words)[0] == code
+        asked = heard.get(30)
+        assert asked is not None
+        assert guard.check(asked.headers, asked.body) == ""
+    heard.close()
 
 
 # relative files -------------------------------------------------------------------------------------------------------

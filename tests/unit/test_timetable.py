@@ -72,6 +72,8 @@ def test_the_next_runs_of_all_come_in_their_order(app: App) -> None:
     assert later == [(NOW + timedelta(seconds=30), "ten")]
     app.schedule.pause("ten")
     assert app.schedule.next("ten") == []
+    with pytest.raises(TypeError, match=r"an entry's name, not 2; .* next\(count=2\)"):
+        app.schedule.next(2)  # type: ignore[arg-type]
 
 
 def _has_ephem() -> bool:

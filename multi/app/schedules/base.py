@@ -152,8 +152,15 @@ class BaseSchedule:
 
     @property
     def words(self) -> str:
-        """The schedule, as people say it."""
-        return repr(self)
+        """The schedule, as people say it; of a class that doesn't tell, how it is made."""
+        if type(self).__repr__ is not object.__repr__:
+            return repr(self)
+        name = type(self).__name__
+        try:
+            given = self.arguments()
+        except (AttributeError, TypeError, ValueError):
+            return name
+        return f"{name}({', '.join(f'{key}={value!r}' for key, value in given.items())})" if given else name
 
     def arguments(self) -> dict[str, Any]:
         """What its class was made with, so that the schedule can be kept and made again: the attributes that have the names of

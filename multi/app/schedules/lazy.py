@@ -19,6 +19,13 @@ class BeatLazyFunc:
 
     __call__ = delay
 
+    def __repr__(self) -> str:
+        """The function that is called; what with may be secret."""
+        name = getattr(self._func, "__qualname__", None) or type(self._func).__qualname__
+        module = getattr(self._func, "__module__", None)
+        whole = f"{module}.{name}" if module and module != "builtins" else name
+        return f"BeatLazyFunc({whole}{', …' if self._args or self._kwargs else ''})"
+
 
 def evaluated(value: Any) -> Any:
     """What an argument is at this moment."""

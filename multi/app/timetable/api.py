@@ -86,6 +86,8 @@ class Timetable:
 
     def next(self, name: str | None = None, count: int = 10, *, since: datetime | None = None) -> Runs:
         """The next runs of one entry, or of all together: when, in UTC, and which. Paused ones have none."""
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"the first argument is an entry's name, not {name!r}; the next 2 of all are next(count=2)")
         own = self._own()
         kept = self._kept(None if name is None else [name])
         if name is not None and name not in kept and name not in own:
@@ -260,7 +262,7 @@ class Timetable:
     def _missing(self, name: str) -> EntryNotFound:
         import difflib
 
-        near = difflib.get_close_matches(name, {*self._kept(), *self._own()}, 1, 0.6)
+        near = difflib.get_close_matches(str(name), {*self._kept(), *self._own()}, 1, 0.6)
         hint = f"; did you mean {near[0]!r}?" if near else "; `multi schedule list` shows those that there are"
         return EntryNotFound(f"there is no entry {name!r} in the schedule{hint}")
 
