@@ -32,7 +32,7 @@ def options(nodes: Nodes, name: str) -> dict[str, str]:
         (("--time-limit", "soon"), "Invalid value for '--time-limit'"),
         (("-P", "gevent"), "gevent"),
         (("-l", "LOUD"), "LOUD"),
-        (("-B",), "no embedded scheduler yet"),
+        (("-s", "file"), "give -B, too"),
     ],
 )
 def test_a_restart_with_a_value_that_the_worker_refuses_stops_nothing(
