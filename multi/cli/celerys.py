@@ -1,4 +1,4 @@
-"""An app of Celery's own stands for its workers: they can be asked where its settings say that they listen."""
+"""An app of Celery's own stands for its workers, queues and results: its settings say where they are."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from multi.app.app import App
 
-#: What an app says of its broker and of remote control.
-_SETTINGS = ("broker_transport_options", "broker_use_ssl", "control_exchange", "result_backend")
+#: What an app says of its broker, its queues, remote control and results.
+_SETTINGS = (
+    *("broker_transport_options", "broker_use_ssl", "control_exchange"),
+    *("task_queues", "task_default_queue", "task_default_exchange", "task_default_exchange_type"),
+    *("task_default_routing_key", "task_queue_max_priority"),
+    *("result_backend", "result_backend_transport_options", "redis_backend_use_ssl"),
+)
 
 
 def stand_in(theirs: Any) -> App:
-    """An app of ours with the broker of one of Celery's, for asking its workers."""
+    """An app of ours with the broker, queues and results of one of Celery's; its tasks stay unknown."""
     from multi.app.app import App
 
     conf = theirs.conf

@@ -129,8 +129,11 @@ def the_app(ctx: click.Context, given: dict[str, Any]) -> App:
 
         try:
             app = find(str(wanted["app"]))
-        except AppIsCelerys:
-            pass  # what it says of queues only Celery knows; the broker knows most of it, too
+        except AppIsCelerys as error:
+            if error.app is not None:
+                from multi.cli.celerys import stand_in
+
+                return stand_in(error.app)
         else:
             app.conf.check()
             return app
@@ -196,16 +199,16 @@ def _app(wanted: dict[str, Any], whose: str) -> App:
     try:
         app = find(wanted["app"])
     except AppIsCelerys as error:
-        if whose == "workers" and error.app is not None:
+        if whose in ("workers", "queues", "results") and error.app is not None:
             from multi.cli.celerys import stand_in
 
             return stand_in(error.app)
         raise ConfigurationError(
             f"-A {wanted['app']} is Celery's own app; "
             + (
-                f"its {whose} can be had without it: name its broker with -b URL"
-                if whose != "app"
-                else "celery shell opens it"
+                "celery shell opens it"
+                if whose == "app"
+                else f"multi looks into its queues, workers and results, and leaves the {whose} to the command celery"
             )
         ) from None
     except AppImportFailed:

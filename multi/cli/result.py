@@ -55,7 +55,7 @@ def result(
     if timeout is not None and not wait:
         raise ConfigurationError("--timeout is how long --wait waits; give both")
     refuse_empty(task_id, "the id of no task")
-    place = open_place(ctx, given, whose="task")
+    place = open_place(ctx, given, whose="results")
     screen = screen_of(ctx)
     handle = _handle(ctx, given, place, task_id, task)
     if wait:

@@ -53,7 +53,7 @@ def revoke(
     wanted = list(dict.fromkeys(ids))
     for each in wanted:
         refuse_empty(each, "the id of no task")
-    place = open_place(ctx, given, whose="tasks")
+    place = open_place(ctx, given, whose="workers")
     states = {each: _state(place.app, each) for each in wanted}
     try:
         place.app.control.revoke(wanted, terminate=terminate, signal=signal_name)

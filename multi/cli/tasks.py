@@ -49,7 +49,7 @@ def tasks(
     Exit codes: 0 shown, 1 the broker can't be reached or the project fails while it is imported, 2 wrong usage or configuration,
     no such app, or a module that is missing or isn't valid Python, 4 no worker of this name answers.
     """
-    place = open_place(ctx, given, whose="tasks")
+    place = open_place(ctx, given, whose="tasks" if worker is None else "workers")
     if worker is None:
         if not place.is_projects:
             raise ConfigurationError(

@@ -478,6 +478,34 @@ def test_workers_are_asked_in_the_name_of_who_has_their_key(say: Say, broker: Br
     heard.close()
 
 
+def test_an_app_of_celerys_own_stands_for_its_queues_workers_and_results(
+    say: Say, broker: Broker, tmp_path: Path
+) -> None:
+    (tmp_path / "of_celerys.py").write_text(
+        "from celery import Celery\nfrom kombu import Queue\n"
+        f"app = Celery('of_celerys', broker={broker.url!r}, backend={broker.url!r}, set_as_current=False)\n"
+        "app.conf.task_queues = [Queue('celery'), Queue('mail')]\n"
+    )
+    fill(broker, "a", queue="mail")
+
+    def said(*words: str) -> tuple[int, str, str]:
+        return say("-A", "of_celerys", *words, app=False)
+
+    assert [(row["name"], row["waiting"]) for row in json.loads(said("queues", "--json")[1])] == [
+        ("celery", 0),
+        ("mail", 1),
+    ]
+    assert "contract.task" in said("peek", "mail")[1]
+    assert "no worker w1 answers" in said("tasks", "w1", "--timeout", "0.05")[2]
+    assert said("result", "no-such-id")[0] == 4
+    assert said("revoke", "no-such-id")[:2] == (0, "no-such-id: revoked\n")
+    assert said("purge", "-f")[1] == "celery: 0 dropped\nmail: 1 dropped\n"
+    for words in (("tasks",), ("call", "contract.task")):
+        code, _, err = said(*words)
+        assert (code, "is Celery's own app; multi looks into its queues, workers and results" in err) == (2, True)
+    sys.modules.pop("of_celerys")
+
+
 # relative files -------------------------------------------------------------------------------------------------------
 
 
