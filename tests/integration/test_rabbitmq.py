@@ -15,7 +15,7 @@ from support.wait import until
 
 from multi.brokers.amqp import AMQPBroker
 from multi.brokers.amqp.topology import DEAD, DELAY
-from multi.errors import EncodeError, UnsupportedOption
+from multi.errors import BrokerUnavailable, EncodeError, UnsupportedOption
 from multi.outcome import Publication
 from multi.testing.nodes import Node, nodes
 from multi.testing.rig import ended, in_child, message, name_of, names, send
@@ -262,6 +262,15 @@ def test_queues_are_declared_as_the_project_says(rabbitmq_server: RabbitMQ, rabb
         and "x-max-priority" in arguments["short"]
     )
     assert "x-max-priority" in arguments["new"]
+
+
+def test_a_queue_of_somebody_elses_connection_alone_is_passed_over(broker: AMQPBroker) -> None:
+    with connect(broker) as connection:
+        connection.channel().queue_declare("theirs", exclusive=True)
+        assert (broker.depth("theirs"), broker.peek("theirs", 10)) == (0, [])
+        assert broker.hand_over("theirs", lambda messages: pytest.fail("it has none for us")) == 0
+        with pytest.raises(BrokerUnavailable, match="LOCKED"):
+            broker.publish([Publication("theirs", message())])
 
 
 # dead letters where queues are quorum queues

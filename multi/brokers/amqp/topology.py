@@ -24,16 +24,17 @@ DUE = "multi.due"
 UNIT = 0.1
 LEVELS = 28
 
-NOT_FOUND = 404
+NOT_FOUND, LOCKED = 404, 405
 
 
 def exists(session: Session, queue: str) -> Steps[tuple[int, int] | None]:
-    """How many messages wait in `queue` and how many consumers it has; None if there is no such queue."""
+    """How many messages wait in `queue` and how many consumers it has; None if there is no such queue, or only one that
+    belongs to somebody else's connection alone."""
     channel = session.channel()
     try:
         answer = yield channel.request(spec.Queue.Declare, "BsbbbbbF", (0, queue, True, False, False, False, False, {}))
     except Closed as exc:
-        if exc.code == NOT_FOUND:
+        if exc.code in (NOT_FOUND, LOCKED):
             return None
         raise
     channel.close()
