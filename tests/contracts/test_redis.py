@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
 from multi.backends.redis import RedisBackend
 from multi.brokers.base import Broker
 from multi.brokers.redis import RedisBroker
+from multi.brokers.redis.counting import Search
 from multi.cli.group import run
 from multi.connections.redis import Address, Redis
 from multi.testing import BackendContract, BrokerContract
@@ -70,3 +72,13 @@ class TestBackend(BackendContract):
     @pytest.fixture
     def factory(self, redis_url: str) -> Callable[[int], RedisBackend]:
         return lambda expires: RedisBackend(redis_url, expires=expires)
+
+
+def test_who_counts_again_and_again_does_not_search_all_the_time() -> None:
+    search = Search()
+    assert search.due()
+    search.done({"found"}, monotonic() - 10.0)  # it took ten seconds
+    assert not search.due()
+    assert search.queues == {"found"}
+    search.done({"again"}, monotonic())
+    assert search.due()

@@ -10,7 +10,7 @@ import msgspec
 from multi.brokers.base import Abilities, Broker, Consumer, DeadLetter, HandedBack, QueueCounts, WatchEvents
 from multi.brokers.consumed import Consumed
 from multi.brokers.looking import CLAIMED, PARKED, WAITING
-from multi.brokers.redis.counting import Counting
+from multi.brokers.redis.counting import Counting, Search
 from multi.brokers.redis.exchanges import Exchanges
 from multi.brokers.redis.looking import RedisLooking
 from multi.brokers.redis.settling import Words, publication_words
@@ -56,6 +56,7 @@ class RedisBroker(RedisLooking, Broker):
         self.talk = RedisTalk(self._address, self._keys, self._connections)
         self.agreements = RedisAgreements(self._keys.prefix, self._call)
         self._exchanges: Exchanges | None = None
+        self._search = Search()
 
     def watch(
         self, loop: Loop, queues: Sequence[str], storage: Storage | None, owner: str, events: WatchEvents
@@ -194,7 +195,7 @@ class RedisBroker(RedisLooking, Broker):
         )
 
     def counts(self, queues: Iterable[str]) -> list[QueueCounts]:
-        return Counting(self._keys, self._call).counts(queues)
+        return Counting(self._keys, self._call, self._search).counts(queues)
 
     def consumers(self, queues: Collection[str] | None = None) -> list[Consumer]:
         return Counting(self._keys, self._call).consumers(queues)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from time import monotonic
 from typing import Any
 
 import msgspec
@@ -24,20 +25,39 @@ _AT_ONCE = 500
 _SEARCHED = 5000
 #: Messages of a list of which one has to be a task, so that it is taken for a queue.
 _LOOKED_AT = 3
+#: After a search that took longer than this (s) the next one waits for so many times its length.
+_SHORT, _REST = 0.05, 30
+
+
+class Search:
+    """The queues that a search through all keys has found, and until when it isn't worth another one."""
+
+    def __init__(self) -> None:
+        self.queues: set[str] = set()
+        self._until = 0.0
+
+    def due(self) -> bool:
+        return monotonic() >= self._until
+
+    def done(self, queues: set[str], began: float) -> None:
+        """Who looks again and again, as metrics do, takes no more than a small part of the server's time."""
+        took = monotonic() - began
+        self.queues, self._until = queues, monotonic() + (took * _REST if took > _SHORT else 0.0)
 
 
 class Counting:
     """Counts and moves messages with commands of its own."""
 
-    def __init__(self, keys: Keys, call: Call) -> None:
+    def __init__(self, keys: Keys, call: Call, search: Search | None = None) -> None:
         self._keys = keys
         self._call = call
+        self._filled = search or Search()
 
     def counts(self, queues: Iterable[str]) -> list[QueueCounts]:
         queues = list(queues)
         parked, claimed, dead = self._parked(), self._claimed(), self._dead()
         consumers = Counter(queue for _, queue in {(each.name, each.queue) for each in self.consumers(None)})
-        others = sorted({*parked, *claimed, *dead, *consumers, *self._filled(set(queues))})
+        others = sorted({*parked, *claimed, *dead, *consumers, *self._found(set(queues))})
         names = list(dict.fromkeys((*queues, *(name for name in others if name))))
         lists = [self._keys.lists(name) for name in names]
         lengths = iter(self._call([("LLEN", key) for each in lists for key in each]) if names else ())
@@ -96,8 +116,11 @@ class Counting:
 
     # -- counting
 
-    def _filled(self, known: Collection[str]) -> set[str]:
+    def _found(self, known: Collection[str]) -> set[str]:
         """The queues, beside those that are known, in which tasks wait: nothing but their lists tells of some of them."""
+        if not self._filled.due():
+            return self._filled.queues
+        began = monotonic()
         keys = self._keys
         found: set[str] = set()
         for names in self._search(keys.prefix, "TYPE", "list"):
@@ -110,6 +133,7 @@ class Counting:
                 found.update(
                     keys.queue_of(name) for name, each in zip(some, texts, strict=True) if any(map(_is_task, each))
                 )
+        self._filled.done(found, began)
         return found
 
     def _search(self, start: str, *kind: str) -> Iterator[list[str]]:
