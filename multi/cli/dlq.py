@@ -24,6 +24,7 @@ from multi.cli.places import (
     screen_of,
     split,
 )
+from multi.cli.remembered import complete_tasks
 from multi.cli.screen import Screen, ago, complain
 from multi.errors import ConfigurationError
 from multi.nodes.policy import parse_span
@@ -62,7 +63,13 @@ def _filters(command: F) -> F:
     options = (
         place_options,
         queue_option("Only these queues; else all that are known, and all that the broker knows to have dead letters."),
-        click.option("--task", "tasks", metavar="PATTERN", multiple=True, help="Only these tasks, as in 'shop.*'."),
+        click.option(
+            *("--task", "tasks"),
+            metavar="PATTERN",
+            multiple=True,
+            help="Only these tasks, as in 'shop.*'.",
+            shell_complete=complete_tasks,
+        ),
         click.option("--reason", metavar="TEXT", help="Only those in whose reason this text stands."),
         click.option("--older-than", metavar="SPAN", help="Only those that died longer ago, as in 30m or 7d."),
         click.option("--newer-than", metavar="SPAN", help="Only those that died since."),

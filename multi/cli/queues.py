@@ -12,8 +12,10 @@ import click
 from multi.brokers.base import Consumer, HandedBack
 from multi.cli.group import DONE, FAILED, FORCED
 from multi.cli.places import (
+    KEPT_NAMES,
     YES,
     Place,
+    before,
     confirmed,
     hold_for_subcommands,
     open_place,
@@ -23,7 +25,7 @@ from multi.cli.places import (
     screen_of,
     split,
 )
-from multi.cli.remembered import complete_queues
+from multi.cli.remembered import complete_queues, remember_queues
 from multi.cli.screen import Screen, ago, complain
 from multi.errors import ConfigurationError
 from multi.nodes.policy import parse_span
@@ -85,10 +87,15 @@ def list_(ctx: click.Context, /, *, as_json: bool = False, watch: bool = False, 
     screen = screen_of(ctx)
     if watch:
         _watch(screen, place, wanted, as_json)
-    elif as_json:
-        click.echo(json.dumps(_count(place, wanted)))
+        place.app.close()
+        ctx.exit(DONE)
+    found = _count(place, wanted)
+    if wanted is None and not (given.get("broker") or before(ctx).get("broker")):
+        remember_queues(ctx.meta[KEPT_NAMES], [each["name"] for each in found])
+    if as_json:
+        click.echo(json.dumps(found))
     else:
-        for line in _rows(screen, _count(place, wanted)):
+        for line in _rows(screen, found):
             screen.show(line)
     place.app.close()
     ctx.exit(DONE)

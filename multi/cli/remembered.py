@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     from multi.app.app import App
 
 TASKS, QUEUES, ENTRIES = "tasks", "queues", "entries"
+#: Queues in which something lay when somebody looked; and when that was.
+_SEEN, _LOOKED = "seen", "looked"
 #: Seconds that somebody who presses TAB waits for an import, and after which names are read anew.
 _PATIENCE, _LIFE = 4.0, 3600.0
+#: The same for what lies in the broker, which changes sooner.
+_FRESH = 60.0
 
 
 def place_of(app: str | None, workdir: str | None) -> str:
@@ -43,6 +47,11 @@ def remember_entries(path: str, entries: list[str]) -> None:
     known = _read(path)
     if known.get(ENTRIES) != entries:
         _write(path, {"time": 0.0, **known, ENTRIES: entries})
+
+
+def remember_queues(path: str, queues: list[str]) -> None:
+    """Keep the names of the queues that the broker knows now."""
+    _write(path, {"time": 0.0, **_read(path), _SEEN: sorted(queues), _LOOKED: time.time()})
 
 
 def _write(path: str, found: dict[str, Any]) -> None:
@@ -71,6 +80,20 @@ def names(ctx: click.Context, kind: str) -> list[str]:
     return found
 
 
+def _queues(ctx: click.Context) -> list[str]:
+    """The queues of the app, and those in which something lies."""
+    found = names(ctx, QUEUES)
+    app, workdir = _named(ctx)
+    path = place_of(app, workdir)
+    known = _read(path)
+    if time.time() - known.get(_LOOKED, 0.0) > _FRESH:
+        # written down before: where the broker is away, not every TAB is to wait for it
+        _write(path, {"time": 0.0, **known, _LOOKED: time.time()})
+        _learn(app, workdir, "queues", "list")
+        known = _read(path)
+    return sorted({*found, *known.get(_SEEN, [])})
+
+
 def _named(ctx: click.Context) -> tuple[str | None, str | None]:
     """The app and the folder that a line names, before or behind its command."""
     before = ctx.find_root().params
@@ -92,7 +115,7 @@ def complete_queues(ctx: click.Context, param: click.Parameter, incomplete: str)
     """The queues that are known; of a list the last one."""
     before, comma, start = incomplete.rpartition(",")
     taken = {*before.split(","), *_several(ctx.params.get(param.name or ""))}
-    return [f"{before}{comma}{name}" for name in names(ctx, QUEUES) if name.startswith(start) and name not in taken]
+    return [f"{before}{comma}{name}" for name in _queues(ctx) if name.startswith(start) and name not in taken]
 
 
 def _several(given: Any) -> tuple[str, ...]:

@@ -12,13 +12,20 @@ from multi.cli import known_tasks
 from multi.cli.asking import complete_workers
 from multi.cli.group import DONE, UNKNOWN
 from multi.cli.places import Place, open_place, place_options, screen_of
+from multi.cli.remembered import complete_tasks
 from multi.cli.screen import Screen, complain
 from multi.errors import ConfigurationError
 
 
 @click.command()
 @click.argument("worker", metavar="[WORKER]", required=False, shell_complete=complete_workers)
-@click.option("-t", "--task", "patterns", metavar="PATTERN", multiple=True, help="Only these, as in 'shop.*'.")
+@click.option(
+    *("-t", "--task", "patterns"),
+    metavar="PATTERN",
+    multiple=True,
+    help="Only these, as in 'shop.*'.",
+    shell_complete=complete_tasks,
+)
 @click.option("--builtin", is_flag=True, help="With the built-in tasks called celery.…")
 @click.option(
     "--timeout", metavar="SECONDS", type=click.FloatRange(min=0.05), help="How long a worker has to answer (1)."

@@ -418,7 +418,7 @@ def test_commands_that_celery_has_and_multi_not_say_what_to_use(say: Say, word: 
 
 
 def test_names_are_completed_from_what_was_seen_before(
-    say: Say, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    say: Say, broker: Broker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     say("tasks")  # leaves the names
 
@@ -441,6 +441,12 @@ def test_names_are_completed_from_what_was_seen_before(
     assert completed("-A", "shop_of_calls", "call", "shop.m") == ["shop.mail"]
     assert completed("peek", "-A", "shop_of_calls", "c") == ["celery"]
     assert completed("purge", "-A", "shop_of_calls", "-Q", "x,ce") == ["x,celery"]
+    assert completed("tasks", "-A", "shop_of_calls", "-t", "shop.m") == ["shop.mail"]
+    fill(broker, "shop.mail", queue="emails")
+    assert completed("purge", "-A", "shop_of_calls", "-Q", "celery,") == [""]  # the broker was looked into a moment ago
+    say("queues")
+    assert completed("purge", "-A", "shop_of_calls", "-Q", "celery,") == ["celery,emails"]
+    assert completed("peek", "-A", "shop_of_calls", "") == ["celery", "emails"]
 
 
 @pytest.mark.parametrize(

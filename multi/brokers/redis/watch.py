@@ -409,7 +409,9 @@ class RedisWatch:
                 self.loop.turn(0.5)
             self._copies.keep()  # what has gone back to them has made them anew, maybe
             if left and isinstance(left[0], int) and left[0]:
-                logger.info("%d parked messages went back to their queues: no worker is left to wait for them", left[0])
+                one = "1 parked message went back to its queue"
+                what = one if left[0] == 1 else f"{left[0]} parked messages went back to their queues"
+                logger.info("%s: no worker is left to wait for them", what)
         for waiter in self._waiters.values():
             waiter.close()
         self._copies.close()

@@ -96,7 +96,8 @@ def _refused(address: Address, command: str, error: Exception) -> BrokerUnavaila
     """What to say of a server that answers the greeting with an error."""
     text = str(error)
     if text.startswith(("WRONGPASS", "NOAUTH", "ERR AUTH", "ERR invalid password", "ERR Client sent AUTH", "NOPERM")):
-        remedy = "check user and password in the URL (redis://user:password@host:port/db)"
+        # no example: what masks passwords would mask it, too
+        remedy = "check user and password in the URL, which stand there before the @ as user:password"
     elif command == "SELECT":
         remedy = f"the server has no database {address.db}; choose a smaller number in the URL"
     elif text.startswith("LOADING"):
