@@ -95,9 +95,13 @@ def _queues(ctx: click.Context) -> list[str]:
 
 
 def _named(ctx: click.Context) -> tuple[str | None, str | None]:
-    """The app and the folder that a line names, before or behind its command."""
-    before = ctx.find_root().params
-    return ctx.params.get("app") or before.get("app"), ctx.params.get("workdir") or before.get("workdir")
+    """The app and the folder that a line names, behind its command or before one of its words."""
+    app = workdir = None
+    at: click.Context | None = ctx
+    while at is not None:
+        app, workdir = app or at.params.get("app"), workdir or at.params.get("workdir")
+        at = at.parent
+    return app, workdir
 
 
 def complete_tasks(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:

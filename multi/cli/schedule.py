@@ -13,7 +13,7 @@ import click
 from multi.cli.call import ARRAY, OBJECT
 from multi.cli.group import DONE
 from multi.cli.known_tasks import import_tasks
-from multi.cli.places import KEPT_NAMES, Place, open_place, place_options, screen_of
+from multi.cli.places import KEPT_NAMES, Place, hold_for_subcommands, open_place, place_options, screen_of
 from multi.cli.remembered import complete_entries, complete_queues, complete_tasks, remember_entries
 from multi.cli.screen import Screen, ago, complain
 from multi.errors import ConfigurationError
@@ -32,7 +32,9 @@ JSON = click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
 
 
 @click.group()
-def schedule() -> None:
+@place_options
+@click.pass_context
+def schedule(ctx: click.Context, /, **given: Any) -> None:
     """The periodic tasks of a project: when they run next, pausing, adding and changing them while schedulers run.
 
     \b
@@ -43,6 +45,7 @@ def schedule() -> None:
 
     Exit codes: 0 done, 1 the broker can't be reached, 2 wrong usage or configuration, or no such entry.
     """
+    hold_for_subcommands(ctx, given)
 
 
 @schedule.command(name="list")

@@ -447,6 +447,7 @@ def test_names_are_completed_from_what_was_seen_before(
     say("queues")
     assert completed("purge", "-A", "shop_of_calls", "-Q", "celery,") == ["celery,emails"]
     assert completed("peek", "-A", "shop_of_calls", "") == ["celery", "emails"]
+    assert completed("queues", "-A", "shop_of_calls", "purge", "") == ["celery", "emails"]
 
 
 @pytest.mark.parametrize(
@@ -550,8 +551,8 @@ def test_options_that_say_where_stand_before_the_command_behind_it_and_behind_it
         told = json.loads(out)["app"]
         assert (code, err) == (0, "")
         assert (told["broker"], told["results"]) == (f"sqlite:///{tmp_path}/other.db", "sqlite:////nowhere/r.db")
-    for group, last in (("list", "bindings"), ("queues", "list"), ("dlq", "list")):
-        for words in ([group, "-b", broker.url, last, "--json"], [group, last, "-b", broker.url, "--json"]):
+    for group, last in (("list", "bindings"), ("queues", "list"), ("dlq", "list"), ("schedule", "list")):
+        for words in ([group, "-A", "shop_of_calls", last, "--json"], [group, last, "-b", broker.url, "--json"]):
             code, out, err = say(*words, app=False)
             assert (words, code, err) == (words, 0, "")
             assert isinstance(json.loads(out), list)
