@@ -130,9 +130,10 @@ class Counting:
             for start in range(0, len(lists), _AT_ONCE):
                 some = lists[start : start + _AT_ONCE]
                 texts = self._call([("LRANGE", name, -_LOOKED_AT, -1) for name in some])
-                found.update(
-                    keys.queue_of(name) for name, each in zip(some, texts, strict=True) if any(map(_is_task, each))
-                )
+                for name, each in zip(some, texts, strict=True):
+                    queue = keys.queue_of(name)
+                    if any(_is_task(queue, text) for text in each):
+                        found.add(queue)
         self._filled.done(found, began)
         return found
 
@@ -266,11 +267,16 @@ def _readable(name: bytes) -> str:
         return ""
 
 
-def _is_task(text: bytes) -> bool:
-    """Whether it is the message of a task, told by its headers or, of protocol 1, by its body."""
+def _is_task(queue: str, text: bytes) -> bool:
+    """Whether it is the message of a task, told by its headers or, of protocol 1, by its body; and sent to this queue, not to one
+    of an app with a `global_keyprefix`, of whose name this one is a longer form."""
     try:
         message = envelope.decode(text)
     except DecodeError:
+        return False
+    where = message.properties.get("delivery_info")
+    key = where.get("routing_key") if isinstance(where, dict) else None
+    if isinstance(key, str) and key and queue != key and queue.endswith(key):
         return False
     if "task" in message.headers:
         return True
