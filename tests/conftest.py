@@ -132,14 +132,25 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests that need the same RabbitMQ in one process of a parallel run: it takes seconds and 120 MB to start."""
+    """Say which tests a parallel run keeps in one process: each has one group at most, since two would make a third one."""
     for item in items:
         if " at 0x" in item.name:  # processes of a parallel run would not agree on what there is
             raise pytest.UsageError(f"{item.nodeid} holds an address: give its parameters ids that are always the same")
-        parameters = item.name.partition("[")[2]
-        for server in ("fragile_rabbitmq", "rabbitmq_server"):
-            # by its parameter where a test asks for it as it goes
-            is_asked_for = server == "rabbitmq_server" and ("rabbitmq" in parameters or "amqp" in parameters)
-            if server in getattr(item, "fixturenames", ()) or is_asked_for:
-                item.add_marker(pytest.mark.xdist_group(server))
-                break
+        if UNIT not in item.path.parents and (group := _group(item)) and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _group(item: pytest.Item) -> str | None:
+    """Those that need the same RabbitMQ (it takes seconds and 120 MB to start), or the same fixture of their module."""
+    fixtures = getattr(item, "fixturenames", ())
+    parameters = item.name.partition("[")[2]
+    if "fragile_rabbitmq" in fixtures:
+        return "fragile_rabbitmq"
+    # by its parameter where a test asks for it as it goes
+    if "rabbitmq_server" in fixtures or "rabbitmq" in parameters or "amqp" in parameters:
+        return "rabbitmq_server"
+    found = getattr(item, "_fixtureinfo", None)
+    definitions = [each[-1] for each in found.name2fixturedefs.values()] if found is not None else []
+    if any(each.argname == "fleet" and each.scope == "session" for each in definitions):
+        return "fleet"
+    return item.path.stem if any(each.scope == "module" for each in definitions) else None

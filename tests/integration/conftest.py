@@ -53,11 +53,3 @@ def make_fleet(redis_server: Redis, tmp_path: Path, mark: str, no_leftovers: Non
 def own_fleet(make_fleet: Callable[..., Fleet]) -> Fleet:
     """A fleet without workers yet, for one test."""
     return make_fleet()
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of the common fleet in one process of a parallel run."""
-    for item in items:
-        if "fleet" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("fleet"))

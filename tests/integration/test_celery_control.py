@@ -14,8 +14,6 @@ from support.wait import until
 from multi import App
 from multi.cli.main import main
 
-pytestmark = pytest.mark.xdist_group("steered")
-
 #: Of the brokers here RabbitMQ doesn't tell how many listen, so that there it is waited this long (s) for more answers.
 PATIENCE = {"redis": 30.0, "rabbitmq": 1.0}
 #: The engines of the workers that are asked, each by the queue of its worker.
