@@ -132,6 +132,9 @@ def _sequence(told: Told, engine: str, case: str) -> list[str]:
 @pytest.mark.parametrize("case", SCRIPT)
 def test_a_task_has_the_events_that_celerys_worker_sends(told: Told, case: str) -> None:
     theirs, ours = (_sequence(told, engine, case) for engine in ENGINES)
+    if case == "retry" and theirs[2:4] == ["received", "retried"]:
+        # the child has sent the message by then, and Celery's worker may get that before it hears from its child
+        theirs[2:4] = ["retried", "received"]
     assert ours == theirs
     assert len(theirs) >= (1 if case in ("unknown", "revoked", "expired") else 2)
 

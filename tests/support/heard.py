@@ -18,18 +18,23 @@ class Heard:
     """All events since it began to listen, in the order in which they came, and the state that Celery's makes of them."""
 
     def __init__(self, url: str) -> None:
+        self._url = url
         self._app = celery.Celery("heard", broker=url, set_as_current=False)
+        # RabbitMQ drops what has waited for so long (s); a loaded machine takes more than the usual five
+        self._app.conf.event_queue_ttl = 60.0
         self.events: list[dict[str, Any]] = []
         self.messages: list[tuple[str, dict[str, Any], Any]] = []
         """Of each message its routing key, its headers and its properties."""
         self.state: State = self._app.events.State()
         self.over = threading.Event()
+        self._failure: Exception | None = None
         self._probes = 0
 
     @contextmanager
     def listening(self) -> Iterator[Heard]:
         """From its begin on nothing is missed."""
-        with self._app.connection_for_read() as connection:
+        # by its URL: CELERY_BROKER_URL would go before what the app was given
+        with self._app.connection_for_read(self._url) as connection:
             receiver = self._app.events.Receiver(connection, handlers={"*": self._event})
             received = receiver._receive
 
@@ -51,8 +56,8 @@ class Heard:
 
     def _hears_itself(self) -> bool:
         """Whether an event of ours has come: kombu subscribes when it reads for the first time."""
-        with self._app.events.default_dispatcher() as dispatcher:
-            dispatcher.send("heard-probe")
+        with self._app.connection_for_write(self._url) as connection, self._app.events.Dispatcher(connection) as own:
+            own.send("heard-probe")
         time.sleep(0.01)
         return bool(self._probes)
 
@@ -62,13 +67,17 @@ class Heard:
                 connection.drain_events(timeout=0.1)
             except TimeoutError:
                 pass
+            except Exception as error:  # nothing is heard from here on: who waits is told why
+                self._failure = error
+                return
 
     def _event(self, event: dict[str, Any]) -> None:
         if event["type"] == "heard-probe":
             self._probes += 1
             return
-        self.events.append(event)
+        # in this order: who has waited for the event looks into the state
         self.state.event(dict(event))
+        self.events.append(event)
 
     # what came ---------------------------------------------------------------------------------------------------------------
 
@@ -84,6 +93,8 @@ class Heard:
         """At least `count` events of which this is true."""
 
         def there() -> list[dict[str, Any]]:
+            if self._failure is not None:
+                raise AssertionError(f"nothing is heard any more: {self._failure!r}") from self._failure
             found = [event for event in [*self.events] if fact(event)]
             return found if len(found) >= count else []
 

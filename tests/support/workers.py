@@ -360,7 +360,7 @@ class Worker:
         return self.process.pid
 
     def wait_ready(self) -> None:
-        until(lambda: " ready." in self.said() or self.process.poll() is not None, 20, what="a worker that is ready")
+        until(lambda: " ready." in self.said() or self.process.poll() is not None, 30, what="a worker that is ready")
         assert self.process.poll() is None, self.said()
 
     def said(self) -> str:
