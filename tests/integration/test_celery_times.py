@@ -29,6 +29,7 @@ def parked(url: str) -> int:
 
 def test_tasks_for_later_run_once_and_when_they_are_due(fleet: Fleet) -> None:
     """Both clients, both workers, and every way to say when; all of them wait at the same time."""
+    of_others = parked(fleet.broker)
     now = datetime.now(UTC)
     due = now + timedelta(seconds=2)
     ways: dict[str, dict[str, Any]] = {
@@ -52,7 +53,7 @@ def test_tasks_for_later_run_once_and_when_they_are_due(fleet: Fleet) -> None:
     for queue in ("ours", "theirs", "both"):
         assert ask(fleet.clients["multi"], "add", (1, 1), queue=queue).get(timeout=TIMEOUT) == 2
     assert {key: len(fleet.notes(name)) for key, name in names.items()} == dict.fromkeys(names, 1)
-    assert parked(fleet.broker) == 0
+    assert parked(fleet.broker) <= of_others
 
 
 def test_a_parked_task_keeps_its_links_its_family_and_its_headers(fleet: Fleet, client: Any) -> None:
