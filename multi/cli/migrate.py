@@ -18,7 +18,7 @@ from multi.cli.group import DONE, FORCED, INTERRUPTED
 from multi.cli.places import app_options, screen_of, split, the_app
 from multi.cli.remembered import complete_queues, complete_tasks
 from multi.cli.screen import Screen, complain
-from multi.errors import ConfigurationError, UnsupportedOption
+from multi.errors import ConfigurationError, MultiError, UnsupportedOption
 from multi.message import Message
 from multi.outcome import Publication
 
@@ -103,9 +103,13 @@ def migrate(
                 _take(journey, names, limit, timeout or 0.0, forever, ending)
             else:
                 _copy(journey, names, limit, ending)
-        finally:
+        except (MultiError, KeyboardInterrupt):
             screen.settle()
-            unfinished = _tell(screen, journey, names, as_json, ack_messages)
+            done = "had gone" if ack_messages else "had been copied"
+            complain(f"{journey.total} {done} from {here.masked} before this; give it once more for what is left")
+            raise
+        screen.settle()
+        unfinished = _tell(screen, journey, names, as_json, ack_messages)
         if ending.asked and not forever:
             complain("interrupted; give it once more for what is left")
             code = INTERRUPTED

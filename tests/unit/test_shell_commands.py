@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -377,6 +378,24 @@ def test_what_was_meant_and_is_not_there_is_told(say: Say, broker: Broker, tmp_p
         f"celery: 1\n1 went from {broker.url} to {other}\n",
         "",
     )
+
+
+def test_what_had_gone_before_an_error_is_told(say: Say, broker: Broker, tmp_path: Path) -> None:
+    other = SQLiteBroker(f"sqlite:///{tmp_path}/other.db", {"create": "all"})
+    other.publish([Publication("celery", message("first"))])  # which makes the tables
+    other.close()
+    with sqlite3.connect(tmp_path / "other.db") as connection:
+        connection.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON messages WHEN NEW.queue = 'mail' BEGIN SELECT RAISE(FAIL, 'full'); END"
+        )
+    connection.close()
+    fill(broker, "a", "b")
+    fill(broker, "c", queue="mail")
+    code, _, err = say("migrate", "-a", "-Q", "celery,mail", broker.url, other.url)
+    assert code == 1
+    assert f"2 had gone from {broker.url} before this" in err
+    assert "full" in err
+    assert (broker.depth("celery"), broker.depth("mail")) == (0, 1)
 
 
 def test_an_interrupted_command_speaks_of_nodes_only_where_it_steers_them(say: Say, tmp_path: Path) -> None:
