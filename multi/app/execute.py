@@ -76,7 +76,9 @@ def prepare(app: App, message: Message, *, queue: str, redelivered: bool, starts
             reason = "it has succeeded before (worker_deduplicate_successful_tasks)"
             return Outcome(task_id, name, "IGNORED", record=False, reason=reason)
     if SENT_AGAIN in headers and _has_succeeded(plan.backend or app.backend, task_id):
-        return Outcome(task_id, name, "IGNORED", record=False, reason="it has succeeded, and was sent again by a scheduler")
+        return Outcome(
+            task_id, name, "IGNORED", record=False, reason="it has succeeded, and was sent again by a scheduler"
+        )
     try:
         job = Job(app, ex, plan, message, headers, task_id, args, kwargs, embed, queue, redelivered, hostname)
     except (TypeError, ValueError, IndexError, KeyError) as error:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from multi.errors import Lacking
 
-_BEAT = "`multi beat` runs the schedulers, `multi worker -B` one inside a worker, and app.schedule changes what they send"
+_BEAT = (
+    "`multi beat` runs the schedulers, `multi worker -B` one inside a worker, and app.schedule changes what they send"
+)
 _CONNECTIONS = (
     "the app holds its connections itself, as app.broker; kombu.Connection(app.conf.broker_url) is one of your own"
 )

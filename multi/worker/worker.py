@@ -124,7 +124,9 @@ class Worker:
         self.ear = Ear(self)
         self.revokes = Revokes(self)
         if options.max_concurrency is not None:
-            self.autoscaler = scaler(app.conf.worker_autoscaler)(self, options.max_concurrency, options.min_concurrency or 1)
+            self.autoscaler = scaler(app.conf.worker_autoscaler)(
+                self, options.max_concurrency, options.min_concurrency or 1
+            )
             self.show_limits(options.max_concurrency, options.min_concurrency or 1)
         self._drain: Timer | None = None
         self._listener: Signals | None = None

@@ -228,7 +228,14 @@ def test_every_setting_of_celery_is_known_under_both_names_and_with_its_default(
         assert TABLE[name].default == default or name in OTHER_DEFAULTS, name
         old = theirs._TO_OLD_KEY.get(name)
         assert old is None or (uppers[old], old_name(name)) == (name, old)
-    ours = {"worker_lease", "max_deliveries", "drain_timeout", "delayed_delivery", "beat_missed_after", "beat_schedule_name"}
+    ours = {
+        "worker_lease",
+        "max_deliveries",
+        "drain_timeout",
+        "delayed_delivery",
+        "beat_missed_after",
+        "beat_schedule_name",
+    }
     ours |= {"control_key", "control_unsigned"}
     assert ours >= {name for name in TABLE.keys() - found.keys() if not name.startswith("multi_")}
 
