@@ -98,12 +98,17 @@ def mark(monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture(autouse=True)
 def same_environment() -> Iterator[None]:
-    """A command that runs in this process may say by the environment where the broker is: not to the next test."""
+    """A command that runs in this process may say by the environment where the broker is, and what signals mean: not to the
+    next test."""
     before = dict(os.environ)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
     for name in os.environ.keys() - before.keys():
         del os.environ[name]
     os.environ.update(before)
+    for number, handler in handlers.items():
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)

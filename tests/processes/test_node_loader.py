@@ -168,10 +168,15 @@ def test_a_worker_from_a_loader_is_like_one_that_was_started_by_itself(app: Node
     assert not _descriptors(app.keeper("w1")) & _descriptors(app.keeper("w2"))
 
 
-def _descriptors(pid: int) -> set[str]:
-    """The open files of a process by which it could meet another one."""
-    links = {os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
-    return {link for link in links if link.startswith(("socket:", "pipe:", "/memfd:"))}
+def _descriptors(pid: int) -> set[tuple[int, int]]:
+    """The open files of a process by which it could meet another one: device and inode, since memory has names alike."""
+    found = set()
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        path = f"/proc/{pid}/fd/{fd}"
+        if os.readlink(path).startswith(("socket:", "pipe:", "/memfd:")):
+            about = os.stat(path)
+            found.add((about.st_dev, about.st_ino))
+    return found
 
 
 def test_nodes_that_differ_in_what_an_app_may_look_at_import_for_themselves(app: Nodes) -> None:

@@ -43,7 +43,7 @@ class Workdays(crontab):
 app.control.rate_limit("shop.add", "10/m", destination=["w1@h"], timeout=2.0, pattern=None)
 silent = app.control.ping(timeout=0.5).silent
 if silent is not None and silent > 0:
-    names: list[str] = [name for reply in app.control.ping() for name in reply]
+    answered: list[str] = [name for reply in app.control.ping() for name in reply]
 running = app.control.inspect(["w1@h"], limit=1).active() or {}
 app.add_periodic_task(Fortnight(), hello.s("Ann"))
 app.add_periodic_task(Workdays(0, 7), hello.s("Ann"))
