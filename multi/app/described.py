@@ -116,12 +116,15 @@ def misfit(written: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
     if given.kwarg is not None:
         parameters.append(_bare(given.kwarg, inspect.Parameter.VAR_KEYWORD, False))
     try:
-        inspect.Signature(parameters).bind(*args, **kwargs)
+        bound = inspect.Signature(parameters).bind(*args, **kwargs)
     except TypeError as error:
         return str(error)
     except ValueError:
         return ""
-    return ""
+    # Python 3.13.0 doesn't miss it where `**more` takes a keyword of its name
+    missing = [each.name for each in parameters[: len(given.posonlyargs)] if each.default is each.empty]
+    left_out = next((name for name in missing if name not in bound.arguments), None)
+    return "" if left_out is None else f"missing a required positional-only argument: {left_out!r}"
 
 
 def _bare(each: ast.arg, kind: Any, has_default: bool) -> inspect.Parameter:
