@@ -8,6 +8,7 @@ at `MOST_WAITING` the oldest fall out, should its reader be dead.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from time import monotonic, time
 from typing import Any
@@ -108,7 +109,7 @@ class RedisTalk:
         return replies
 
 
-class _Hearing:
+class _Hearing(ABC):
     """What both kinds of subscriptions share: a connection of their own, made again when it broke."""
 
     def __init__(self, address: Address, exchange: str) -> None:
@@ -117,8 +118,9 @@ class _Hearing:
         self._redis = Redis(address)
         self._closed = False
 
+    @abstractmethod
     def open(self) -> None:
-        raise NotImplementedError
+        """Connect, and have the server send what is said from now on."""
 
     def fileno(self) -> int:
         return self._redis.fileno()
@@ -142,9 +144,9 @@ class _Hearing:
             except DecodeError as error:
                 unreadable(self._exchange, error)
 
+    @abstractmethod
     def _next(self, until: float | None) -> bytes | None:
         """The next text; None when it is `until`."""
-        raise NotImplementedError
 
     def _silent(self, seconds: float) -> BrokerLost:
         self._redis.close()
